@@ -1,0 +1,1 @@
+"""Limits as data: amber, hard and kill levels, and what each does."""
