@@ -1,0 +1,210 @@
+"""The configuration file: TOML in, a checked `RunConfig` out, or one sentence that names the key."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+import types
+import typing
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fairfield.errors import ConfigError
+
+
+class _Section(BaseModel):
+    """A table of the file: unknown keys are errors, values keep their types, nothing changes after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
+
+
+class RunSection(_Section):
+    """What the run is called and where it goes; `workers` never changes a result."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,60}$")
+    output: Path = Path("runs")
+    seed: int = Field(default=1, ge=0)
+    workers: int = Field(default=2, ge=1, le=256)
+
+
+class DataSection(_Section):
+    """Where prices come from: a store made by `fairfield ingest`, or a file of closes and traded values."""
+
+    store: Path | None = None
+    closes: Path | None = None
+    start: date | None = None
+    end: date | None = None
+    risk_free_annual: float | None = Field(default=None, ge=0.0, lt=2.0)
+    min_presence: float = Field(default=0.0, ge=0.0, le=1.0)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataSection:
+        if (self.store is None) == (self.closes is None):
+            raise ValueError("exactly one of store and closes must be given")
+        if self.start and self.end and self.start >= self.end:
+            raise ValueError(f"start must be before end; was {self.start} and {self.end}")
+        return self
+
+
+class WalkForwardSection(_Section):
+    """Training and test windows, in sessions."""
+
+    window: Literal["rolling", "anchored"] = "rolling"
+    train: int = Field(default=504, ge=20)
+    test: int = Field(default=126, ge=1)
+    purge: int = Field(default=1, ge=0)
+    embargo: int = Field(default=0, ge=0)
+
+
+class ExecutionSection(_Section):
+    """How targets become fills, and how urgent the crowd and we are."""
+
+    method: Literal["mean_field", "twap", "immediate"] = "mean_field"
+    horizon: int = Field(default=3, ge=1, le=60)
+    risk_aversion: float = Field(default=1.0, ge=0.0)
+    terminal_penalty: float = Field(default=5.0, gt=0.0)
+    fill_price: Literal["vwap", "close"] = "vwap"
+    participation_limit: float = Field(default=0.1, gt=0.0, le=1.0)
+
+
+class CostsSection(_Section):
+    """Costs that are not calibrated: exchange and clearing fees, and the loan fee of a short."""
+
+    fee_bps: float = Field(default=3.0, ge=0.0)
+    borrow_annual: float = Field(default=0.03, ge=0.0)
+
+
+class AccountSection(_Section):
+    """The account of each pod."""
+
+    capital: float = Field(default=50e6, gt=0.0)
+    gross_limit: float = Field(default=2.0, gt=0.0)
+    delisting_sessions: int = Field(default=60, ge=1)
+    delisting_recovery: float = Field(default=0.7, ge=0.0, le=1.0)
+
+
+class LevelSection(_Section):
+    """Amber, hard and kill levels of one measure; a missing level never triggers."""
+
+    amber: float | None = None
+    hard: float | None = None
+    kill: float | None = None
+
+
+class LimitsSection(_Section):
+    """Risk limits of every pod but those with `limits = false`; None keeps the shipped default."""
+
+    enabled: bool = True
+    rearm_sessions: int = Field(default=63, ge=0)
+    var_window: int = Field(default=252, ge=20)
+    levels: dict[str, LevelSection] = Field(default_factory=dict)
+
+
+Value = bool | int | float | str
+
+
+class PodSection(_Section):
+    """One pod: its kind, its parameters, and the grid from which each fold's training window chooses."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$")
+    kind: str
+    limits: bool = True
+    execution: Literal["mean_field", "twap", "immediate"] | None = None
+    parameters: dict[str, Value] = Field(default_factory=dict)
+    grid: dict[str, list[Value]] = Field(default_factory=dict)
+
+
+class RunConfig(_Section):
+    """A whole configuration file."""
+
+    run: RunSection
+    data: DataSection
+    walkforward: WalkForwardSection = WalkForwardSection()
+    execution: ExecutionSection = ExecutionSection()
+    costs: CostsSection = CostsSection()
+    account: AccountSection = AccountSection()
+    limits: LimitsSection = LimitsSection()
+    benchmark: str
+    pods: list[PodSection] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names(self) -> RunConfig:
+        names = [pod.name for pod in self.pods]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"pod names must differ; {repeated[0]!r} is used twice")
+        if self.benchmark not in names:
+            raise ValueError(f"benchmark must be one of the pods {names}; was {self.benchmark!r}")
+        return self
+
+
+def load_config(path: Path) -> RunConfig:
+    """The checked configuration in the TOML file `path`.
+
+    Relative paths in the file are taken from the working directory, as on the command line.
+
+    Raises
+    ------
+    ConfigError
+        When the file is missing, is not TOML, has an unknown key (the nearest valid name is given) or a value
+        that breaks a rule.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8")
+        raw = tomllib.loads(text)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such configuration file") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}: save the file as UTF-8 text") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    _refuse_unknown_keys(path, raw, RunConfig, "")
+    try:
+        return RunConfig.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_first_problem(error)}") from None
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    place = ".".join(str(part) for part in problem["loc"])
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "missing":
+        return f"the key {place} is missing"
+    if problem["type"] == "value_error":
+        return f"{place}: {message}" if place else message
+    return f"{place}: {message}; was {problem['input']!r}"
+
+
+def _refuse_unknown_keys(path: Path, raw: Any, expected: Any, place: str) -> None:
+    """Walk the file beside the models, so that a misspelt key is answered with the nearest valid name."""
+    model = _model_in(expected)
+    if isinstance(raw, list):
+        inner = typing.get_args(expected)[:1] or (None,)
+        for index, item in enumerate(raw):
+            _refuse_unknown_keys(path, item, inner[0], f"{place}[{index}]")
+        return
+    if not isinstance(raw, dict) or model is None:
+        return
+    for key, value in raw.items():
+        if key not in model.model_fields:
+            raise ConfigError(f"{path}: unknown key {place + '.' if place else ''}{key}{_suggest(key, model)}")
+        _refuse_unknown_keys(path, value, model.model_fields[key].annotation, f"{place}.{key}" if place else key)
+
+
+def _suggest(key: str, model: type[BaseModel]) -> str:
+    near = difflib.get_close_matches(key, model.model_fields, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else f"; valid keys: {', '.join(sorted(model.model_fields))}"
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        for member in typing.get_args(annotation):
+            if (found := _model_in(member)) is not None:
+                return found
+    return None
