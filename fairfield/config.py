@@ -144,7 +144,7 @@ class RunConfig(_Section):
 def load_config(path: Path) -> RunConfig:
     """The checked configuration in the TOML file `path`.
 
-    Relative paths in the file are taken from the working directory, as on the command line.
+    Relative paths in the file are taken from the folder that the file is in.
 
     Raises
     ------
@@ -163,9 +163,23 @@ def load_config(path: Path) -> RunConfig:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     _refuse_unknown_keys(path, raw, RunConfig, "")
     try:
-        return RunConfig.model_validate(raw)
+        config = RunConfig.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(f"{path}: {_first_problem(error)}") from None
+    return _resolved(config, path.resolve().parent)
+
+
+def _resolved(config: RunConfig, base: Path) -> RunConfig:
+    """The configuration with every path made absolute from the file's own folder."""
+    data = config.data
+    store = base / data.store.expanduser() if data.store else None
+    closes = base / data.closes.expanduser() if data.closes else None
+    return config.model_copy(
+        update={
+            "run": config.run.model_copy(update={"output": base / config.run.output.expanduser()}),
+            "data": data.model_copy(update={"store": store, "closes": closes}),
+        }
+    )
 
 
 def _first_problem(error: ValidationError) -> str:
