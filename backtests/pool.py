@@ -1,0 +1,390 @@
+"""Tasks run on worker processes, each result in the ledger before it counts as done.
+
+Every worker holds one task and has its own pipe, so a worker that dies blames exactly one task. That task becomes a
+suspect: it waits until the others are done and then runs alone (a task killed for memory often passes alone); after
+`max_deaths` dead workers it is recorded as failed and the rest of the run stands. Results are read back by key, so
+the number of workers and the order in which they finish cannot reach a result.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from typing import Any, Literal, Protocol
+
+from backtests.ledger import Ledger, LedgerDamageError
+
+MAX_DEATHS = 3
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One piece of work: `function(argument)` gives the payload bytes that the ledger stores under `key`.
+
+    `function` is found by its module and name in the worker, `argument` is pickled, `name` is what people read.
+    """
+
+    key: str
+    name: str
+    function: Callable[[Any], bytes]
+    argument: Any
+    description: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEvent:
+    """One thing that happened: what, to which task, and how far the run is."""
+
+    kind: Literal["skipped", "damaged", "finished", "worker_lost", "failed"]
+    name: str
+    done: int
+    total: int
+    message: str = ""
+
+
+class Progress(Protocol):
+    """Called in the driving process after each event."""
+
+    def __call__(self, event: TaskEvent) -> None:
+        """Take note of `event`; what it returns is not used."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFailure:
+    """A task that was given up, and why."""
+
+    key: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskReport:
+    """What a call of `TaskPool.run` did: names of tasks run and skipped, failures, and notices in words."""
+
+    ran: tuple[str, ...]
+    skipped: tuple[str, ...]
+    failed: tuple[TaskFailure, ...]
+    notices: tuple[str, ...]
+
+
+class RunInterruptedError(KeyboardInterrupt):
+    """Ctrl-C; the message says what is kept and how to go on."""
+
+
+class WorkerStartError(RuntimeError):
+    """A worker process ended before it could take a task."""
+
+
+def ignore_progress(event: TaskEvent) -> None:
+    """The progress callback that does nothing."""
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: SpawnProcess
+    connection: Connection
+    task: Task | None = None
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Counts of one `run`, told to the progress callback as they change."""
+
+    total: int
+    progress: Progress
+    ran: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failed: list[TaskFailure] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+    def tell(
+        self, kind: Literal["skipped", "damaged", "finished", "worker_lost", "failed"], name: str, message: str = ""
+    ) -> None:
+        done = len(self.ran) + len(self.skipped) + len(self.failed)
+        if message:
+            self.notices.append(message)
+        self.progress(TaskEvent(kind, name, done, self.total, message))
+
+
+class TaskPool:
+    """Worker processes over one ledger; a context manager that leaves no process behind.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        Where results are kept.
+    workers : int
+        Number of processes. 0 runs the tasks in this process (debugging: nothing then survives a crash, and the
+        linear algebra may use several threads, whose rounding differs from the workers' one).
+    progress : Progress
+        Called after each event.
+    max_deaths : int
+        Dead workers after which a task is given up.
+    """
+
+    def __init__(
+        self, ledger: Ledger, workers: int, *, progress: Progress = ignore_progress, max_deaths: int = MAX_DEATHS
+    ) -> None:
+        """Check the numbers; no process starts before the first task."""
+        if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
+            raise ValueError(f"workers must be a whole number, 0 or more; was {workers!r}")
+        if max_deaths < 1:
+            raise ValueError(f"max_deaths must be at least 1; was {max_deaths}")
+        self._ledger = ledger
+        self._size = workers
+        self._progress = progress
+        self._max_deaths = max_deaths
+        self._workers: list[_Worker] = []
+        self._context = multiprocessing.get_context("spawn")
+
+    def __enter__(self) -> TaskPool:
+        """The pool itself."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """End the workers."""
+        self.close()
+
+    def close(self) -> None:
+        """End every worker now; a task under way leaves no entry."""
+        for worker in self._workers:
+            worker.process.kill()
+        for worker in self._workers:
+            worker.process.join()
+            worker.connection.close()
+        self._workers.clear()
+
+    def run(self, tasks: Sequence[Task]) -> TaskReport:
+        """Run what the ledger does not hold yet; returns when each task is finished, skipped or given up.
+
+        Raises
+        ------
+        ValueError
+            When two different tasks have one key.
+        RunInterruptedError
+            On Ctrl-C, after the workers have ended.
+        WorkerStartError
+            When workers cannot start at all.
+        """
+        unique = _without_repeats(tasks)
+        tally = _Tally(len(unique), self._progress)
+        todo = deque(task for task in unique if not self._is_done(task, tally))
+        try:
+            if self._size == 0:
+                self._run_here(todo, tally)
+            else:
+                self._run_on_workers(todo, tally)
+        except KeyboardInterrupt as interrupt:
+            self.close()
+            self._ledger.sweep()
+            raise RunInterruptedError(
+                f"stopped: {len(tally.ran) + len(tally.skipped)} of {tally.total} tasks are finished and kept in "
+                f"{self._ledger.folder}; run the same command again to go on from there"
+            ) from interrupt
+        return TaskReport(tuple(tally.ran), tuple(tally.skipped), tuple(tally.failed), tuple(tally.notices))
+
+    def _is_done(self, task: Task, tally: _Tally) -> bool:
+        try:
+            self._ledger.read(task.key)
+        except KeyError:
+            return False
+        except LedgerDamageError as damage:
+            self._ledger.discard(task.key)
+            tally.tell("damaged", task.name, f"{task.name} is computed again: damaged ledger entry {damage}")
+            return False
+        tally.skipped.append(task.name)
+        tally.tell("skipped", task.name)
+        return True
+
+    def _run_here(self, todo: deque[Task], tally: _Tally) -> None:
+        for task in todo:
+            error = _perform(task, self._ledger)
+            self._settle(task, error, tally)
+
+    def _run_on_workers(self, todo: deque[Task], tally: _Tally) -> None:
+        suspects: deque[Task] = deque()
+        deaths: dict[str, int] = {}
+        while todo or suspects or self._busy():
+            self._dispatch(todo, suspects)
+            for worker in self._wait():
+                task = worker.task
+                if task is None:
+                    continue
+                worker.task = None
+                lived, error = _receive(worker)
+                if lived or self._ledger.contains(task.key):
+                    self._settle(task, error if lived else None, tally)
+                else:
+                    deaths[task.key] = deaths.get(task.key, 0) + 1
+                    self._bury(task, worker, deaths[task.key], suspects, tally)
+                if not lived:
+                    self._remove(worker)
+
+    def _busy(self) -> list[_Worker]:
+        return [worker for worker in self._workers if worker.task is not None]
+
+    def _dispatch(self, todo: deque[Task], suspects: deque[Task]) -> None:
+        """Hand out healthy tasks while there are any; a suspect only when nothing else runs."""
+        while todo and len(self._busy()) < self._size:
+            self._hand(todo.popleft())
+        if suspects and not self._busy():
+            self._hand(suspects.popleft())
+
+    def _hand(self, task: Task) -> None:
+        while True:
+            worker = next((worker for worker in self._workers if worker.task is None), None) or self._start()
+            try:
+                worker.connection.send((task, self._ledger))
+            except (BrokenPipeError, ConnectionResetError):
+                self._remove(worker)
+                continue
+            worker.task = task
+            return
+
+    def _start(self) -> _Worker:
+        here, there = self._context.Pipe()
+        process = self._context.Process(target=_serve, args=(there,), daemon=True)
+        with _single_threaded():
+            process.start()
+        there.close()
+        worker = _Worker(process, here)
+        self._workers.append(worker)
+        try:
+            here.recv()
+        except (EOFError, ConnectionResetError):
+            process.join()
+            self._remove(worker)
+            raise WorkerStartError(
+                f"a worker process ended with code {process.exitcode} before it could take a task; its own message is "
+                "above. A script that starts workers must do so under `if __name__ == '__main__':`"
+            ) from None
+        return worker
+
+    def _wait(self) -> list[_Worker]:
+        busy = self._busy()
+        ready = set(
+            multiprocessing.connection.wait(
+                [worker.connection for worker in busy] + [worker.process.sentinel for worker in busy]
+            )
+        )
+        return [worker for worker in busy if worker.connection in ready or worker.process.sentinel in ready]
+
+    def _remove(self, worker: _Worker) -> None:
+        worker.process.join()
+        worker.connection.close()
+        self._workers.remove(worker)
+
+    def _settle(self, task: Task, error: str | None, tally: _Tally, deaths: int = 0) -> None:
+        if error is None:
+            tally.ran.append(task.name)
+            tally.tell("finished", task.name)
+            return
+        self._ledger.write_failure(task.key, task.name, error, deaths)
+        tally.failed.append(TaskFailure(task.key, task.name, error))
+        tally.tell("failed", task.name, f"{task.name} failed: {error}")
+
+    def _bury(self, task: Task, worker: _Worker, deaths: int, suspects: deque[Task], tally: _Tally) -> None:
+        worker.process.join()
+        ending = _ending(worker.process.exitcode)
+        if deaths >= self._max_deaths:
+            self._settle(task, f"its worker died {deaths} times, last {ending}", tally, deaths)
+            return
+        suspects.append(task)
+        tally.tell("worker_lost", task.name, f"{task.name}: its worker died {ending}; it will run again, alone")
+
+
+def _without_repeats(tasks: Sequence[Task]) -> list[Task]:
+    seen: dict[str, Task] = {}
+    for task in tasks:
+        other = seen.setdefault(task.key, task)
+        if other.description != task.description:
+            raise ValueError(
+                f"tasks must differ in key when they differ; {other.name} and {task.name} share {task.key}"
+            )
+    return list(seen.values())
+
+
+def _receive(worker: _Worker) -> tuple[bool, str | None]:
+    """Whether the worker lived to answer, and the error it answered (None: the entry is written)."""
+    try:
+        if not worker.connection.poll():
+            return False, None
+        answer: str | None = worker.connection.recv()
+    except (EOFError, ConnectionResetError):
+        return False, None
+    return True, answer
+
+
+def _ending(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        try:
+            return f"by {signal.Signals(-exit_code).name}"
+        except ValueError:
+            return f"by signal {-exit_code}"
+    return f"with exit code {exit_code}"
+
+
+def _perform(task: Task, ledger: Ledger) -> str | None:
+    """Run one task into the ledger; the error in words, or None."""
+    try:
+        ledger.write(task.key, task.description, task.function(task.argument))
+    except Exception as error:  # noqa: BLE001  the rim of a task: whatever it raises is reported under the task's name
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        return f"{type(error).__name__}: {error} ({os.path.basename(place.filename)}:{place.lineno})"  # noqa: PTH119
+    return None
+
+
+def _serve(connection: Connection) -> None:
+    """A worker's life: take a task, do it, answer; end with the driver."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_the_driver, daemon=True).start()
+    connection.send("ready")
+    while True:
+        try:
+            task, ledger = connection.recv()
+        except EOFError:
+            return
+        connection.send(_perform(task, ledger))
+
+
+def _leave_with_the_driver() -> None:
+    """End at once when the driver dies, so that a resumed run does not meet orphans at work."""
+    driver = multiprocessing.parent_process()
+    if driver is not None:
+        multiprocessing.connection.wait([driver.sentinel])
+        os._exit(1)
+
+
+@contextmanager
+def _single_threaded() -> Iterator[None]:
+    """Environment in which a new process computes with one thread: no oversubscription, one order of summation."""
+    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
