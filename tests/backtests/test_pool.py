@@ -254,6 +254,6 @@ def test_ctrl_c_in_this_process_says_how_to_go_on(tmp_path, jobs):
 
 
 def test_workers_that_cannot_start_are_one_clear_error(tmp_path, jobs, monkeypatch):
-    monkeypatch.setattr("multiprocessing.spawn.get_executable" lambda: b"/bin/false")
+    monkeypatch.setattr("multiprocessing.spawn.get_executable", lambda: b"/bin/false")
     with TaskPool(Ledger(tmp_path / "ledger"), 1) as pool, pytest.raises(WorkerStartError, match="ended with code"):
         pool.run(_tasks(jobs.work, tmp_path, ["a"]))
