@@ -98,7 +98,7 @@ class TradingCosts:
             raise ValueError(f"fee must be in [0, 1); was {self.fee}")
 
     def impact(self, crowd_rate: ArrayLike = 0.0) -> NDArray[np.float64]:
-        """eta(m) = temporary_impact + crowd_impact |crowd_rate|, of the shape of `crowd_rate` (daily volumes/session)."""
+        """eta(m) = temporary_impact + crowd_impact |crowd_rate|, shaped like `crowd_rate` (daily volumes/session)."""
         return np.asarray(self.temporary_impact + self.crowd_impact * np.abs(np.asarray(crowd_rate, dtype=np.float64)))
 
     def fill_cost(
