@@ -1,0 +1,72 @@
+"""One verb: game, method and tolerance in, equilibrium and certificate out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mfg_core.checks import require_nonnegative
+from mfg_core.errors import SolveError
+from mfg_core.execution import ExecutionEquilibrium, ExecutionGame, Shooting
+
+if TYPE_CHECKING:
+    from mfg_core.certificate import Certificate
+    from mfg_core.fixed_point import Anderson, Picard
+
+
+def solve_mfg(
+    game: ExecutionGame,
+    *,
+    rtol: float = 1e-9,
+    atol: float = 1e-12,
+    method: Shooting | Picard | Anderson | None = None,
+    throw: bool = True,
+) -> ExecutionEquilibrium:
+    """The equilibrium of a game, with a certificate.
+
+    Parameters
+    ----------
+    game : ExecutionGame
+    rtol, atol : float
+        Relative and absolute tolerance, met by the undamped residual and by the estimated discretisation error.
+    method : method object, optional
+        `Shooting` for the execution game; `Anderson` or `Picard` for any game that has a fixed point. By default the
+        best one for the game.
+    throw : bool
+        Raise when the tolerance is missed; with False the certificate's `converged` and `status` say it.
+
+    Raises
+    ------
+    SolveError
+        When the tolerance is missed (and `throw`), or when no solution can be had in floating point.
+
+    Examples
+    --------
+    >>> from mfg_core import ExecutionGame, solve_mfg
+    >>> game = ExecutionGame(temporary_impact=1.0, crowd_impact=0.5, running_penalty=0.1, terminal_penalty=1.0,
+    ...                      initial_mean=1.0, horizon=1.0)
+    >>> equilibrium = solve_mfg(game)
+    >>> round(float(equilibrium.mean_field.inventory[-1]), 8)
+    0.3785108
+    >>> equilibrium.certificate.converged
+    True
+    """
+    rtol, atol = require_nonnegative("rtol", rtol), require_nonnegative("atol", atol)
+    if rtol + atol <= 0:
+        raise ValueError("rtol and atol must not both be 0")
+    if not isinstance(game, ExecutionGame):
+        raise TypeError(f"game must be an ExecutionGame; was {type(game).__name__}")
+    from mfg_core.execution_solver import solve_execution
+
+    equilibrium = solve_execution(game, method or Shooting(), rtol, atol)
+    if throw and not equilibrium.certificate.converged:
+        raise _missed(equilibrium.certificate)
+    return equilibrium
+
+
+def _missed(certificate: Certificate) -> SolveError:
+    return SolveError(
+        f"residual {certificate.residual:.3g} and discretisation error {certificate.discretisation_error:.3g} against "
+        f"the tolerance {certificate.tolerance:.3g} after {certificate.iterations} sweeps: {certificate.status.value}",
+        residual=certificate.residual,
+        tolerance=certificate.tolerance,
+    )
