@@ -21,13 +21,13 @@ SESSIONS_PER_YEAR = 252
 SharpeForm = Literal["2012", "2025"]
 Floats = NDArray[np.float64]
 _SHARPE_KEYS = (
-    "sharpe_se_annual",
-    "sharpe_se_normal_annual",
-    "psr",
-    "psr_2025",
+    "sharpe_standard_error",
+    "sharpe_standard_error_normal",
+    "probabilistic_sharpe",
+    "probabilistic_sharpe_2025",
     "min_track_record_sessions",
     "deflated_sharpe",
-    "deflated_sharpe_threshold_annual",
+    "deflated_sharpe_threshold",
 )
 
 
@@ -192,7 +192,7 @@ def performance(
 ) -> dict[str, float]:
     """Empyrical's statistics of (T,) simple returns with a risk-free return for each session.
 
-    Keys: observations, cumulative_return, annual_return (geometric), annual_volatility, annual_excess_return
+    Keys: observations, cumulative_return, annual_return (geometric), annual_volatility, excess_return
     (arithmetic), sharpe and sortino (annual, of the excess), calmar (annual return over maximum drawdown),
     max_drawdown (positive; the starting value counts as a peak), tail_ratio, omega (of the excess), stability,
     skewness, kurtosis, best, worst, hit_rate (part of sessions above zero).
@@ -227,7 +227,7 @@ def performance(
         "cumulative_return": empyrical.cum_returns_final(values),
         "annual_return": empyrical.annual_return(values, **year),
         "annual_volatility": empyrical.annual_volatility(values, **year),
-        "annual_excess_return": float(excess.mean()) * periods_per_year,
+        "excess_return": float(excess.mean()) * periods_per_year,
         "max_drawdown": -empyrical.max_drawdown(values),
         "skewness": moments.skewness,
         "kurtosis": moments.kurtosis,
@@ -243,13 +243,14 @@ def sharpe_statistics(
 ) -> dict[str, Any]:
     """The Sharpe ratio's uncertainty and its deflation, ready for a report.
 
-    Keys ending in `_annual` are per year, others per session; `psr_form` names the formula of `psr` and
-    `min_track_record_sessions`; `psr_2025` is the newer one.
+    `sharpe_standard_error` (the sample's moments), `sharpe_standard_error_normal` (Lo's) and
+    `deflated_sharpe_threshold` are annual like `sharpe`; `trial_sharpe_variance` is per session. The key
+    `probabilistic_sharpe_form` names the formula of `probabilistic_sharpe` and `min_track_record_sessions`.
     """
     sample = sharpe_sample(excess_returns)
     year = math.sqrt(periods_per_year)
     common: dict[str, Any] = {
-        "psr_form": "2012 (Bailey & Lopez de Prado)",
+        "probabilistic_sharpe_form": "2012 (Bailey & Lopez de Prado)",
         "trials": trials,
         "trial_sharpe_variance": trial_variance,
         "min_backtest_years": min_backtest_length(trials),
@@ -259,13 +260,15 @@ def sharpe_statistics(
     moments = (sample.skewness, sample.kurtosis)
     deflated = deflated_sharpe(sample, trials, trial_variance)
     return common | {
-        "sharpe_se_annual": year * sharpe_standard_error(sample.sharpe, sample.observations, *moments),
-        "sharpe_se_normal_annual": year * sharpe_standard_error(sample.sharpe, sample.observations),
-        "psr": probabilistic_sharpe(sample.sharpe, sample.observations, 0.0, *moments),
-        "psr_2025": probabilistic_sharpe(sample.sharpe, sample.observations, 0.0, *moments, form="2025"),
+        "sharpe_standard_error": year * sharpe_standard_error(sample.sharpe, sample.observations, *moments),
+        "sharpe_standard_error_normal": year * sharpe_standard_error(sample.sharpe, sample.observations),
+        "probabilistic_sharpe": probabilistic_sharpe(sample.sharpe, sample.observations, 0.0, *moments),
+        "probabilistic_sharpe_2025": probabilistic_sharpe(
+            sample.sharpe, sample.observations, 0.0, *moments, form="2025"
+        ),
         "min_track_record_sessions": min_track_record_length(sample.sharpe, 0.0, *moments),
         "deflated_sharpe": deflated.probability,
-        "deflated_sharpe_threshold_annual": year * deflated.threshold,
+        "deflated_sharpe_threshold": year * deflated.threshold,
     }
 
 

@@ -169,7 +169,7 @@ def test_performance_is_what_plain_python_computes(series):
         "cumulative_return": wealth - 1.0,
         "annual_return": annual,
         "annual_volatility": plain.stdev(returns) * math.sqrt(252),
-        "annual_excess_return": 252 * plain.fmean(excess),
+        "excess_return": 252 * plain.fmean(excess),
         "sharpe": plain.fmean(excess) / plain.stdev(excess) * math.sqrt(252),
         "sortino": plain.fmean(excess) * 252 / downside,
         "max_drawdown": worst,
@@ -214,9 +214,11 @@ def test_sharpe_statistics_agree_with_the_parts(series):
     excess = returns - cash
     sample = sharpe_sample(excess)
     result = sharpe_statistics(excess, 24, 0.002)
-    assert result["psr"] == probabilistic_sharpe(sample.sharpe, 500, 0.0, sample.skewness, sample.kurtosis)
-    assert result["deflated_sharpe"] < result["psr"]
-    assert result["deflated_sharpe_threshold_annual"] == pytest.approx(
+    assert result["probabilistic_sharpe"] == probabilistic_sharpe(
+        sample.sharpe, 500, 0.0, sample.skewness, sample.kurtosis
+    )
+    assert result["deflated_sharpe"] < result["probabilistic_sharpe"]
+    assert result["deflated_sharpe_threshold"] == pytest.approx(
         math.sqrt(0.002) * expected_maximum(24) * math.sqrt(252)
     )
     assert result["trials"] == 24
