@@ -1,0 +1,191 @@
+"""Write a synthetic exchange to disk: raw COTAHIST archives, company events, CDI and, apart from them, the truth.
+
+folder/raw/COTAHIST_A{YYYY}.ZIP                          one member COTAHIST_A{YYYY}.TXT
+folder/raw/events/GetListedSupplementCompany_{ROOT}.json
+folder/raw/cdi.json
+folder/truth/truth.json, daily.parquet, market.parquet
+folder/exchange.json                                     settings and the sha256 of every file: the commit point
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_pipeline.synthetic.config import ExchangeConfig
+
+FORMAT_VERSION = 1
+MINIMUM_SESSIONS = 120
+_COMPRESSION = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeManifest:
+    """A written exchange.
+
+    Attributes
+    ----------
+    folder : pathlib.Path
+        Where it lies; `raw` is the part to ingest and `truth` the part that nobody may see.
+    config : ExchangeConfig
+        What it was made from.
+    files : mapping of str to str
+        Path relative to `folder` -> sha256, in the order of the paths.
+    records : mapping of str to int
+        COTAHIST file name -> number of quote records.
+    """
+
+    folder: Path
+    config: ExchangeConfig
+    files: Mapping[str, str]
+    records: Mapping[str, int]
+
+    @property
+    def raw(self) -> Path:
+        """Folder of the raw files."""
+        return self.folder / "raw"
+
+    @property
+    def truth(self) -> Path:
+        """Folder of what the raw files do not show."""
+        return self.folder / "truth"
+
+    @property
+    def raw_files(self) -> tuple[Path, ...]:
+        """Every file to ingest, in the order of the paths."""
+        return tuple(self.folder / name for name in self.files if name.startswith("raw/"))
+
+
+def write_exchange(folder: str | Path, config: ExchangeConfig | None = None, /, **settings: Any) -> ExchangeManifest:
+    """Write the exchange that the settings describe and return its manifest.
+
+    Parameters
+    ----------
+    folder
+        New, empty, or holding the same exchange (then nothing is written).
+    config
+        The settings; or give the fields of `ExchangeConfig` as keywords, at least `seed`, `first_session` and
+        `last_session`.
+
+    Raises
+    ------
+    ValueError
+        When a setting makes no sense, or the folder holds something else.
+    """
+    if (config is None) == (not settings):
+        raise ValueError("config must be given either as an ExchangeConfig or as its fields by keyword, not both")
+    chosen = ExchangeConfig(**settings) if config is None else config
+    folder = Path(folder)
+    present = _present_exchange(folder, chosen)
+    if present is not None:
+        return present
+    draft = folder / "draft"
+    shutil.rmtree(draft, ignore_errors=True)
+    (draft / "raw" / "events").mkdir(parents=True)
+    (draft / "truth").mkdir()
+    records = _write_files(draft, chosen)
+    files = {
+        str(path.relative_to(draft).as_posix()): sha256(path.read_bytes()).hexdigest()
+        for path in sorted(draft.rglob("*"))
+        if path.is_file()
+    }
+    for part in ("raw", "truth"):
+        shutil.rmtree(folder / part, ignore_errors=True)
+        (draft / part).rename(folder / part)
+    draft.rmdir()
+    _commit(folder, chosen, files, records)
+    return ExchangeManifest(folder, chosen, files, records)
+
+
+def _present_exchange(folder: Path, config: ExchangeConfig) -> ExchangeManifest | None:
+    """The manifest of the same exchange when it is there, whole; None when the folder is free for it."""
+    if not folder.exists():
+        return None
+    if not folder.is_dir():
+        raise ValueError(f"folder must be a folder; {folder} is a file")
+    commit = folder / "exchange.json"
+    if not commit.exists():
+        foreign = [path.name for path in folder.iterdir() if path.name not in ("draft", "raw", "truth")]
+        unfinished = (folder / "draft").exists()
+        if foreign or (not unfinished and any(folder.iterdir())):
+            raise ValueError(f"folder must be empty or hold a synthetic exchange; {folder} holds something else")
+        return None
+    stored = json.loads(commit.read_text("utf-8"))
+    if stored.get("format_version") != FORMAT_VERSION or stored.get("config") != config.as_json():
+        raise ValueError(f"folder must be empty or hold this same exchange; {folder} holds one of other settings")
+    files = stored["files"]
+    if not all(_matches(folder / name, digest) for name, digest in files.items()):
+        return None
+    return ExchangeManifest(folder, config, files, stored["records"])
+
+
+def _matches(path: Path, digest: str) -> bool:
+    return path.is_file() and sha256(path.read_bytes()).hexdigest() == digest
+
+
+def _commit(folder: Path, config: ExchangeConfig, files: Mapping[str, str], records: Mapping[str, int]) -> None:
+    content = {"format_version": FORMAT_VERSION, "config": config.as_json(), "records": records, "files": files}
+    partial = folder / "exchange.json.partial"
+    partial.write_text(json.dumps(content, indent=1), "utf-8")
+    partial.replace(folder / "exchange.json")
+
+
+def _write_files(draft: Path, config: ExchangeConfig) -> Mapping[str, int]:
+    """Simulate, write everything below `draft`, and return the number of records per COTAHIST file."""
+    import pyarrow.parquet as pq
+
+    from data_pipeline.synthetic import calendars, feeds, truth
+    from data_pipeline.synthetic.books import simulate_books
+
+    sessions = calendars.exchange_sessions(config.first_session, config.last_session)
+    if len(sessions) < MINIMUM_SESSIONS:
+        raise ValueError(f"last_session must leave at least {MINIMUM_SESSIONS} sessions; was {len(sessions)}")
+    days = calendars.bank_days(config.first_session, config.last_session)
+    cdi = feeds.simulate_cdi(config.seed, days)
+    books = simulate_books(config, sessions, feeds.cash_returns(sessions, days, cdi))
+
+    (draft / "raw" / "cdi.json").write_text(feeds.cdi_json(days, cdi), "utf-8")
+    issuers: dict[str, list[Any]] = {}
+    for column, paper in enumerate(books.papers):
+        own = [one for one in books.actions if one.column == column]
+        issuers.setdefault(paper.root, []).append((paper, own))
+    for group in issuers.values():
+        if any(actions for _, actions in group):
+            code = group[0][0].new_ticker[:4] or group[0][0].root
+            path = draft / "raw" / "events" / f"GetListedSupplementCompany_{code}.json"
+            path.write_text(feeds.issuer_json(group, sessions), "utf-8")
+
+    described = json.dumps(truth.describe_truth(config, books), indent=1)
+    (draft / "truth" / "truth.json").write_text(described, "utf-8")
+    pq.write_table(truth.daily_truth(books), draft / "truth" / "daily.parquet")
+    pq.write_table(truth.market_truth(books), draft / "truth" / "market.parquet")
+    return _write_years(draft / "raw", sessions, books.spot, books.derivatives)
+
+
+def _write_years(folder: Path, sessions: Any, spot: Any, derivatives: Any) -> Mapping[str, int]:
+    """One archive per year, in B3's order: the cash part by day, then the dates start again for the derivatives."""
+    from data_pipeline.synthetic.writer import annual_file, write_archive
+
+    counts: dict[str, int] = {}
+    years = sessions.astype("datetime64[Y]").astype(int) + 1970
+    for year in sorted(set(years.tolist())):
+        last = sessions[years == year][-1]
+        first_day, next_year = np.datetime64(f"{year}-01-01"), np.datetime64(f"{year + 1}-01-01")
+        cash, rest = (
+            part[(part["session"] >= first_day) & (part["session"] < next_year)] for part in (spot, derivatives)
+        )
+        cash = cash[np.lexsort((cash["ticker"], cash["bdi_code"], cash["session"]))]
+        week = rest["session"].astype("datetime64[W]")
+        rest = rest[np.lexsort((rest["forward_days"], rest["session"], rest["ticker"], week, rest["market_type"]))]
+        records = np.concatenate([cash, rest])
+        name = f"COTAHIST_A{year}"
+        write_archive(folder / f"{name}.ZIP", f"{name}.TXT", annual_file(year, last, records), _COMPRESSION)
+        counts[f"{name}.ZIP"] = len(records)
+    return counts
