@@ -1,0 +1,62 @@
+"""Raw market files to a clean, point-in-time panel.
+
+    COTAHIST, company events, CDI -> ingest -> Store -> build_panel -> DailyPanel -> MarketView
+
+Names are loaded when first used, so that importing the package costs nothing. The functions that share their module's
+name are imported from it: `from data_pipeline.ingest import ingest`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from data_pipeline.errors import DataError
+
+if TYPE_CHECKING:
+    from data_pipeline.cotahist import iter_blocks, parse_records, read_cotahist, read_header
+    from data_pipeline.ingest_report import IngestReport
+    from data_pipeline.manifest import Manifest
+    from data_pipeline.panel import CorporateEvent, DailyPanel
+    from data_pipeline.store import Store
+
+_HOMES = {
+    "CorporateEvent": "panel",
+    "DailyPanel": "panel",
+    "IngestReport": "ingest_report",
+    "Manifest": "manifest",
+    "MarketView": "view",
+    "Store": "store",
+    "build_panel": "panel",
+    "iter_blocks": "cotahist",
+    "load_panel": "panel",
+    "parse_records": "cotahist",
+    "read_close_value_panel": "panel",
+    "read_cotahist": "cotahist",
+    "read_header": "cotahist",
+    "save_panel": "panel",
+}
+
+__all__ = [
+    "CorporateEvent",
+    "DailyPanel",
+    "DataError",
+    "IngestReport",
+    "Manifest",
+    "Store",
+    "iter_blocks",
+    "parse_records",
+    "read_cotahist",
+    "read_header",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'data_pipeline' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"data_pipeline.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,83 @@
+"""What an ingest did, file by file and session by session."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from data_pipeline.manifest import Source
+from data_pipeline.merge import SessionChange
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A file that was not ingested, and why (one sentence with file, line and column where there are such)."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """Outcome of one call of `ingest`.
+
+    Attributes
+    ----------
+    accepted : tuple of Source
+        Files that were read and committed.
+    unchanged : tuple of str
+        Names of files that the store already had, byte for byte.
+    replaced : tuple of SessionChange
+        Sessions whose rows changed because a newer version came.
+    kept : tuple of SessionChange
+        Sessions offered by an older version than the one held; the held rows stayed.
+    refused : tuple of Refusal
+        Files that could not be used.
+    notes : tuple of str
+        Other things worth saying.
+    """
+
+    accepted: tuple[Source, ...]
+    unchanged: tuple[str, ...]
+    replaced: tuple[SessionChange, ...]
+    kept: tuple[SessionChange, ...]
+    refused: tuple[Refusal, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every file was used: False when any was refused."""
+        return not self.refused
+
+    def lines(self) -> Iterator[str]:
+        """The report in sentences, one a line."""
+        for source in self.accepted:
+            dropped = f", {source.quarantined:,} in quarantine" if source.quarantined else ""
+            span = f" in {len(source.sessions)} sessions" if source.sessions else ""
+            yield f"accepted {source.file}: {source.rows:,} rows{span}{dropped}"
+        for name in self.unchanged:
+            yield f"unchanged {name}: already in the store"
+        yield from _grouped(self.replaced, "replaced")
+        yield from _grouped(self.kept, "kept")
+        yield from self.notes
+        for refusal in self.refused:
+            named = refusal.reason if refusal.file in refusal.reason else f"{refusal.file}: {refusal.reason}"
+            yield f"refused {named}"
+
+
+def _grouped(changes: tuple[SessionChange, ...], word: str) -> Iterator[str]:
+    groups: dict[tuple[str, str], list[SessionChange]] = defaultdict(list)
+    for change in changes:
+        groups[change.held_by, change.offered_by].append(change)
+    for (held, offered), group in groups.items():
+        first, last = group[0].session, group[-1].session
+        span = first if first == last else f"{first} to {last}"
+        before, after = sum(c.rows_held for c in group), sum(c.rows_offered for c in group)
+        if word == "kept":
+            yield f"kept {len(group)} sessions ({span}) of {held}: {offered} is an older version of them"
+            continue
+        types = sorted({market for c in group for market in c.vanished_market_types})
+        lost = f"; market types no longer there: {', '.join(f'{t:03d}' for t in types)}" if types else ""
+        rows = f"{before:,} rows before, {after:,} after"
+        yield f"replaced {len(group)} sessions ({span}) of {held} by {offered}: {rows}{lost}"

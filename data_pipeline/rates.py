@@ -1,0 +1,94 @@
+"""The daily CDI rate from the central bank's JSON.
+
+Banco Central do Brasil, SGS series 12 ("Taxa de juros - CDI", % per day):
+`[{"data": "02/01/2023", "valor": "0.050788"}]`.
+The calendar is the banks': it has days on which the exchange is closed, whose return cash earns all the same.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import pyarrow as pa
+
+from data_pipeline.errors import DataError
+from data_pipeline.schema import CDI_SCHEMA
+
+RULE_SORTED = "CDI days out of order were sorted"
+
+_LIMITS = (
+    # before the Real (July 1994) the rate passed 3 % a day; since 1995 an annual rate is always above 0.5
+    (datetime.date(1995, 1, 1), Decimal(5)),
+    (datetime.date.max, Decimal("0.5")),
+)
+
+
+def is_rates(document: Any) -> bool:
+    """Whether a JSON document has the shape of an SGS answer."""
+    return isinstance(document, list) and bool(document) and all(_is_entry(entry) for entry in document[:1])
+
+
+def parse_cdi(document: Sequence[Any], name: str) -> tuple[pa.Table, dict[str, int]]:
+    """Table of `schema.CDI_SCHEMA`, increasing in date, and the counts of the rules that acted.
+
+    Parameters
+    ----------
+    document : sequence
+        The decoded JSON: objects with `data` (dd/mm/yyyy) and `valor` (decimal point, % per day).
+    name : str
+        File name for messages.
+
+    Raises
+    ------
+    DataError
+        With the record's index (0-based): another shape, an impossible date or number, a day given twice, or a
+        value that cannot be a daily percentage (the annual series 4389 looks the same otherwise).
+    """
+    rows: dict[datetime.date, Decimal] = {}
+    moved = 0
+    latest = datetime.date.min
+    for index, entry in enumerate(document):
+        where = f"{name} record {index}"
+        day, percent = _entry(entry, where)
+        if day in rows:
+            raise DataError(f"{where}: the day {day} is given twice")
+        limit = next(value for until, value in _LIMITS if day < until)
+        if not 0 <= percent <= limit:
+            raise DataError(
+                f"{where}: valor must be the CDI in % per day, between 0 and {limit}; was {percent} on {day}: "
+                "series 12 is per day, series 4389 per year"
+            )
+        moved += day < latest
+        latest = max(latest, day)
+        rows[day] = percent
+    days = sorted(rows)
+    # shifting the decimal point before rounding gives the double nearest to the published rate
+    returns = [float(rows[day].scaleb(-2)) for day in days]
+    table = pa.table([pa.array(days, pa.date32()), pa.array(returns, pa.float64())], schema=CDI_SCHEMA)
+    return table, {RULE_SORTED: moved} if moved else {}
+
+
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, dict) and "data" in entry and "valor" in entry
+
+
+def _entry(entry: Any, where: str) -> tuple[datetime.date, Decimal]:
+    if not _is_entry(entry):
+        raise DataError(f"{where}: must be an object with data and valor; was {entry!r}")
+    try:
+        day = datetime.datetime.strptime(entry["data"], "%d/%m/%Y").date()
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{where}: data must be a date dd/mm/yyyy; was {entry['data']!r}") from error
+    try:
+        # a JSON number would already have been rounded to a double
+        percent = Decimal(entry["valor"] if isinstance(entry["valor"], str) else "not text")
+    except InvalidOperation as error:
+        raise DataError(
+            f"{where}: valor must be text with a decimal point ('0.050788'); was {entry['valor']!r}"
+        ) from error
+    if not percent.is_finite():
+        raise DataError(f"{where}: valor must be a finite number; was {entry['valor']!r}")
+    return day, percent
