@@ -1,0 +1,457 @@
+"""From one training window of daily data to the costs and the execution game, each figure with its error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mfg_core.costs import TradingCosts, urgency_from_risk_aversion
+from mfg_core.impact_regression import (
+    MIN_DAYS,
+    MIN_INSTRUMENTS,
+    ImpactRegression,
+    close_location,
+    regress_impact,
+    usual_volume,
+)
+from mfg_core.spread_estimators import (
+    edge_half_spread,
+    median_and_error,
+    pooled_moments,
+    quoted_half_spread,
+    roll_half_spread,
+    shrunk_positive,
+)
+from mfg_core.volatility_estimators import close_to_close_volatility, yang_zhang_volatility
+
+if TYPE_CHECKING:
+    from mfg_core.execution import ExecutionGame
+
+FloatTN = NDArray[np.float64]
+FloatN = NDArray[np.float64]
+
+SPREAD_SOURCES = ("quotes", "bars", "closes", "pooled")
+"""What `ExecutionCalibration.spread_source` numbers: closing quotes, EDGE, Roll, the others' mean."""
+
+MIN_SESSIONS = 20
+"""Returns, bars or quotes below which an instrument's own figure is not used."""
+
+VOLUME_WINDOW = 63
+"""Sessions at the end of the window of which the median volume is the usual one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionPrior:
+    """What is believed before the data: means, standard deviations, and how far the data's proxy may be off.
+
+    Attributes
+    ----------
+    temporary_impact, temporary_impact_std : float
+        eta_0. At a participation of 10 % of the daily volume, Almgren, Thum, Hauptmann & Li (2005: temporary
+        0.142 (q/V)^0.6 and permanent 0.314 (q/V)(Theta/V)^(1/4) / 2, with 200 daily volumes outstanding) is a cost of
+        1/2 eta q/V with eta = 1.9; the square-root law with unit prefactor (Toth et al. 2011: mean cost 2/3
+        (q/V)^(1/2)) one with eta = 4.2. The prior is their middle, and the distance to each its standard deviation.
+    temporary_impact_proxy_error : float
+        Standard deviation of the systematic error of the regression (the flow is a proxy: see `regress_impact`),
+        added to its sampling error. As large as the prior's own: a precise regression moves the value half way.
+    crowd_impact, crowd_impact_std, crowd_impact_proxy_error : float
+        The same for eta_1. There is no published figure in this unit; the prior is ours: a crowd that trades one daily
+        volume per session makes trading half as dear again, give or take as much.
+    spread_per_volatility : float
+        Half-spread over daily volatility where neither quotes nor enough bars tell. Ours: 0.05, 10 basis points for a
+        share that moves 2 % a day; spreads are proportional to volatility (Wyart et al. 2008).
+    crowd_rate : float
+        Mean |m|, daily volumes per session, when the volumes cannot tell. Ours: 0.2.
+    """
+
+    temporary_impact: float = 3.0
+    temporary_impact_std: float = 1.2
+    temporary_impact_proxy_error: float = 1.2
+    crowd_impact: float = 1.5
+    crowd_impact_std: float = 1.5
+    crowd_impact_proxy_error: float = 1.5
+    spread_per_volatility: float = 0.05
+    crowd_rate: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Check the figures."""
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if not 0 < value < np.inf and not (name.endswith("proxy_error") and value == 0):
+                raise ValueError(f"{name} must be finite and positive; was {value}")
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A calibrated number, its error, and what the data alone said.
+
+    Attributes
+    ----------
+    value, standard_error : float
+        After the prior, with the proxy's systematic error in it.
+    sampled, sampling_error : float
+        From the data alone; NaN when there were too few.
+    source : str
+        "data and prior", "data" or "prior".
+    """
+
+    value: float
+    standard_error: float
+    sampled: float
+    sampling_error: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionCalibration:
+    """The costs of one training window, the errors of their parts, and what had to be replaced.
+
+    Attributes
+    ----------
+    costs : TradingCosts
+    volatility_error, daily_volume_error, half_spread_error : (N,) float64
+        Standard errors of the costs' arrays; NaN where the figure is pooled or the prior's.
+    volatility_close, volatility_range : (N,) float64
+        Close-to-close and Yang-Zhang volatility; NaN where there are too few sessions.
+    spread_source : (N,) int8
+        Index into `SPREAD_SOURCES`.
+    replaced : (N,) bool
+        Instruments whose volatility or volume is pooled, because their own data are too few: 90th percentile of the
+        volatility, 10th of the volume (dear on purpose).
+    temporary_impact, crowd_impact, crowd_rate : Estimate
+        eta_0, eta_1, and the mean over days of |m_t|, the cross-section's mean signed participation.
+    sessions : int
+        Rows of the window.
+    regression_days, regression_observations : int
+        What the impact regression rests on.
+    notes : tuple of str
+        Sentences for the report: every refusal and replacement.
+    """
+
+    costs: TradingCosts
+    volatility_error: FloatN
+    volatility_close: FloatN
+    volatility_range: FloatN
+    daily_volume_error: FloatN
+    half_spread_error: FloatN
+    spread_source: NDArray[np.int8]
+    replaced: NDArray[np.bool_]
+    temporary_impact: Estimate
+    crowd_impact: Estimate
+    crowd_rate: Estimate
+    sessions: int
+    regression_days: int
+    regression_observations: int
+    notes: tuple[str, ...]
+
+    def execution_game(self, *, horizon: float, risk_aversion: float, terminal_penalty: float) -> ExecutionGame:
+        """The game of the fold: urgency of the median volatility, a crowd with a parent order of |m| horizon.
+
+        The crowd that trades |m| daily volumes per session all through the horizon has |m| horizon daily volumes to
+        trade; the individuals spread around it with the same standard deviation.
+        """
+        crowd = self.crowd_rate.value * horizon
+        return self.costs.execution_game(
+            horizon=horizon,
+            urgency=urgency_from_risk_aversion(risk_aversion, float(np.median(self.costs.volatility))),
+            terminal_penalty=terminal_penalty,
+            initial_mean=crowd,
+            initial_std=crowd,
+        )
+
+    def summary(self) -> dict[str, float | int | str]:
+        """Scalars for a table of folds: estimates with errors, medians over instruments, counts, and the notes."""
+        row: dict[str, float | int | str] = {}
+        for name in ("temporary_impact", "crowd_impact", "crowd_rate"):
+            estimate: Estimate = getattr(self, name)
+            row[name] = estimate.value
+            row[f"{name}_error"] = estimate.standard_error
+            row[f"{name}_sampled"] = estimate.sampled
+            row[f"{name}_sampling_error"] = estimate.sampling_error
+            row[f"{name}_source"] = estimate.source
+        row["median_volatility"] = float(np.median(self.costs.volatility))
+        row["median_half_spread"] = float(np.median(self.costs.half_spread))
+        for code, source in enumerate(SPREAD_SOURCES):
+            row[f"spreads_from_{source}"] = int((self.spread_source == code).sum())
+        row["replaced"] = int(self.replaced.sum())
+        row["regression_days"] = self.regression_days
+        row["regression_observations"] = self.regression_observations
+        row["notes"] = " ".join(self.notes)
+        return row
+
+
+def calibrate_execution(
+    *,
+    close: ArrayLike,
+    traded_value: ArrayLike,
+    opening: ArrayLike | None = None,
+    high: ArrayLike | None = None,
+    low: ArrayLike | None = None,
+    volume: ArrayLike | None = None,
+    bid: ArrayLike | None = None,
+    ask: ArrayLike | None = None,
+    fee: float = 0.0,
+    prior: ExecutionPrior | None = None,
+) -> ExecutionCalibration:
+    """Volatility, volume, spread, impact and crowd of one training window, and the costs made of them.
+
+    All arrays are (T, N) of the training window only, oldest row first, prices and volumes on one split-adjusted
+    basis (that of the last row, so that the costs hold for the shares that trade next).
+
+    Parameters
+    ----------
+    close : (T, N)
+        NaN where the instrument did not trade.
+    traded_value : (T, N)
+        Money; 0 or NaN where it did not trade. Gives the volume (value/close) when `volume` is absent.
+    opening, high, low : (T, N), optional
+        All or none. Absent: volatility from closes, the impact and the crowd's terms are the prior's (a sign of
+        the flow taken from the return would be circular), spreads without quotes by Roll (1984).
+    volume : (T, N), optional
+        Shares.
+    bid, ask : (T, N), optional
+        Closing quotes, NaN or 0 where there is none.
+    fee : float
+        Passed on to the costs.
+    prior : ExecutionPrior, optional
+
+    Returns
+    -------
+    ExecutionCalibration
+
+    Raises
+    ------
+    ValueError
+        When shapes differ, a price is negative, zero or infinite, or no instrument has 20 returns.
+
+    Notes
+    -----
+    From slope to impact: the regression says that net flow Q moves the price by k sigma Q/V over the session. When
+    the flow and the move accumulate evenly, the flow's mean price is half of that away from the start, and its cost
+    is Q p (1/2 k sigma Q/V), which is the cost 1/2 eta sigma p Q^2/V with eta = k.
+    """
+    prior = prior or ExecutionPrior()
+    arrays = _checked(
+        close=close, traded_value=traded_value, opening=opening, high=high, low=low, volume=volume, bid=bid, ask=ask
+    )
+    c, value = arrays["close"], np.nan_to_num(arrays["traded_value"])
+    shares = np.nan_to_num(arrays["volume"]) if "volume" in arrays else np.where(c > 0, value / c, 0.0)
+    bars = (arrays["opening"], arrays["high"], arrays["low"], c) if "opening" in arrays else None
+    notes: list[str] = []
+
+    sigma_close, error_close, returns = close_to_close_volatility(c)
+    known = (returns >= MIN_SESSIONS) & (sigma_close > 0)
+    if not known.any():
+        raise ValueError(
+            f"close must hold at least {MIN_SESSIONS} returns of one instrument; had {returns.max(initial=0)}"
+        )
+    sigma_close = np.where(known, sigma_close, np.nan)
+    sigma, sigma_error, sigma_range = _volatility(sigma_close, error_close, returns, bars)
+    usual, usual_error = _daily_volume(shares)
+    replaced = ~(known & (usual > 0))
+    spread, spread_error, source = _half_spread(arrays, bars, sigma, prior, notes)
+
+    if replaced.any():
+        notes.append(
+            f"{int(replaced.sum())} of {replaced.size} instruments have too few sessions: "
+            "their volatility or volume is pooled, dear on purpose."
+        )
+    if not (usual > 0).any():
+        raise ValueError("traded_value must be positive for some instrument in the last sessions of the window")
+    regression, impact, crowd_impact, crowd_rate = _impact(c, shares, sigma, bars, prior, notes)
+    costs = TradingCosts(
+        half_spread=spread,
+        volatility=np.where(known, sigma, np.quantile(sigma[known], 0.9)),
+        daily_volume=np.where(usual > 0, usual, np.quantile(usual[usual > 0], 0.1)),
+        temporary_impact=impact.value,
+        crowd_impact=crowd_impact.value,
+        fee=fee,
+    )
+    return ExecutionCalibration(
+        costs=costs,
+        volatility_error=np.where(known, sigma_error, np.nan),
+        volatility_close=sigma_close,
+        volatility_range=sigma_range,
+        daily_volume_error=usual_error,
+        half_spread_error=spread_error,
+        spread_source=source,
+        replaced=replaced,
+        temporary_impact=impact,
+        crowd_impact=crowd_impact,
+        crowd_rate=crowd_rate,
+        sessions=len(c),
+        regression_days=regression.days,
+        regression_observations=regression.observations,
+        notes=tuple(notes),
+    )
+
+
+def _checked(**given: ArrayLike | None) -> dict[str, FloatTN]:
+    arrays = {name: np.asarray(values, dtype=np.float64) for name, values in given.items() if values is not None}
+    shape = arrays["close"].shape
+    if len(shape) != 2 or shape[0] < 2:
+        raise ValueError(f"close must have shape (sessions, instruments) with at least 2 sessions; was {shape}")
+    for name, values in arrays.items():
+        if values.shape != shape:
+            raise ValueError(f"{name} must have the shape of close, {shape}; was {values.shape}")
+        least = 0.0 if name in ("traded_value", "volume", "bid", "ask") else np.finfo(np.float64).tiny
+        bad = (values < least) | np.isinf(values)
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            rule = "not negative" if least == 0.0 else "positive"
+            raise ValueError(
+                f"{name} must be {rule} and finite, or NaN; was {values[row, column]} at row {row}, instrument {column}"
+            )
+    for group in (("opening", "high", "low"), ("bid", "ask")):
+        there = [name for name in group if name in arrays]
+        if there and len(there) < len(group):
+            raise ValueError(f"{', '.join(group)} must be given together; had only {', '.join(there)}")
+    return arrays
+
+
+Bars = tuple[FloatTN, FloatTN, FloatTN, FloatTN]
+
+
+def _volatility(
+    sigma_close: FloatN, error_close: FloatN, returns: NDArray[np.int64], bars: Bars | None
+) -> tuple[FloatN, FloatN, FloatN]:
+    """Yang-Zhang where at least nine in ten of the returns have a full bar, else close to close."""
+    if bars is None:
+        return sigma_close, error_close, np.full(sigma_close.size, np.nan)
+    sigma_range, error_range, count = yang_zhang_volatility(*bars)
+    sigma_range = np.where((count >= MIN_SESSIONS) & (sigma_range > 0), sigma_range, np.nan)
+    better = np.isfinite(sigma_range) & np.isfinite(sigma_close) & (count >= 0.9 * returns)
+    return np.where(better, sigma_range, sigma_close), np.where(better, error_range, error_close), sigma_range
+
+
+def _daily_volume(shares: FloatTN) -> tuple[FloatN, FloatN]:
+    """Median of the last sessions, sessions without trade counted as 0; the mean where that median is 0."""
+    last = shares[-VOLUME_WINDOW:]
+    median, error, _ = median_and_error(last)
+    mean = last.mean(axis=0)
+    traded = (last > 0).sum(axis=0) > 1
+    mean_error = last.std(axis=0, ddof=1) / np.sqrt(len(last))
+    usual = np.where(median > 0, median, mean)
+    return np.where(traded, usual, np.nan), np.where(traded, np.where(median > 0, error, mean_error), np.nan)
+
+
+def _half_spread(
+    arrays: dict[str, FloatTN], bars: Bars | None, sigma: FloatN, prior: ExecutionPrior, notes: list[str]
+) -> tuple[FloatN, FloatN, NDArray[np.int8]]:
+    """Quotes first; else bars or closes, shrunk in (half-spread/volatility)^2 towards what the instruments share.
+
+    Daily bars cannot tell a spread of a few basis points from none, and to keep only the significant estimates would
+    keep the largest errors: hence all are shrunk, by as much as they are noisy.
+    """
+    n = sigma.size
+    spread, error = np.full(n, np.nan), np.full(n, np.nan)
+    source = np.full(n, SPREAD_SOURCES.index("pooled"), dtype=np.int8)
+    if "bid" in arrays:
+        quoted, quoted_error, count = quoted_half_spread(arrays["bid"], arrays["ask"])
+        good = (count >= MIN_SESSIONS) & (quoted > 0)
+        spread[good], error[good], source[good] = quoted[good], quoted_error[good], SPREAD_SOURCES.index("quotes")
+    missing = np.flatnonzero(np.isnan(spread))
+    if missing.size == 0:
+        return spread, error, source
+    if bars is not None:
+        method, estimate, deviation = "bars", *edge_half_spread(*(prices[:, missing] for prices in bars))
+    else:
+        method, estimate, deviation = "closes", *roll_half_spread(arrays["close"][:, missing])
+    unit = sigma[missing] ** 2
+    ratio = np.sign(estimate) * estimate**2 / unit
+    ratio_error = 2.0 * np.abs(estimate) * deviation / unit
+    own = np.isfinite(ratio) & (ratio_error > 0)
+    quoted_ratio = ((spread / sigma) ** 2)[np.isfinite(spread) & np.isfinite(sigma)]
+    mean, variance, towards = _shared_ratio(ratio[own], ratio_error[own], quoted_ratio, prior)
+    shrunk, shrunk_error = shrunk_positive(ratio, ratio_error, mean, variance)
+    spread[missing] = sigma[missing] * np.sqrt(shrunk)
+    error[missing] = sigma[missing] * shrunk_error / (2.0 * np.sqrt(shrunk))
+    source[missing[own]] = SPREAD_SOURCES.index(method)
+    unknown = np.isnan(spread)
+    spread[unknown] = np.quantile(spread[~unknown], 0.9)
+    notes.append(
+        f"{missing.size} of {n} half-spreads have no quotes: {int(own.sum())} estimated from {method} and shrunk "
+        f"towards {towards}, {missing.size - int(own.sum())} pooled."
+    )
+    return np.minimum(spread, 0.5), error, source
+
+
+def _shared_ratio(ratio: FloatN, error: FloatN, quoted: FloatN, prior: ExecutionPrior) -> tuple[float, float, str]:
+    """Mean and variance over instruments of (half-spread/volatility)^2, and in words what they are."""
+    usual = prior.spread_per_volatility**2
+    if ratio.size < MIN_INSTRUMENTS:
+        if quoted.size < MIN_INSTRUMENTS:
+            return usual, (2.0 * usual) ** 2, "the prior"
+        return float(quoted.mean()), max(float(quoted.var(ddof=1)), (0.5 * usual) ** 2), "the mean of those with quotes"
+    pooled, pooled_error, variance = pooled_moments(ratio, error)
+    data, belief = pooled_error**-2, (2.0 * usual) ** -2
+    mean = (data * pooled + belief * usual) / (data + belief)
+    # Spreads differ from share to share even where the estimates are too noisy to show it.
+    return mean, max(variance, (0.5 * usual) ** 2), "their mean"
+
+
+def _impact(
+    close: FloatTN,
+    shares: FloatTN,
+    sigma: FloatN,
+    bars: Bars | None,
+    prior: ExecutionPrior,
+    notes: list[str],
+) -> tuple[ImpactRegression, Estimate, Estimate, Estimate]:
+    standardised = np.full_like(close, np.nan)
+    standardised[1:] = np.diff(np.log(close), axis=0) / sigma
+    location = np.full_like(close, np.nan) if bars is None else close_location(bars[1], bars[2], close)
+    relative = np.where(shares > 0, shares / usual_volume(shares), np.nan)
+    regression = regress_impact(standardised, location, relative)
+    if bars is None:
+        notes.append(
+            "No daily bars: the sign of the flow would be that of the return, so impact and crowd are the prior's."
+        )
+    elif not np.isfinite(regression.slope).all():
+        notes.append(
+            f"Impact regression refused ({regression.days} days of at least {MIN_INSTRUMENTS} instruments, {MIN_DAYS} "
+            "needed, with volumes that vary): prior used."
+        )
+    if regression.dropped:
+        notes.append(
+            f"{regression.dropped} sessions of instruments with outsize volume left out of the impact regression."
+        )
+    slopes = []
+    for place, name, symbol in ((0, "temporary_impact", "eta0"), (1, "crowd_impact", "eta1")):
+        slopes.append(
+            _shrunk(
+                float(regression.slope[place]),
+                float(np.sqrt(regression.covariance[place, place])),
+                getattr(prior, name),
+                getattr(prior, f"{name}_std"),
+                getattr(prior, f"{name}_proxy_error"),
+                symbol,
+                notes,
+            )
+        )
+    return regression, slopes[0], slopes[1], _crowd_rate(regression.crowd, prior)
+
+
+def _shrunk(
+    sampled: float, error: float, mean: float, std: float, proxy_error: float, symbol: str, notes: list[str]
+) -> Estimate:
+    """Precision-weighted mean of data and prior; the prior alone when the data say nothing or nonsense."""
+    if not np.isfinite(sampled):
+        return Estimate(mean, std, np.nan, np.nan, "prior")
+    if sampled <= 0:
+        notes.append(f"{symbol} estimate {sampled:.3g} (se {error:.2g}) refused: prior {mean:.3g} used.")
+        return Estimate(mean, std, sampled, error, "prior")
+    data, belief = 1.0 / (error**2 + proxy_error**2), 1.0 / std**2
+    value = (data * sampled + belief * mean) / (data + belief)
+    return Estimate(value, (data + belief) ** -0.5, sampled, error, "data and prior")
+
+
+def _crowd_rate(crowd: NDArray[np.float64], prior: ExecutionPrior) -> Estimate:
+    rates = np.abs(crowd[np.isfinite(crowd)])
+    if rates.size < MIN_DAYS:
+        return Estimate(prior.crowd_rate, prior.crowd_rate, np.nan, np.nan, "prior")
+    mean, error = float(rates.mean()), float(rates.std(ddof=1) / np.sqrt(rates.size))
+    return Estimate(mean, error, mean, error, "data")
