@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 from mfg_core.checks import require_nonnegative
 from mfg_core.errors import SolveError
 from mfg_core.execution import ExecutionEquilibrium, ExecutionGame, Shooting
 
+from mfg_core.fixed_point import Anderson, Picard
+from mfg_core.market_making import MarketMakingEquilibrium, MarketMakingGame
+
 if TYPE_CHECKING:
     from mfg_core.certificate import Certificate
-    from mfg_core.fixed_point import Anderson, Picard
 
 
+@overload
 def solve_mfg(
     game: ExecutionGame,
+    *,
+    rtol: float = ...,
+    atol: float = ...,
+    method: Shooting | Picard | Anderson | None = ...,
+    throw: bool = ...,
+) -> ExecutionEquilibrium: ...
+@overload
+def solve_mfg(
+    game: MarketMakingGame,
+    *,
+    rtol: float = ...,
+    atol: float = ...,
+    method: Picard | Anderson | None = ...,
+    throw: bool = ...,
+) -> MarketMakingEquilibrium: ...
+def solve_mfg(
+    game: ExecutionGame | MarketMakingGame,
     *,
     rtol: float = 1e-9,
     atol: float = 1e-12,
     method: Shooting | Picard | Anderson | None = None,
     throw: bool = True,
-) -> ExecutionEquilibrium:
+) -> ExecutionEquilibrium | MarketMakingEquilibrium:
     """The equilibrium of a game, with a certificate.
 
     Parameters
@@ -53,11 +73,19 @@ def solve_mfg(
     rtol, atol = require_nonnegative("rtol", rtol), require_nonnegative("atol", atol)
     if rtol + atol <= 0:
         raise ValueError("rtol and atol must not both be 0")
-    if not isinstance(game, ExecutionGame):
-        raise TypeError(f"game must be an ExecutionGame; was {type(game).__name__}")
-    from mfg_core.execution_solver import solve_execution
+    equilibrium: Any
+    if isinstance(game, MarketMakingGame):
+        if isinstance(method, Shooting):
+            raise TypeError("method must be an Anderson or Picard for a MarketMakingGame; was Shooting")
+        from mfg_core.market_solver import solve_market_making
 
-    equilibrium = solve_execution(game, method or Shooting(), rtol, atol)
+        equilibrium = solve_market_making(game, method or Anderson(), rtol, atol)
+    elif isinstance(game, ExecutionGame):
+        from mfg_core.execution_solver import solve_execution
+
+        equilibrium = solve_execution(game, method or Shooting(), rtol, atol)
+    else:
+        raise TypeError(f"game must be an ExecutionGame or MarketMakingGame; was {type(game).__name__}")
     if throw and not equilibrium.certificate.converged:
         raise _missed(equilibrium.certificate)
     return equilibrium

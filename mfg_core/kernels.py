@@ -1,0 +1,375 @@
+"""Compiled loops of the market-making game on the inventory grid -Q..Q (arrays in, output arrays last, nothing checked).
+
+Time grids are panels of two equal halves: nodes 2j, 2j+1, 2j+2 are the start, middle and end of panel j, and the
+crowd's mean quotes are quadratic in a panel. `quote_means` couples the two marches.
+
+Without quote bounds W = exp(k V) is linear: -W' = M W with M tridiagonal, off-diagonals (A/e) exp(k c abar) >= 0 and
+diagonal -k eta x^2. One half panel is two exponentials of M (commutator-free, order 4), each a Taylor series of
+non-negative terms: every component keeps its relative accuracy, so log W is right in the far tail too. Before a series
+the vector is divided by exp(tilt), which keeps its entries near 1 whatever the penalties. The population moves with the
+same exponentials transposed (Doob's h-transform), so its mass is kept to rounding and no entry is negative.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numba import njit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Integers = NDArray[np.int64]
+
+LARGEST_NORM = 300.0
+"""Above it the series is not attempted: the step must be shorter."""
+
+TILT_NORM = 40.0
+"""Above it the tilt follows the end of the step instead of its start."""
+
+
+@njit(cache=True)
+def panel_value(values: Floats, node: int, share: float) -> float:
+    """Value a share (1/4 or 3/4) into the panel whose middle is `node`, by the quadratic through its three nodes."""
+    left, middle, right = values[node - 1], values[node], values[node + 1]
+    slope = right - left
+    bend = 2.0 * (left - 2.0 * middle + right)
+    return left + share * (slope - bend * (1.0 - share))
+
+
+@njit(cache=True)
+def effective_rate(path: Floats, half: int, near_right: bool, scale: float) -> float:
+    """Weighted mean of exp(scale path) over the half panel for one of its two exponentials."""
+    panel_middle = 2 * (half // 2) + 1
+    share = 0.25 if half % 2 == 0 else 0.75
+    left = math.exp(scale * path[half])
+    middle = math.exp(scale * panel_value(path, panel_middle, share))
+    right = math.exp(scale * path[half + 1])
+    if near_right:
+        return (3.0 * right + 4.0 * middle - left) / 12.0
+    return (3.0 * left + 4.0 * middle - right) / 12.0
+
+
+@njit(cache=True)
+def fill_tilted(
+    tilt: Floats, ask: float, bid: float, penalty: float, down: Floats, up: Floats, stay: Floats
+) -> tuple[float, float]:
+    """(largest row sum, shift) of the tilted, shifted step matrix, whose bands go to `down`, `up`, `stay` (all >= 0)."""
+    n = tilt.size
+    Q = (n - 1) // 2
+    shift = penalty * Q * Q
+    norm = 0.0
+    for i in range(n):
+        x = i - Q
+        stay[i] = shift - penalty * x * x
+        down[i] = ask * math.exp(tilt[i - 1] - tilt[i]) if i > 0 else 0.0
+        up[i] = bid * math.exp(tilt[i + 1] - tilt[i]) if i < n - 1 else 0.0
+        norm = max(norm, stay[i] + down[i] + up[i])
+    return norm, shift
+
+
+@njit(cache=True)
+def lift_tilt(log_right: Floats, ask: float, bid: float, penalty: float, tilt: Floats) -> None:
+    """Largest term of the series at each state, in logs: a tilt near the step's left end."""
+    n = log_right.size
+    Q = (n - 1) // 2
+    log_ask, log_bid = math.log(ask), math.log(bid)
+    for i in range(n):
+        tilt[i] = log_right[i] - penalty * (i - Q) ** 2
+        cost = 0.0
+        for j in range(1, i + 1):
+            cost += log_ask - math.log(j)
+            tilt[i] = max(tilt[i], cost + log_right[i - j] - penalty * (i - Q) ** 2)
+        cost = 0.0
+        for j in range(1, n - i):
+            cost += log_bid - math.log(j)
+            tilt[i] = max(tilt[i], cost + log_right[i + j] - penalty * (i - Q) ** 2)
+
+
+@njit(cache=True)
+def march_linear(
+    times: Floats,
+    ask_path: Floats,
+    bid_path: Floats,
+    ask_arrival: float,
+    bid_arrival: float,
+    k: float,
+    crowd: float,
+    eta: float,
+    log_w: Floats,
+    log_w_between: Floats,
+    tilts: Floats,
+    terms: Integers,
+) -> bool:
+    """Fill log W on the nodes, backwards from `log_w[-1]`; False when a step is too long for the series.
+
+    `log_w_between` (halves, nx) holds log W between a half's two exponentials, `tilts` (2 halves, nx) and `terms`
+    (2 halves,) what `march_population` needs to repeat them transposed.
+    """
+    n = log_w.shape[1]
+    down, up, stay = np.empty(n), np.empty(n), np.empty(n)
+    term, following, total = np.empty(n), np.empty(n), np.empty(n)
+    for half in range(times.size - 2, -1, -1):
+        h = times[half + 1] - times[half]
+        for part in range(2):
+            near_right = part == 0
+            source = log_w[half + 1] if near_right else log_w_between[half]
+            target = log_w_between[half] if near_right else log_w[half]
+            ask = h * ask_arrival / math.e * effective_rate(ask_path, half, near_right, k * crowd)
+            bid = h * bid_arrival / math.e * effective_rate(bid_path, half, near_right, k * crowd)
+            penalty = 0.5 * h * k * eta
+            if not (ask > 0.0 and bid > 0.0):
+                return False
+            row = 2 * half + part
+            tilt = tilts[row]
+            tilt[:] = source
+            norm, shift = fill_tilted(tilt, ask, bid, penalty, down, up, stay)
+            least = 0
+            if not norm < TILT_NORM:
+                least = n
+                lift_tilt(source, ask, bid, penalty, tilt)
+                norm, shift = fill_tilted(tilt, ask, bid, penalty, down, up, stay)
+            if not norm < LARGEST_NORM:
+                return False
+            for i in range(n):
+                term[i] = math.exp(source[i] - tilt[i])
+                total[i] = term[i]
+            count = 0
+            rest = 1.0
+            while rest > 1e-17 or count < least:
+                count += 1
+                rest = 0.0
+                for i in range(n):
+                    value = stay[i] * term[i]
+                    if i > 0:
+                        value += down[i] * term[i - 1]
+                    if i < n - 1:
+                        value += up[i] * term[i + 1]
+                    following[i] = value / count
+                    total[i] += following[i]
+                    if following[i] > rest * total[i]:
+                        rest = following[i] / total[i]
+                term, following = following, term
+            terms[row] = count
+            for i in range(n):
+                target[i] = tilt[i] + math.log(total[i]) - shift
+    return True
+
+
+@njit(cache=True)
+def march_population(
+    times: Floats,
+    ask_path: Floats,
+    bid_path: Floats,
+    ask_arrival: float,
+    bid_arrival: float,
+    k: float,
+    crowd: float,
+    eta: float,
+    log_w: Floats,
+    log_w_between: Floats,
+    tilts: Floats,
+    terms: Integers,
+    rho: Floats,
+) -> None:
+    """Fill the population on the nodes, forwards from `rho[0]`, with the transposed steps of `march_linear`."""
+    n = log_w.shape[1]
+    down, up, stay = np.empty(n), np.empty(n), np.empty(n)
+    term, following, total = np.empty(n), np.empty(n), np.empty(n)
+    for half in range(times.size - 1):
+        h = times[half + 1] - times[half]
+        total[:] = rho[half]
+        for part in (1, 0):
+            near_right = part == 0
+            source = log_w[half + 1] if near_right else log_w_between[half]
+            target = log_w_between[half] if near_right else log_w[half]
+            ask = h * ask_arrival / math.e * effective_rate(ask_path, half, near_right, k * crowd)
+            bid = h * bid_arrival / math.e * effective_rate(bid_path, half, near_right, k * crowd)
+            row = 2 * half + part
+            tilt = tilts[row]
+            _, shift = fill_tilted(tilt, ask, bid, 0.5 * h * k * eta, down, up, stay)
+            for i in range(n):
+                term[i] = total[i] * math.exp(tilt[i] - target[i] - shift)
+                total[i] = term[i]
+            for count in range(1, terms[row] + 1):
+                for i in range(n):
+                    value = stay[i] * term[i]
+                    if i < n - 1:
+                        value += down[i + 1] * term[i + 1]
+                    if i > 0:
+                        value += up[i - 1] * term[i - 1]
+                    following[i] = value / count
+                    total[i] += following[i]
+                term, following = following, term
+            for i in range(n):
+                total[i] *= math.exp(source[i] - tilt[i])
+        rho[half + 1] = total
+
+
+@njit(cache=True)
+def best_quote(gap: float, k: float, low: float, high: float) -> float:
+    """clip(1/k - gap, low, high), the best half-spread when a fill changes the value by `gap`."""
+    return min(max(1.0 / k - gap, low), high)
+
+
+@njit(cache=True)
+def value_slope(
+    value: Floats, ask_mean: float, bid_mean: float, ask_arrival: float, bid_arrival: float,
+    k: float, crowd: float, eta: float, low: float, high: float, slope: Floats,
+) -> float:  # fmt: skip
+    """Largest total fill rate; -V' goes to `slope`."""
+    n = value.size
+    Q = (n - 1) // 2
+    ask_scale = ask_arrival * math.exp(k * crowd * ask_mean)
+    bid_scale = bid_arrival * math.exp(k * crowd * bid_mean)
+    fastest = 0.0
+    for i in range(n):
+        total = -eta * (i - Q) ** 2
+        rate = 0.0
+        if i > 0:
+            gap = value[i - 1] - value[i]
+            quote = best_quote(gap, k, low, high)
+            ask = ask_scale * math.exp(-k * quote)
+            total += ask * (quote + gap)
+            rate += ask
+        if i < n - 1:
+            gap = value[i + 1] - value[i]
+            quote = best_quote(gap, k, low, high)
+            bid = bid_scale * math.exp(-k * quote)
+            total += bid * (quote + gap)
+            rate += bid
+        slope[i] = total
+        fastest = max(fastest, rate)
+    return fastest
+
+
+@njit(cache=True)
+def march_bounded(
+    times: Floats, ask_path: Floats, bid_path: Floats, ask_arrival: float, bid_arrival: float,
+    k: float, crowd: float, eta: float, low: float, high: float, value: Floats, slopes: Floats,
+) -> bool:  # fmt: skip
+    """Fill V and -V' on the nodes, backwards from `value[-1]`, by Runge-Kutta 4; False when a step is unstable."""
+    n = value.shape[1]
+    k2, k3, k4, stage = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    last = times.size - 1
+    value_slope(value[last], ask_path[last], bid_path[last], ask_arrival, bid_arrival, k, crowd, eta, low, high,
+                slopes[last])  # fmt: skip
+    for half in range(last - 1, -1, -1):
+        h = times[half + 1] - times[half]
+        share = 0.25 if half % 2 == 0 else 0.75
+        ask_middle = panel_value(ask_path, 2 * (half // 2) + 1, share)
+        bid_middle = panel_value(bid_path, 2 * (half // 2) + 1, share)
+        start, k1 = value[half + 1], slopes[half + 1]
+        for i in range(n):
+            stage[i] = start[i] + 0.5 * h * k1[i]
+        rate = value_slope(stage, ask_middle, bid_middle, ask_arrival, bid_arrival, k, crowd, eta, low, high, k2)
+        for i in range(n):
+            stage[i] = start[i] + 0.5 * h * k2[i]
+        value_slope(stage, ask_middle, bid_middle, ask_arrival, bid_arrival, k, crowd, eta, low, high, k3)
+        for i in range(n):
+            stage[i] = start[i] + h * k3[i]
+        value_slope(stage, ask_path[half], bid_path[half], ask_arrival, bid_arrival, k, crowd, eta, low, high, k4)
+        for i in range(n):
+            value[half, i] = start[i] + h / 6.0 * (k1[i] + 2.0 * k2[i] + 2.0 * k3[i] + k4[i])
+        rate = max(rate, value_slope(value[half], ask_path[half], bid_path[half], ask_arrival, bid_arrival, k, crowd,
+                                     eta, low, high, slopes[half]))  # fmt: skip
+        if not h * rate < 1.25:
+            return False
+    return True
+
+
+@njit(cache=True)
+def fill_rates(
+    value: Floats, ask_mean: float, bid_mean: float, ask_arrival: float, bid_arrival: float,
+    k: float, crowd: float, low: float, high: float, weight: float, down: Floats, up: Floats,
+) -> None:  # fmt: skip
+    """Add `weight` times the fill rates under the best quotes to `down` (asks) and `up` (bids)."""
+    n = value.size
+    ask_scale = weight * ask_arrival * math.exp(k * crowd * ask_mean)
+    bid_scale = weight * bid_arrival * math.exp(k * crowd * bid_mean)
+    for i in range(1, n):
+        down[i] += ask_scale * math.exp(-k * best_quote(value[i - 1] - value[i], k, low, high))
+        up[i - 1] += bid_scale * math.exp(-k * best_quote(value[i] - value[i - 1], k, low, high))
+
+
+@njit(cache=True)
+def move_law(rho: Floats, down: Floats, up: Floats, term: Floats, following: Floats, total: Floats) -> bool:
+    """Overwrite `rho` by exp(G)^T rho for the generator with these rates (>= 0); False when they are not, or too large."""
+    n = rho.size
+    shift = 0.0
+    for i in range(n):
+        if not (down[i] >= 0.0 and up[i] >= 0.0):
+            return False
+        shift = max(shift, down[i] + up[i])
+    if not shift < LARGEST_NORM:
+        return False
+    scale = math.exp(-shift)
+    for i in range(n):
+        term[i] = scale * rho[i]
+        total[i] = term[i]
+    count = 0
+    weight = scale
+    while weight > 1e-18 or count < shift:
+        count += 1
+        for i in range(n):
+            inflow = (shift - down[i] - up[i]) * term[i]
+            if i < n - 1:
+                inflow += down[i + 1] * term[i + 1]
+            if i > 0:
+                inflow += up[i - 1] * term[i - 1]
+            following[i] = inflow / count
+            total[i] += following[i]
+        weight *= shift / count
+        term, following = following, term
+    rho[:] = total
+    return True
+
+
+@njit(cache=True)
+def march_law(
+    times: Floats, ask_path: Floats, bid_path: Floats, ask_arrival: float, bid_arrival: float,
+    k: float, crowd: float, low: float, high: float, value: Floats, slopes: Floats, rho: Floats,
+) -> bool:  # fmt: skip
+    """Fill the population on the nodes, forwards from `rho[0]`, under the best quotes; False when a step is too long."""
+    n = value.shape[1]
+    down, up, middle = np.empty(n), np.empty(n), np.empty(n)
+    term, following, total = np.empty(n), np.empty(n), np.empty(n)
+    for half in range(times.size - 1):
+        h = times[half + 1] - times[half]
+        share = 0.25 if half % 2 == 0 else 0.75
+        ask_middle = panel_value(ask_path, 2 * (half // 2) + 1, share)
+        bid_middle = panel_value(bid_path, 2 * (half // 2) + 1, share)
+        for i in range(n):
+            middle[i] = 0.5 * (value[half, i] + value[half + 1, i]) + h / 8.0 * (slopes[half + 1, i] - slopes[half, i])
+        rho[half + 1] = rho[half]
+        for part in range(2):
+            down[:] = 0.0
+            up[:] = 0.0
+            first, second = (0.25 * h, -h / 12.0) if part == 0 else (-h / 12.0, 0.25 * h)
+            fill_rates(value[half], ask_path[half], bid_path[half], ask_arrival, bid_arrival, k, crowd, low, high,
+                       first, down, up)  # fmt: skip
+            fill_rates(middle, ask_middle, bid_middle, ask_arrival, bid_arrival, k, crowd, low, high, h / 3.0, down, up)
+            fill_rates(value[half + 1], ask_path[half + 1], bid_path[half + 1], ask_arrival, bid_arrival, k, crowd,
+                       low, high, second, down, up)  # fmt: skip
+            if not move_law(rho[half + 1], down, up, term, following, total):
+                return False
+    return True
+
+
+@njit(cache=True)
+def quote_means(value: Floats, rho: Floats, k: float, low: float, high: float, ask: Floats, bid: Floats) -> None:
+    """Fill the population's mean ask and bid half-spread on each node, over those who quote that side."""
+    nodes, n = value.shape
+    for t in range(nodes):
+        ask_sum = ask_mass = bid_sum = bid_mass = 0.0
+        for i in range(1, n):
+            gap = value[t, i - 1] - value[t, i]
+            ask_sum += rho[t, i] * best_quote(gap, k, low, high)
+            ask_mass += rho[t, i]
+            bid_sum += rho[t, i - 1] * best_quote(-gap, k, low, high)
+            bid_mass += rho[t, i - 1]
+        ask[t] = ask_sum / ask_mass
+        bid[t] = bid_sum / bid_mass

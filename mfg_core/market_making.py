@@ -1,0 +1,247 @@
+"""The market-making game: makers on an inventory grid compete through the distance of their quotes to the crowd's."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mfg_core.checks import require_count, require_finite, require_nonnegative, require_positive, require_real
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from mfg_core.certificate import Certificate
+
+    Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketMakingGame:
+    """Quoting around a mid price on the inventories -Q..Q, with intensities relative to the crowd's mean quotes.
+
+    A maker quotes mid + delta_a and mid - delta_b; unit fills are Poisson with rates
+
+        lambda_a = A_a exp(-k (delta_a - c abar_t)),    lambda_b = A_b exp(-k (delta_b - c bbar_t)),
+
+    abar and bbar being the mean quotes of the makers who quote that side. With V(T, x) = -gamma x^2,
+
+        -V' = sup lambda_a (delta_a + V(x-1) - V(x)) + sup lambda_b (delta_b + V(x+1) - V(x)) - eta x^2,
+
+    over delta in [min_half_spread, max_half_spread]; no bid at Q, no ask at -Q (Avellaneda & Stoikov 2008;
+    Guéant, Lehalle & Fernandez-Tapia 2013 for c = 0).
+
+    Parameters
+    ----------
+    ask_arrival, bid_arrival : float
+        A_a, A_b > 0, fills per unit of time at the crowd's quote (c = 1) or at the mid (c = 0).
+    fill_decay : float
+        k > 0, per unit of price.
+    running_penalty, terminal_penalty : float
+        eta >= 0 (price per inventory^2 and time) and gamma >= 0 (price per inventory^2).
+    horizon : float
+        T > 0.
+    max_inventory : int
+        Q >= 1.
+    competition : float
+        c in [0, 1]: 1 quotes against the crowd, 0 against nobody.
+    min_half_spread, max_half_spread : float
+        Bounds of both quotes; infinite by default.
+    initial_mean, initial_std : float
+        Law of the inventories at t = 0: Gaussian density at the integers, normalised on the grid; std 0 puts everybody
+        at `initial_mean`, then an integer of the grid.
+    """
+
+    ask_arrival: float
+    bid_arrival: float
+    fill_decay: float
+    running_penalty: float
+    terminal_penalty: float
+    horizon: float
+    max_inventory: int
+    competition: float = 1.0
+    min_half_spread: float = -math.inf
+    max_half_spread: float = math.inf
+    initial_mean: float = 0.0
+    initial_std: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check every parameter and store it as a float (the grid size as an int)."""
+        for name, check in (
+            ("ask_arrival", require_positive),
+            ("bid_arrival", require_positive),
+            ("fill_decay", require_positive),
+            ("running_penalty", require_nonnegative),
+            ("terminal_penalty", require_nonnegative),
+            ("horizon", require_positive),
+            ("max_inventory", require_count),
+            ("competition", require_nonnegative),
+            ("min_half_spread", require_real),
+            ("max_half_spread", require_real),
+            ("initial_mean", require_finite),
+            ("initial_std", require_nonnegative),
+        ):
+            object.__setattr__(self, name, check(name, getattr(self, name)))
+        if self.competition > 1:
+            raise ValueError(f"competition must be in [0, 1]; was {self.competition}")
+        if self.min_half_spread == math.inf or self.min_half_spread > self.max_half_spread:
+            raise ValueError(
+                f"min_half_spread must be below inf and not above max_half_spread {self.max_half_spread}; "
+                f"was {self.min_half_spread}"
+            )
+        if self.max_half_spread == -math.inf:
+            raise ValueError("max_half_spread must be above -inf; was -inf")
+        if abs(self.initial_mean) > self.max_inventory:
+            raise ValueError(
+                f"initial_mean must be within max_inventory {self.max_inventory} either side of 0; "
+                f"was {self.initial_mean}"
+            )
+        if self.initial_std == 0 and not self.initial_mean.is_integer():
+            raise ValueError(f"initial_mean must be an integer when initial_std is 0; was {self.initial_mean}")
+
+    @property
+    def bounded(self) -> bool:
+        """Whether a quote bound is finite."""
+        return math.isfinite(self.min_half_spread) or math.isfinite(self.max_half_spread)
+
+    @property
+    def states(self) -> Floats:
+        """(2Q+1,) the inventories -Q..Q."""
+        return np.arange(-self.max_inventory, self.max_inventory + 1, dtype=np.float64)
+
+    @property
+    def initial_density(self) -> Floats:
+        """(2Q+1,) probability of each inventory at t = 0."""
+        if self.initial_std == 0:
+            return np.asarray((self.states == self.initial_mean).astype(np.float64))
+        log_density = -0.5 * ((self.states - self.initial_mean) / self.initial_std) ** 2
+        weights = np.exp(log_density - log_density.max())
+        return np.asarray(weights / weights.sum())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MarketMakingPolicy:
+    """Half-spreads by time and inventory.
+
+    Attributes
+    ----------
+    times : (nt+1,) float64
+        Pairs of equal steps: every second one is half-way between its neighbours.
+    states : (nx,) float64
+    ask, bid : (nt+1, nx) float64
+        Half-spreads in units of price, nan where that side is not quoted (ask at -Q, bid at Q).
+    """
+
+    times: Floats
+    states: Floats
+    ask: Floats
+    bid: Floats
+
+    def quotes(self, t: ArrayLike, inventory: ArrayLike) -> tuple[Floats, Floats]:
+        """(bid, ask) half-spreads at time t and inventory x, broadcast; nan where that side is not quoted.
+
+        Quadratic in time over each pair of steps, never beyond the three quotes it passes through by more than the
+        quadratic needs; linear in inventory between the integers.
+        """
+        at, x = np.broadcast_arrays(np.asarray(t, dtype=np.float64), np.asarray(inventory, dtype=np.float64))
+        if not np.all((at >= self.times[0]) & (at <= self.times[-1])):
+            raise ValueError(f"t must be in [{self.times[0]}, {self.times[-1]}]; was {t!r}")
+        if not np.all(np.abs(x) <= self.states[-1]):
+            raise ValueError(f"inventory must be in [{self.states[0]}, {self.states[-1]}]; was {inventory!r}")
+        below = np.clip(np.floor(x).astype(np.intp), int(self.states[0]), int(self.states[-1]) - 1)
+        share, column = x - below, below - int(self.states[0])
+        bid, ask = (
+            np.where(share == 0, self._at(side, at, column), 0.0) for side in (self.bid, self.ask)
+        )  # fmt: skip
+        between = share != 0
+        if between.any():
+            for side, out in ((self.bid, bid), (self.ask, ask)):
+                mixed = (1 - share) * self._at(side, at, column) + share * self._at(side, at, column + 1)
+                last = share == 1
+                out[between] = np.where(last, self._at(side, at, column + 1), mixed)[between]
+        return bid, ask
+
+    def _at(self, side: Floats, t: Floats, column: NDArray[np.intp]) -> Floats:
+        return interpolate_panels(self.times, side, t, column)
+
+
+def interpolate_panels(times: Floats, values: Floats, t: Floats, column: NDArray[np.intp]) -> Floats:
+    """Values (nt+1, nx) at times t and columns, by the quadratic of each pair of steps."""
+    start = np.clip((np.searchsorted(times, t, side="right") - 1) // 2 * 2, 0, times.size - 3)
+    share = (t - times[start]) / (times[start + 2] - times[start])
+    left, middle, right = (values[start + j, column] for j in range(3))
+    return np.asarray(left + share * (right - left - 2.0 * (1.0 - share) * (left - 2.0 * middle + right)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MarketMakingMeanField:
+    """The crowd, each (nt+1,): mean half-spreads, and fills per maker and unit of time on each side."""
+
+    ask: Floats
+    bid: Floats
+    ask_fill_rate: Floats
+    bid_fill_rate: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MarketMakingEquilibrium:
+    """Equilibrium of a `MarketMakingGame`.
+
+    Attributes
+    ----------
+    times : (nt+1,) float64
+        Chosen by the error control, in pairs of equal steps.
+    states : (nx,) float64
+        Inventories -Q..Q.
+    value : (nt+1, nx) float64
+        V in units of price.
+    density : (nt+1, nx) float64
+        Probability of each inventory; rows sum to 1.
+    """
+
+    game: MarketMakingGame
+    times: Floats
+    states: Floats
+    value: Floats
+    density: Floats
+    policy: MarketMakingPolicy
+    mean_field: MarketMakingMeanField
+    certificate: Certificate
+
+    @property
+    def full_spread(self) -> Floats:
+        """(nt+1,) abar + bbar."""
+        return self.mean_field.ask + self.mean_field.bid
+
+    @property
+    def net_skew(self) -> Floats:
+        """(nt+1,) abar - bbar; zero in a symmetric game, and not a spread."""
+        return self.mean_field.ask - self.mean_field.bid
+
+    @property
+    def inventory_mean(self) -> Floats:
+        """(nt+1,) mean inventory."""
+        return np.asarray(self.density @ self.states)
+
+    @property
+    def inventory_variance(self) -> Floats:
+        """(nt+1,) variance of the inventory."""
+        mean = self.inventory_mean
+        return np.asarray(np.sum(self.density * (self.states - mean[:, None]) ** 2, axis=1))
+
+    @property
+    def marginal_cost(self) -> Floats:
+        """(nt+1,) (V(t, 1) - V(t, -1))/2."""
+        flat = self.game.max_inventory
+        return np.asarray(0.5 * (self.value[:, flat + 1] - self.value[:, flat - 1]))
+
+    @property
+    def edge_mass(self) -> Floats:
+        """(nt+1,) probability of the two ends of the grid."""
+        return np.asarray(self.density[:, 0] + self.density[:, -1])
+
+    def derisk_probability(self, eps: float) -> Floats:
+        """(nt+1,) probability that |inventory| < eps."""
+        return np.asarray(self.density[:, np.abs(self.states) < require_positive("eps", eps)].sum(axis=1))
