@@ -223,8 +223,10 @@ def _parse(array: NDArray[np.uint8], stride: int, rows: int, generated: int, fir
 
 def _stride(start: bytes, name: str) -> int:
     """Bytes from one record to the next: 247 (CRLF), 246 (LF) or 245 (no line ends)."""
-    if b"\0" in start[:64]:
-        raise DataError(f"{name} holds zero bytes: it was re-saved as UTF-16; use the file as the exchange gave it")
+    if b"\0\0\0\0" in (start[:8:2], start[1:8:2]):
+        raise DataError(
+            f"{name} has a zero at every other byte: it was re-saved as UTF-16; use the file as the exchange gave it"
+        )
     end = start.find(b"\n")
     if end == RECORD_WIDTH + 1 and start[RECORD_WIDTH : RECORD_WIDTH + 1] == b"\r":
         return RECORD_WIDTH + 2
