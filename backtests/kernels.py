@@ -246,7 +246,8 @@ def _cash_factor(
 ) -> float:
     """Largest factor in [0, 1] on the position-increasing purchases that leaves cash at zero or above, costs included.
 
-    Covering a short is never refused, even when it takes the cash below zero. Cash after the trades is `cash0 - linear f - quadratic f^2` in that factor f.
+    Covering a short is never refused, even when it takes the cash below zero. Cash after the trades is
+    `cash0 - linear f - quadratic f^2` in that factor f.
     """
     if rules.borrow_cash:
         return 1.0

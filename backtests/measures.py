@@ -30,13 +30,19 @@ def issuers_of(instruments: tuple[str, ...]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """Measures of one set of weights at one close, as positive fractions of net asset value; NaN: not measurable."""
+    """Measures of one set of weights at one close, as positive fractions of net asset value; NaN: not measurable.
+
+    `hhi` is the sum of squared shares of gross (1 / hhi effective names). `hhi_of_capital` counts cash as a holding
+    that does not concentrate: the same while gross is at least the net asset value, less below. The limits read that
+    one, so that three small positions and much cash are not a concentrated pod.
+    """
 
     var_99: float
     es_975: float
     gross: float
     net: float
     hhi: float
+    hhi_of_capital: float
     largest_issuer: str
     largest_issuer_weight: float
 
@@ -48,7 +54,7 @@ class Measures:
             "gross": self.gross,
             "net": abs(self.net),
             "largest_issuer": self.largest_issuer_weight,
-            "hhi": self.hhi,
+            "hhi": self.hhi_of_capital,
         }
 
 
@@ -71,7 +77,7 @@ def measure(weights: Floats, scenarios: Floats, issuers: tuple[str, ...]) -> Mea
     gross = np.abs(weights)
     total = float(gross.sum())
     if total == 0.0:
-        return Measures(0.0, 0.0, 0.0, 0.0, 0.0, "", 0.0)
+        return Measures(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, "", 0.0)
     var, shortfall = np.nan, np.nan
     if scenarios.shape[0] >= MIN_SCENARIOS:
         losses = -(scenarios @ weights)
@@ -81,6 +87,14 @@ def measure(weights: Floats, scenarios: Floats, issuers: tuple[str, ...]) -> Mea
     for column in np.flatnonzero(gross):
         by_issuer[issuers[column]] = by_issuer.get(issuers[column], 0.0) + float(gross[column])
     largest = max(by_issuer, key=lambda name: (by_issuer[name], name))
+    squares = float((gross**2).sum())
     return Measures(
-        var, shortfall, total, float(weights.sum()), float(((gross / total) ** 2).sum()), largest, by_issuer[largest]
+        var_99=var,
+        es_975=shortfall,
+        gross=total,
+        net=float(weights.sum()),
+        hhi=squares / total**2,
+        hhi_of_capital=squares / max(total, 1.0) ** 2,
+        largest_issuer=largest,
+        largest_issuer_weight=by_issuer[largest],
     )

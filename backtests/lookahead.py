@@ -1,0 +1,194 @@
+"""Checks that a pod author runs in pytest: does the pod see the future, and does it declare its whole warm-up?
+
+    assert_no_lookahead(pod, panel, costs=costs, executor=Twap(3))
+    assert_warm_up(pod, panel)
+
+Both answer a question that reading the code does not: the first re-runs the pod on panels whose later rows are
+scrambled and requires identical bytes before them; the second shows a decision only the `lookback` sessions that the
+pod declares and requires the decision that all of history gives.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backtests.account import Account
+from backtests.accounting import TradingRules
+from backtests.simulator import Segment, simulate
+from data_pipeline.panel import PRICE_FIELDS, CorporateEvent, DailyPanel
+from data_pipeline.view import MarketView
+from mfg_core.costs import TradingCosts
+from risk.limits import LimitSet
+from strategies.execution import Executor, Immediate
+from strategies.pod import Decider, Pod, Targets
+
+
+class LookaheadError(AssertionError):
+    """What happened before a session depended on the sessions after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorder:
+    """A decider that writes down what another one decides."""
+
+    decider: Decider
+    log: list[tuple[str, bytes]]
+
+    def decide(self, view: MarketView) -> Targets | None:
+        """The other one's decision."""
+        targets = self.decider.decide(view)
+        self.log.append((str(view.session), _bytes_of(targets)))
+        return targets
+
+
+def _bytes_of(targets: Targets | None) -> bytes:
+    if targets is None:
+        return b"none"
+    given = targets.weights if targets.weights is not None else targets.orders
+    kind = b"weights" if targets.weights is not None else b"orders"
+    values = repr(sorted(given.items())).encode() if isinstance(given, dict) else np.asarray(given).tobytes()
+    return kind + values
+
+
+def scramble_future(panel: DailyPanel, after: int, seed: int = 0) -> DailyPanel:
+    """The panel with every row later than `after` replaced by other, valid numbers; earlier rows keep their bytes.
+
+    Prices jump by up to a factor of about ten, some trades vanish, volumes and the risk-free return are drawn anew,
+    events of later ex sessions are replaced by others.
+    """
+    random = np.random.default_rng([seed, after])
+    rows, n = panel.sessions.size - after - 1, len(panel.instruments)
+    jump = np.exp(random.normal(0.0, 0.8, (rows, n)))
+    silent = random.random((rows, n)) < 0.1
+    changed: dict[str, Any] = {}
+    for name in (*PRICE_FIELDS, "volume", "traded_value", "trade_count"):
+        values = np.array(getattr(panel, name))
+        future = values[after + 1 :]
+        if name in PRICE_FIELDS:
+            future[:] = np.where(silent, np.nan, np.where(np.isnan(future), 7.0, future) * jump)
+        else:
+            future[:] = np.where(silent, 0.0, random.integers(1, 10_000_000, (rows, n)))
+        changed[name] = values
+    risk_free = np.array(panel.risk_free)
+    risk_free[after + 1 :] = random.uniform(0.0, 0.01, rows)
+    events = [event for event in panel.events if event.ex_session <= after]
+    for row in range(after + 1, panel.sessions.size, 3):
+        column = int(random.integers(n))
+        events.append(
+            CorporateEvent(column, row, row, float(random.choice([0.1, 2.0])), 0.0, 0.0, "split", 1.0, "drawn")
+        )
+    return dataclasses.replace(panel, **changed, risk_free=risk_free, events=tuple(events))
+
+
+def assert_no_lookahead(
+    pod: Pod,
+    panel: DailyPanel,
+    *,
+    costs: TradingCosts,
+    executor: Executor | None = None,
+    rules: TradingRules | None = None,
+    limits: LimitSet | None = None,
+    first: int | None = None,
+    cuts: Sequence[int] | None = None,
+    capital: float = 10e6,
+) -> None:
+    """Pass when fit, decisions, orders, fills and accounts up to each cut do not depend on later rows, to the byte.
+
+    Parameters
+    ----------
+    pod : Pod
+        Fitted on the rows before `first` in every run.
+    panel : DailyPanel
+    first : int, optional
+        First decision row; default: the pod's lookback.
+    cuts : sequence of int, optional
+        Rows after which everything is scrambled; default: three rows between `first` and the end.
+
+    Raises
+    ------
+    LookaheadError
+        Naming pod, cut and the first table or session that differs.
+    ValueError
+        When the panel is too short to test anything.
+    """
+    last = panel.sessions.size - 1
+    start = pod.lookback if first is None else first
+    if not 1 <= start < last - 1:
+        raise ValueError(f"first must be in [1, {last - 1}), so that sessions come before and after it; was {start}")
+    rows = cuts if cuts is not None else [start + (last - start) * part // 4 for part in (1, 2, 3)]
+    chosen = executor if executor is not None else Immediate()
+    settings = rules if rules is not None else TradingRules()
+
+    def run(data: DailyPanel) -> tuple[list[tuple[str, bytes]], Account]:
+        log: list[tuple[str, bytes]] = []
+        decider = pod.fit(MarketView(data, start - 1))
+        segment = Segment(start, last, _Recorder(decider, log), costs, chosen)
+        return log, simulate(data, [segment], rules=settings, limits=limits, capital=capital, pod=pod.name)
+
+    log, account = run(panel)
+    for cut in rows:
+        other_log, other = run(scramble_future(panel, cut))
+        seen = cut - start + 1
+        for (session, before), (_, after) in zip(log[:seen], other_log[:seen], strict=True):
+            if before != after:
+                raise LookaheadError(
+                    f"pod {pod.name!r}: the decision at {session} changed when rows after {panel.sessions[cut]} did"
+                )
+        _same_until(
+            account, other, seen, f"pod {pod.name!r}, executor {chosen.name!r}, rows after {panel.sessions[cut]}"
+        )
+
+
+def _same_until(account: Account, other: Account, seen: int, place: str) -> None:
+    until = account.sessions[seen - 1]
+    for name, table in account.tables().items():
+        key = "decision_session" if name == "orders" else "session"
+        twin = other.tables()[name]
+        kept, twin_kept = table[key] <= until, twin[key] <= until
+        for column, values in table.items():
+            if column == "cleared_session":
+                continue
+            left, right = values[kept], twin[column][twin_kept]
+            if left.shape != right.shape or _as_bytes(left) != _as_bytes(right):
+                raise LookaheadError(f"{place}: column {column} of {name} up to {until} depends on them")
+
+
+def _as_bytes(values: NDArray[np.generic]) -> bytes:
+    return repr(values.tolist()).encode() if values.dtype == object else values.tobytes()
+
+
+def assert_warm_up(pod: Pod, panel: DailyPanel, *, rows: Sequence[int] | None = None) -> None:
+    """Pass when a decision needs no more than the `lookback` sessions that the pod declares.
+
+    Each decision of a fresh account at `rows` (default: four rows after the warm-up) is made twice, once with all of
+    history and once with the last `lookback` sessions only, and must be the same to the byte.
+
+    Raises
+    ------
+    LookaheadError
+        Naming the pod and the first session at which the two decisions differ.
+    ValueError
+        When the panel is shorter than the warm-up, or the pod decides nothing at any of the rows.
+    """
+    last = panel.sessions.size - 1
+    if pod.lookback >= last:
+        raise ValueError(f"panel must be longer than the lookback {pod.lookback} of pod {pod.name!r}; was {last + 1}")
+    chosen = rows if rows is not None else np.linspace(pod.lookback, last, 4).astype(int).tolist()
+    decided = 0
+    for row in chosen:
+        whole, short = MarketView(panel, row), MarketView(panel, row, first=row - pod.lookback + 1)
+        decisions = [_bytes_of(pod.fit(view).decide(view)) for view in (whole, short)]
+        decided += decisions[0] != b"none"
+        if decisions[0] != decisions[1]:
+            raise LookaheadError(
+                f"pod {pod.name!r}: the decision at {whole.session} needs more than its declared lookback of "
+                f"{pod.lookback} sessions"
+            )
+    if decided == 0:
+        raise ValueError(f"rows must hold a decision of pod {pod.name!r}; it decided nothing at any of {list(chosen)}")
