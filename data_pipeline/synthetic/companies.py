@@ -53,7 +53,7 @@ _PRICES = {
     "giant": 34.0,
 }
 _TRADED_VALUES = {
-    "giant": 1.6e9,
+    "giant": 9e8,
     "fraud": 2.4e8,
     "split_2": 3.2e8,
     "split_3": 1.6e8,
@@ -153,7 +153,7 @@ def _list_one(config: ExchangeConfig, sessions: int, position: int, role: str, p
     rng = stream(config.seed, "listing", f"{root}{position}")
     draws = uniforms(rng, 10)
     value, presence = _liquidity(role, draws[0], float(normals(rng, 1)[0]))
-    paper, suffix, kind = _paper(role, draws[1])
+    paper, suffix, kind = _paper(role, draws[1], previous)
     first_row, end_row, renamed_row = _life(role, sessions, draws[2])
     if previous:
         first_row, end_row = previous.first_row, previous.end_row
@@ -174,7 +174,7 @@ def _list_one(config: ExchangeConfig, sessions: int, position: int, role: str, p
         presence=presence,
         beta=previous.beta if previous else 0.6 + 0.8 * float(draws[5]),
         sector_loading=previous.sector_loading if previous else 0.5 + 0.8 * float(draws[6]),
-        volatility=(0.3 if role == "penny_reverse_50" else 0.0) + 0.16 + 0.2 * float(draws[7]),
+        volatility=(0.2 if role == "penny_reverse_50" else 0.0) + 0.14 + 0.18 * float(draws[7]),
         first_row=first_row,
         end_row=end_row,
         quotation_factor=factor,
@@ -191,17 +191,18 @@ def _liquidity(role: str, draw: float, normal: float) -> tuple[float, float]:
     if role == "illiquid":
         presence = 0.15 + 0.45 * draw
         return 3e4 * 10.0 ** (draw + 0.2), float(presence)
-    value = _TRADED_VALUES.get(role, float(np.clip(4e7 * np.exp(1.3 * normal), 1e6, 6e8)))
+    value = _TRADED_VALUES.get(role, float(np.clip(4e7 * np.exp(1.3 * normal), 1e6, 4e8)))
     return value, 0.92 if role == "per_thousand" else 1.0
 
 
-def _paper(role: str, draw: float) -> tuple[str, str, str]:
-    """Class in ESPECI, ticker digit and ISIN kind."""
+def _paper(role: str, draw: float, first_class: Listing | None) -> tuple[str, str, str]:
+    """Class in ESPECI, ticker digit and ISIN kind; a second class is the one that the first is not."""
     if role == "unit":
         return "UNT", "11", "CDAM1"
     if role == "preferred_a":
         return "PNA", "5", "ACNPA"
-    if role == "second_class" or (role in ("plain", "illiquid") and draw < 0.2):
+    preferred = first_class.paper == "ON" if first_class else role in ("plain", "illiquid") and draw < 0.2
+    if preferred:
         return "PN", "4", "ACNPR"
     return "ON", "3", "ACNOR"
 

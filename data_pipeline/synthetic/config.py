@@ -35,8 +35,9 @@ class ExchangeConfig:
         Degrees of freedom of the Student-t shocks, even. 6 under GARCH gives the tail exponent near 3 that
         Gopikrishnan et al. (1999) find.
     temporary_impact, crowd_impact : float
-        eta0 and eta1: a day whose signed flow is m daily volumes moves the price by volatility * (eta0 + eta1 |m|) m.
-        eta0 = 1 is the order of Almgren et al. (2005): 0.314 permanent + 0.142 (X/V)^0.6 at X/V about a tenth.
+        eta0 and eta1: a session in which a paper's signed flow is q daily volumes moves its price by
+        volatility * (eta0 + eta1 |m|) q, where m is the crowd's flow, the mean of q over the papers. eta0 = 1 is the
+        order of Almgren et al. (2005): 0.314 X/V permanent and 0.142 (X/V)^0.6 temporary, at X/V about a tenth.
     transient_share, impact_memory : float
         The share of that move that decays, and the fraction of it left after each session.
     momentum_volatility : float
@@ -55,14 +56,14 @@ class ExchangeConfig:
     instruments: int = 60
     sectors: int = 15
     sector_factors: int = 5
-    market_volatility: float = 0.18
+    market_volatility: float = 0.16
     equity_premium: float = 0.05
     tail_degrees: int = 6
     temporary_impact: float = 1.0
-    crowd_impact: float = 2.0
-    transient_share: float = 0.5
+    crowd_impact: float = 3.0
+    transient_share: float = 0.25
     impact_memory: float = 0.7
-    momentum_volatility: float = 0.08
+    momentum_volatility: float = 0.16
     momentum_half_life: float = 120.0
     market_crashes: int = 2
     option_underlyings: int = 4

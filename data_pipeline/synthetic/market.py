@@ -5,6 +5,7 @@ The stylised facts (Cont 2001) and where each comes from here:
 - heavy tails: Student-t shocks under GARCH (Bollerslev 1987; Gopikrishnan et al. 1999 measure the exponent 3);
 - volatility clustering and the leverage effect: GJR-GARCH(1,1) (Glosten, Jagannathan & Runkle 1993);
 - co-movement: market factor, sector factors and own returns (Fama & French 1993 in form);
+- results days: once a quarter a company's own news is three times as large (Beaver 1968; Patell & Wolfson 1981);
 - momentum: a slow company-specific drift; reversal: the transient part of the impact of order flow decays
   (Lehmann 1990 and Jegadeesh 1990 for the fact; Obizhaeva & Wang 2013 for the mechanism);
 - autocorrelated order imbalance with a common part (Chordia, Roll & Subrahmanyam 2002).
@@ -31,10 +32,12 @@ MARKET_GARCH = (0.03, 0.09, 0.90)
 
 COMPANY_GARCH = (0.05, 0.03, 0.90)
 SECTOR_VOLATILITY = 0.10
-FLOW_STANDARD_DEVIATION = 0.18
-FLOW_MEMORY = 0.25
-FLOW_COMMON_SHARE = 0.1
-FLOW_BOUND = 0.75
+RESULTS_MULTIPLE = 3.0
+RESULTS_PERIOD = 63
+FLOW_STANDARD_DEVIATION = 0.35
+FLOW_MEMORY = 0.1
+FLOW_COMMON_SHARE = 0.3
+FLOW_BOUND = 1.2
 FRAUD_LOG_JUMP = float(np.log(0.3))
 TAKEOVER_LOG_JUMP = float(np.log(1.28))
 
@@ -44,7 +47,8 @@ class Market:
     """Log-price moves of the efficient mid, in total-return terms; arrays (sessions, instruments).
 
     `overnight` and `intraday` add up to the session's total log return; `volatility` is the conditional standard
-    deviation of the session's news; `flow` the signed order flow in typical daily volumes; `transient` the part of
+    deviation of the session's news; `flow` the signed order flow in typical daily volumes, `crowd` (sessions,) its mean
+    over the papers that trade; `transient` the part of
     past impact that has yet to decay; `market` (sessions,) the factor's log return and `market_volatility` its
     conditional standard deviation.
     """
@@ -53,6 +57,7 @@ class Market:
     intraday: FloatArray
     volatility: FloatArray
     flow: FloatArray
+    crowd: FloatArray
     transient: FloatArray
     traded: np.ndarray
     market: FloatArray
@@ -68,6 +73,8 @@ def simulate_market(
     market, market_volatility = _market_factor(config, sessions, crash_rows, crash_sizes)
     sector, sector_volatility = _sector_factors(config, sessions)
     own, own_volatility = _company_returns(config, listings, sessions)
+    results = _results_days(config, listings, sessions)
+    own, own_volatility = own * results, own_volatility * results
     scale, jumps = _named_histories(listings, sessions)
 
     beta = np.array([paper.beta for paper in listings])
@@ -83,7 +90,8 @@ def simulate_market(
 
     traded = _presence(config, listings, sessions)
     flow = np.where(traded, _order_flow(config, listings, sessions), 0.0)
-    pushed = volatility * (config.temporary_impact + config.crowd_impact * np.abs(flow)) * flow
+    crowd = np.sum(flow, axis=1) / np.maximum(np.sum(traded, axis=1), 1)
+    pushed = volatility * (config.temporary_impact + config.crowd_impact * np.abs(crowd))[:, None] * flow
     transient = _decay(config.transient_share * pushed, config.impact_memory)
     released = np.vstack([np.zeros(len(listings)), (config.impact_memory - 1.0) * transient[:-1]])
 
@@ -95,6 +103,7 @@ def simulate_market(
         intraday=news - gap + pushed,
         volatility=volatility,
         flow=flow,
+        crowd=crowd,
         transient=transient,
         traded=traded,
         market=market,
@@ -165,6 +174,17 @@ def _company_returns(
     shocks = np.column_stack(columns)
     level = np.array([paper.volatility for paper in listings]) / np.sqrt(SESSIONS_PER_YEAR)
     return garch_path(shocks, level, COMPANY_GARCH, np.full_like(shocks, np.nan))
+
+
+def _results_days(config: ExchangeConfig, listings: tuple[Listing, ...], sessions: int) -> FloatArray:
+    """Multiple of a company's own news: RESULTS_MULTIPLE on one drawn session of each quarter, else 1."""
+    starts = np.arange(0, sessions, RESULTS_PERIOD)
+    multiple = np.ones((sessions, len(listings)))
+    for column, paper in enumerate(listings):
+        draws = uniforms(stream(config.seed, "results", paper.company), len(starts))
+        rows = starts + (draws * RESULTS_PERIOD / 3).astype(np.int64)
+        multiple[rows[rows < sessions], column] = RESULTS_MULTIPLE
+    return multiple
 
 
 def _slow_drift(config: ExchangeConfig, listings: tuple[Listing, ...], sessions: int) -> FloatArray:

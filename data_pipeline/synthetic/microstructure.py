@@ -2,7 +2,7 @@
 
 - Quoted spread: proportional to volatility per trade, spread = c sigma / sqrt(trades) (Wyart et al. 2008), never below
   one tick; so it co-moves with volatility, is about a tick for the most traded and per cents for the least traded.
-- Trades: N grows as the 0.8 power of traded value (larger papers trade in larger clips).
+- Trades: N grows as the 0.78 power of traded value (larger papers trade in larger clips).
 - Volume: log-normal with memory around a typical number of shares, growing with volatility (the mixture of
   distributions of Clark 1973; Tauchen & Pitts 1983), with the size of the move and with the signed flow it contains.
 - Path: a Brownian bridge between opening and close on 16 bins; extremes inside a bin by the bridge's exact law of the
@@ -21,8 +21,11 @@ from data_pipeline.synthetic.streams import FloatArray, autoregression, normals,
 from data_pipeline.synthetic.writer import Records, blank_records
 
 BINS = 16
+TRADES_EXPONENT = 0.78
 SPREAD_COEFFICIENT = 2.5
-VOLUME_NOISE = 0.45
+VOLUME_NOISE = 0.35
+VOLUME_EXPONENT = 0.4
+BALANCED_VOLUME = 0.7
 SPARSE_TRADES = 40
 """Below this number of trades only points of the path are seen, not its extremes."""
 
@@ -42,7 +45,7 @@ class Tape:
 
 def typical_trades(traded_value: FloatArray) -> FloatArray:
     """Trades per session at a typical traded value in R$."""
-    return np.asarray(40.0 * (traded_value / 1e5) ** 0.8)
+    return np.asarray(40.0 * (traded_value / 1e5) ** TRADES_EXPONENT)
 
 
 def simulate_tape(
@@ -105,8 +108,8 @@ def _volume(
     rng: np.random.Generator, typical: FloatArray, volatility: FloatArray, move: FloatArray, flow: FloatArray
 ) -> FloatArray:
     noise = VOLUME_NOISE * autoregression(normals(rng, len(typical)), 0.6)
-    level = (volatility / np.median(volatility)) ** 0.7 * (0.7 + 0.3 * np.minimum(move, 40.0))
-    return np.asarray(typical * (0.85 * level * np.exp(noise - 0.5 * VOLUME_NOISE**2) + np.abs(flow)))
+    level = (volatility / np.median(volatility)) ** VOLUME_EXPONENT * (1.0 + 0.3 * np.clip(move - 2.0, 0.0, 40.0))
+    return np.asarray(typical * (BALANCED_VOLUME * level * np.exp(noise - 0.5 * VOLUME_NOISE**2) + np.abs(flow)))
 
 
 def _seen_path(
