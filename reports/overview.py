@@ -1,0 +1,279 @@
+"""What the reader sees first: what run this is, its lights, the limits in use, and the profit and loss of the day."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from reports.formats import MISSING, day, integer, is_number, money, number, percent, short_hash, words
+from reports.read_run import PodResult, RunView, days
+from reports.tables import Cell, Grid, light
+
+STATES = {
+    "ACTIVE": ("ok", "Active"),
+    "REDUCING": ("warn", "Reducing only"),
+    "HALVED": ("warn", "Capital halved"),
+    "FLAT": ("bad", "Flat"),
+}
+"""What each state of a pod means on the lights."""
+
+LEVELS = {"amber": "warn", "hard": "bad", "kill": "bad"}
+QUALITY = {"green": ("ok", "good"), "amber": ("warn", "look"), "red": ("bad", "bad")}
+CLOSEST = 4
+"""How many limits a pod's card shows: those that are used most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How much of one limit is used: the bar's parts are percentages of its width."""
+
+    name: str
+    words: str
+    filled: str
+    style: str
+    marks: tuple[str, ...]
+    fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One pod's light, its limits and its open breaches in words."""
+
+    name: str
+    state: Markup
+    uses: tuple[Use, ...]
+    sentence: str
+
+
+def header(run: RunView) -> dict[str, Any]:
+    """Title, dates and the chips under them."""
+    sessions = max((pod.sessions for pod in run.pods), key=len)
+    chips = [quality_light(run.quality), _state_chip(run.pods), _policy_chip(run)]
+    hashes = [(words(key), short_hash(value)) for key, value in sorted(run.provenance.items()) if _is_hash(value)]
+    return {
+        "name": run.name,
+        "date": day(run.date),
+        "first": day(sessions[0]),
+        "n_sessions": integer(len(sessions)),
+        "pods": len(run.pods),
+        "benchmark": run.benchmark or MISSING,
+        "complete": run.complete,
+        "chips": chips,
+        "hashes": hashes[:5],
+    }
+
+
+def quality_light(quality: Mapping[str, Any]) -> Markup:
+    """The light of the data, with the words of the quality file."""
+    level, verdict = QUALITY.get(str(quality.get("light", "")).lower(), ("none", "unknown"))
+    reasons = quality.get("reasons") or []
+    detail = str(reasons[0]) if level != "ok" and reasons else ""
+    return light(level, f"Data quality: {verdict}", detail)
+
+
+def cards(run: RunView) -> list[Card]:
+    """One card per pod, the pods with the worst light first."""
+    order = {"bad": 0, "warn": 1, "ok": 2, "none": 3}
+    made = [(order[_state(pod)[0]], -len(_open(pod)), i, _card(run, pod)) for i, pod in enumerate(run.pods)]
+    return [card for *_, card in sorted(made, key=lambda item: item[:3])]
+
+
+def breach_table(pods: Sequence[PodResult], key: str, *, only_open: bool, most: int = 80) -> Grid:
+    """Recorded breaches with what was done, the newest first."""
+    found: list[tuple[Any, ...]] = []
+    for pod in pods:
+        frame = _open(pod) if only_open else pod.breaches
+        begun, cleared = days(frame["session"]), days(frame["cleared_session"])
+        for i, row in enumerate(frame.to_dict("records")):
+            found.append((begun[i], pod.name, cleared[i], row))
+    found.sort(key=lambda item: (-item[0].astype(int), item[1], str(item[3]["limit"]), str(item[3]["level"])))
+    rows = [
+        (
+            day(begun),
+            name,
+            limit_words(str(row["limit"])),
+            light(LEVELS.get(str(row["level"]), "none"), str(row["level"])),
+            _recorded(row, "value"),
+            _recorded(row, "threshold"),
+            str(row["kind"]),
+            Cell(action_words(str(row["action"])), "long"),
+            day(cleared) if not np.isnat(cleared) else "open",
+        )
+        for begun, name, cleared, row in found[:most]
+    ]
+    left = len(found) - len(rows)
+    return Grid(
+        key=key,
+        head=("Session", "Pod", "Limit", "Level", "Value", "Threshold", "Kind", "Action", "Cleared"),
+        rows=[tuple(Cell(c, "n") if i in (4, 5) else c for i, c in enumerate(row)) for row in rows],
+        words=9,
+        style="sticky",
+        empty="No limit is breached at this close." if only_open else "No limit was breached in this run.",
+        note=f"{left} older breaches are in the pods' breaches.parquet." if left > 0 else "",
+    )
+
+
+def _recorded(row: Mapping[str, Any], column: str) -> str:
+    """A breach's number: the record of a re-armed pod holds high-water marks in money, all others measures."""
+    return money(row[column]) if row["action"] == "REARM" else measure_text(str(row["limit"]), row[column])
+
+
+def action_words(action: str) -> str:
+    """What an action did, as a sentence part."""
+    return {
+        "NOTE": "noted",
+        "BLOCK": "orders that add risk are blocked",
+        "HALVE": "capital halved",
+        "FLATTEN": "all positions sold, pod flat",
+        "REARM": "pod allowed to trade again",
+    }.get(action, action)
+
+
+def profit_table(run: RunView) -> Grid:
+    """Profit and loss of the day, the month, the year and the run, and where each pod stands at the close."""
+    rows = []
+    for pod in run.pods:
+        nav, returns = pod.column("net_asset_value"), pod.column("return")
+        before = nav[-2] if len(nav) > 1 else nav[-1] / (1.0 + returns[-1])
+        parts = [since(pod.sessions, unit) for unit in ("D", "M", "Y")]
+        compounded = [float(np.prod(1.0 + returns[part]) - 1.0) for part in parts]
+        rows.append(
+            (
+                pod.name,
+                money(nav[-1]),
+                money(nav[-1] - before),
+                *(percent(value, 2, signed=True) for value in compounded),
+                percent(float(np.prod(1.0 + returns) - 1.0), 1, signed=True),
+                percent(pod.column("drawdown")[-1]),
+                percent(measure(pod, "gross")),
+                percent(measure(pod, "net")),
+                percent(_last_of(pod, "var_99"), 2),
+                percent(_last_of(pod, "es_975"), 2),
+            )
+        )
+    return Grid(
+        key="profit",
+        head=("Pod", "NAV, R$", "Day, R$", "Day", "Month", "Year", "Run", "Drawdown", "Gross", "Net", "VaR 99%", "ES 97.5%"),
+        rows=rows,
+        style="wide sticky",
+        note="Month and year are to date. Gross and net are fractions of net asset value. VaR and ES are the one-day "
+        "forecasts for this session, as positive losses.",
+    )
+
+
+LIMIT_WORDS = {
+    "drawdown": "Drawdown",
+    "day_loss": "Day loss",
+    "var_99": "VaR 99%",
+    "es_975": "ES 97.5%",
+    "largest_issuer": "Largest issuer",
+    "hhi": "HHI",
+    "gross": "Gross exposure",
+    "net": "Net exposure",
+}
+
+
+def limit_words(name: str) -> str:
+    """A limit's name for the reader."""
+    return LIMIT_WORDS.get(name, words(name))
+
+
+def since(sessions: NDArray[np.datetime64], unit: str) -> NDArray[np.bool_]:
+    """Which sessions lie in the same day, month or year as the last one."""
+    periods = sessions.astype(f"datetime64[{unit}]")
+    return np.asarray(periods == periods[-1])
+
+
+def measure_text(name: str, value: Any) -> str:
+    """A measure in its own form: an index of concentration is a plain number, everything else a fraction."""
+    if "hhi" in name or "ratio" in name:
+        return number(value, 3)
+    return percent(value, 2)
+
+
+def measure(pod: PodResult, name: str) -> float:
+    """The pod's value of a limit's measure at the last session, NaN where the files do not have it."""
+    if name == "day_loss":
+        return max(0.0, -float(pod.column("return")[-1]))
+    if name in ("gross", "net"):
+        return abs(float(pod.column(name)[-1]))
+    if name == "drawdown":
+        return float(pod.column(name)[-1])
+    column = "largest_issuer_weight" if name == "largest_issuer" else name
+    if column not in pod.risk.columns or len(pod.risk) == 0:
+        return float("nan")
+    return float(pod.column(column, "risk")[-1])
+
+
+def _card(run: RunView, pod: PodResult) -> Card:
+    level, state = _state(pod)
+    uses = sorted((u for limit in run.limits if (u := _use(pod, limit))), key=lambda u: -u.fraction)
+    ever, still = len(pod.breaches), len(_open(pod))
+    if ever == 0:
+        sentence = "No breach in this run."
+    else:
+        newest = pod.breaches.iloc[int(np.argmax(days(pod.breaches["session"])))]
+        sentence = (
+            f"{integer(ever)} {'breach' if ever == 1 else 'breaches'}, {integer(still)} open; latest "
+            f"{day(days(pod.breaches['session']).max())}: {limit_words(str(newest['limit']))} {newest['level']}, "
+            f"{action_words(str(newest['action']))}."
+        )
+    return Card(pod.name, light(level, state), tuple(uses[:CLOSEST]), sentence)
+
+
+def _use(pod: PodResult, limit: Mapping[str, Any]) -> Use | None:
+    levels = {level: float(limit[level]) for level in LEVELS if is_number(limit.get(level))}
+    name = str(limit.get("name", limit.get("measure", "limit")))
+    value = measure(pod, str(limit.get("measure", name)))
+    if not levels or not np.isfinite(value):
+        return None
+    top = max(levels.values())
+    style = next((LEVELS[level] for level in ("kill", "hard", "amber") if value >= levels.get(level, np.inf)), "")
+    marks = tuple(f"{100 * v / top:.1f}" for v in levels.values() if v < top)
+    return Use(
+        name=limit_words(name),
+        words=f"{measure_text(name, value)} of {measure_text(name, top)}",
+        filled=f"{100 * min(1.0, value / top):.1f}",
+        style=style,
+        marks=marks,
+        fraction=value / top,
+    )
+
+
+def _state(pod: PodResult) -> tuple[str, str]:
+    state = str(pod.account["state"].iloc[-1])
+    return STATES.get(state, ("none", state.title()))
+
+
+def _open(pod: PodResult) -> Any:
+    return pod.breaches[np.isnat(days(pod.breaches["cleared_session"]))]
+
+
+def _last_of(pod: PodResult, column: str) -> float:
+    values = pod.column(column, "risk")
+    return float(values[-1]) if len(values) else float("nan")
+
+
+def _is_hash(value: Any) -> bool:
+    return isinstance(value, str) and len(value) >= 32 and all(c in "0123456789abcdef" for c in value)
+
+
+def _state_chip(pods: Sequence[PodResult]) -> Markup:
+    states = [_state(pod) for pod in pods]
+    worst = next((level for level in ("bad", "warn", "ok") if any(s[0] == level for s in states)), "none")
+    stopped = sum(s[0] != "ok" for s in states)
+    detail = "" if stopped == 0 else f"{stopped} of {len(pods)} restricted"
+    return light(worst, "Pods: all active" if stopped == 0 else "Pods:", detail)
+
+
+def _policy_chip(run: RunView) -> Markup:
+    if not run.policies:
+        return light("none", "Execution: no solved policy", "orders are sent without a game")
+    certified = [bool(p.certificate.get("converged")) for p in run.policies.values()]
+    level = "ok" if all(certified) else "bad"
+    return light(level, "Execution: mean-field policies", f"{sum(certified)} of {len(certified)} certified")

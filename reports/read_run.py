@@ -1,0 +1,189 @@
+"""A run as the page reads it: the run folder's tables as data frames, cut at a date when one is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backtests.comparison import compare_pods
+from backtests.policy_files import PolicyArtefact, read_policy
+from backtests.result import Result, account_statistics
+from backtests.result_files import read_run as read_run_folder
+from data_pipeline.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_DATE_OF_ROW = {"orders": "decision_session", "folds": "test_start"}
+"""The column that says when a table's row was known, where it is not `session`."""
+
+_FEWEST = 3
+"""Sessions that statistics need."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodResult:
+    """Everything one pod left on disk."""
+
+    name: str
+    account: pd.DataFrame
+    positions: pd.DataFrame
+    orders: pd.DataFrame
+    fills: pd.DataFrame
+    breaches: pd.DataFrame
+    folds: pd.DataFrame
+    risk: pd.DataFrame
+    statistics: Mapping[str, Any]
+
+    @property
+    def sessions(self) -> NDArray[np.datetime64]:
+        """(T,) sessions of the account."""
+        return days(self.account["session"])
+
+    def column(self, name: str, table: str = "account") -> NDArray[np.float64]:
+        """One numeric column as float64."""
+        return np.asarray(getattr(self, table)[name].to_numpy(), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run's content; `date` is the last session shown, `complete` whether that is the run's last.
+
+    `policies` holds the policies of the last fold that is shown, by hash.
+    """
+
+    folder_name: str
+    name: str
+    benchmark: str
+    pods: tuple[PodResult, ...]
+    configuration: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    limits: Sequence[Mapping[str, Any]]
+    comparison: Mapping[str, Any]
+    quality: Mapping[str, Any]
+    policies: Mapping[str, PolicyArtefact]
+    date: np.datetime64
+    complete: bool
+
+
+def view_run(folder: Path, as_of: date | np.datetime64 | str | None = None) -> RunView:
+    """The run in `folder`, complete, or as it stood at the close of `as_of`.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder that a backtest wrote.
+    as_of : date, optional
+        A day of the run; rows of later sessions are dropped before anything is computed. A day without a session
+        stands for the last session before it.
+
+    Raises
+    ------
+    DataError
+        When a file is missing, cannot be read or is of another schema version, or the day is outside the run.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such run folder: give the folder that `fairfield backtest` wrote")
+    stored = read_run_folder(folder)
+    results = stored.results
+    if not results or any(result.sessions.size == 0 for result in results):
+        raise DataError(f"{folder}: every pod must have at least one session: run the backtest again")
+    first, last = results[0].sessions[0], results[0].sessions[-1]
+    shown = last if as_of is None else _day_within(as_of, first, last)
+    comparison = stored.comparison
+    if shown < last:
+        results = tuple(_cut(result, shown) for result in results)
+        shown = results[0].sessions[-1]
+        comparison = _compare(results, stored.benchmark, stored.comparison)
+    pods = tuple(_pod(result) for result in results)
+    return RunView(
+        folder_name=folder.resolve().name,
+        name=stored.name,
+        benchmark=stored.benchmark,
+        pods=pods,
+        configuration=stored.configuration,
+        provenance=stored.provenance,
+        limits=stored.limits,
+        comparison=comparison,
+        quality=stored.quality,
+        policies=_last_policies(folder / "policies", pods),
+        date=shown,
+        complete=bool(shown == last),
+    )
+
+
+def days(column: Any) -> NDArray[np.datetime64]:
+    """A date column as datetime64[D]; missing dates are NaT."""
+    return np.asarray(column.to_numpy()).astype("datetime64[D]")
+
+
+def _day_within(as_of: date | np.datetime64 | str, first: np.datetime64, last: np.datetime64) -> np.datetime64:
+    try:
+        day = np.datetime64(as_of, "D")
+    except ValueError:
+        raise DataError(f"date must be a day written YYYY-MM-DD; was {as_of!r}") from None
+    if not first <= day <= last:
+        raise DataError(f"date must be within the run, {first} to {last}; was {day}")
+    return day
+
+
+def _pod(result: Result) -> PodResult:
+    tables = {name: result.frame(name) for name in result.tables}
+    return PodResult(name=result.pod, statistics=result.statistics, **tables)
+
+
+def _cut(result: Result, day: np.datetime64) -> Result:
+    """The result without any row that was not known at the close of `day`, its statistics made again."""
+    tables: dict[str, Mapping[str, Any]] = {}
+    for name, table in result.tables.items():
+        keep = table[_DATE_OF_ROW.get(name, "session")] <= day
+        tables[name] = {column: values[keep] for column, values in table.items()}
+    cleared = tables["breaches"]["cleared_session"]
+    never = np.datetime64("NaT", "D")
+    tables["breaches"] = {**tables["breaches"], "cleared_session": np.where(cleared <= day, cleared, never)}
+    tables["folds"] = {**tables["folds"], "test_end": np.minimum(tables["folds"]["test_end"], day)}
+    return replace(result, tables=tables, statistics=_statistics(tables))
+
+
+def _statistics(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Statistics of the cut tables.
+
+    The trials' own Sharpe ratios are known for the whole run only, so their variance is that of independent trials
+    without skill, 1/(T - 1) per session.
+    """
+    sessions = len(tables["account"]["session"])
+    if sessions < _FEWEST:
+        return {}
+    trials = int(tables["folds"]["trials"].sum()) if len(tables["folds"]["trials"]) else 1
+    return account_statistics(tables, max(trials, 1), 1.0 / (sessions - 2)) | {"as_of": True}
+
+
+def _compare(results: Sequence[Result], benchmark: str, stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    if len(results[0].sessions) <= _FEWEST or any(result.statistics.get("lost") for result in results):
+        return {}
+    method = stored.get("method", {})
+    return compare_pods(
+        {result.pod: result.returns[1:] for result in results},
+        results[0].risk_free[1:],
+        benchmark,
+        {result.pod: result.statistics for result in results},
+        seed=int(method.get("seed", 0)),
+        draws=int(method.get("draws", 2000)),
+    )
+
+
+def _last_policies(folder: Path, pods: Sequence[PodResult]) -> dict[str, PolicyArtefact]:
+    """The policies that the pods' last folds name, each proven against its hash."""
+    digests = []
+    for pod in pods:
+        if len(pod.folds):
+            digest = pod.folds["policy_hash"].iloc[-1]
+            if isinstance(digest, str) and digest:
+                digests.append(digest)
+    return {digest: read_policy(folder, digest) for digest in sorted(set(digests))}

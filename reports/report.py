@@ -1,0 +1,81 @@
+"""The risk report of a run: one HTML file, made from the run folder's files and nothing else."""
+
+from __future__ import annotations
+
+from datetime import date as Date  # noqa: N812
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reports import overview, performance, policy_view, record, risk_view, trading
+from reports.page import write_page
+from reports.quality_view import quality_tables
+from reports.read_run import RunView, view_run
+
+
+def write_report(
+    run_folder: Path | str, *, date: Date | np.datetime64 | str | None = None, output: Path | str | None = None
+) -> Path:
+    """Path of the risk report written for a run.
+
+    Parameters
+    ----------
+    run_folder : Path
+        The folder of a run (layout: docs/contracts.md, "Result on disk").
+    date : date, optional
+        The report as it would have been at the close of that day; by default the run's last session.
+    output : Path, optional
+        By default `report.html` in the run folder, with the date in its name when one is given.
+
+    Returns
+    -------
+    Path
+        The file: self-contained, no scripts, no outside resources; the same bytes for the same run folder.
+
+    Raises
+    ------
+    DataError
+        When the folder is incomplete or damaged, or the date is outside the run.
+    OSError
+        When the page cannot be written.
+    """
+    run = view_run(Path(run_folder), date)
+    name = "report.html" if date is None else f"report_{run.date}.html"
+    return write_page(Path(output) if output is not None else Path(run_folder) / name, "report.html.j2", values(run))
+
+
+def values(run: RunView) -> dict[str, Any]:
+    """Everything that the report's template prints."""
+    pods, benchmark = run.pods, run.benchmark
+    policies = policy_view.last_policies(run)
+    return {
+        "head": overview.header(run),
+        "cards": overview.cards(run),
+        "open_breaches": overview.breach_table(pods, "open-breaches", only_open=True),
+        "profit": overview.profit_table(run),
+        "pod_table": performance.pod_table(pods, run.comparison, benchmark),
+        "equity": performance.equity_chart(pods, benchmark),
+        "drawdown": performance.drawdown_chart(pods, benchmark, performance.drawdown_levels(run.limits)),
+        "correlation": performance.correlation_table(pods, run.comparison),
+        "months": performance.month_tables(pods),
+        "var_table": risk_view.var_table(pods),
+        "var_charts": [(pod.name, risk_view.var_chart(pod)) for pod in pods],
+        "exceptions": risk_view.exception_table(pods),
+        "concentration_charts": risk_view.concentration_charts(pods, benchmark),
+        "concentration": risk_view.concentration_table(pods, benchmark),
+        "breaches": overview.breach_table(pods, "breaches", only_open=False),
+        "costs": trading.cost_table(pods),
+        "fills": trading.fill_table(pods),
+        "folds": policy_view.fold_tables(pods),
+        "calibration": policy_view.calibration_table(pods),
+        "policies": [
+            policy_view.policy_page(policy, digest, names, fold, everybody=len(names) == len(pods))
+            for policy, digest, names, fold in policies[:2]
+        ],
+        "quality": {"light": overview.quality_light(run.quality), "tables": quality_tables(run.quality, most=12)},
+        "positions": trading.position_tables(pods),
+        "method": record.methodology(run),
+        "provenance": record.provenance_table(run),
+        "configuration": record.configuration_table(run),
+    }
