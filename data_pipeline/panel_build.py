@@ -16,7 +16,6 @@ from data_pipeline.events import SizedCandidate, share_event_kind
 from data_pipeline.panel import CorporateEvent, DailyPanel
 from data_pipeline.renames import Rename
 from data_pipeline.risk_free import RULE_CARRIED, RiskFree, risk_free_returns
-from data_pipeline.spot import SpotRows
 from data_pipeline.spot_history import SpotHistory, read_spot_history
 from data_pipeline.store import Store
 from data_pipeline.trade_counts import RULE_UNWRAPPED
