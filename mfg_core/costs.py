@@ -162,7 +162,7 @@ class TradingCosts:
         urgency: float,
         terminal_penalty: float,
         initial_mean: float,
-        initial_std: float = 1.0,
+        initial_std: float = 0.0,
         inventory_noise: float = 0.0,
     ) -> ExecutionGame:
         """The execution game whose impact cost is the one that `fill_cost` charges.
@@ -192,7 +192,8 @@ class TradingCosts:
         terminal_penalty : float
             gamma_T.
         initial_mean, initial_std : float
-            The crowd's parent orders, daily volumes: mean and standard deviation.
+            The crowd's parent orders, daily volumes: mean and standard deviation (the policy does not depend on the
+            latter).
         inventory_noise : float
             nu, noise of the inventories, daily volumes squared per session.
         """
