@@ -1,4 +1,4 @@
-"""B3 sessions, bank business days (on which CDI accrues) and option expiries."""
+"""Bank business days, on which CDI accrues, and option expiries."""
 
 from __future__ import annotations
 
@@ -8,17 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Days = NDArray[np.datetime64]
-
-
-def exchange_sessions(first: date, last: date) -> Days:
-    """B3 sessions between two days, both included, as datetime64[D].
-
-    From the BVMF calendar of exchange_calendars, which equals B3's own sessions (Ash Wednesday, a half day, is one).
-    """
-    import exchange_calendars
-
-    calendar = exchange_calendars.get_calendar("BVMF", start=first.isoformat(), end=last.isoformat())
-    return np.asarray(calendar.sessions.values.astype("datetime64[D]"))
 
 
 def bank_days(first: date, last: date) -> Days:

@@ -190,7 +190,7 @@ def _liquidity(role: str, draw: float, normal: float) -> tuple[float, float]:
     """Typical traded value per session, R$, and the fraction of sessions with a trade."""
     if role == "illiquid":
         presence = 0.15 + 0.45 * draw
-        return 3e4 * 10.0 ** (draw + 0.2), float(presence)
+        return 8e3 * 10.0 ** (1.2 * draw), float(presence)
     value = _TRADED_VALUES.get(role, float(np.clip(4e7 * np.exp(1.3 * normal), 1e6, 4e8)))
     return value, 0.92 if role == "per_thousand" else 1.0
 

@@ -36,7 +36,7 @@ class ExchangeConfig:
         Gopikrishnan et al. (1999) find.
     temporary_impact, crowd_impact : float
         eta0 and eta1: a session in which a paper's signed flow is q daily volumes moves its price by
-        volatility * (eta0 + eta1 |m|) q, where m is the crowd's flow, the mean of q over the papers. eta0 = 1 is the
+        volatility * (eta0 + eta1 |m|) q, where m is the crowd's flow, the mean of q. eta0 = 1 is the
         order of Almgren et al. (2005): 0.314 X/V permanent and 0.142 (X/V)^0.6 temporary, at X/V about a tenth.
     transient_share, impact_memory : float
         The share of that move that decays, and the fraction of it left after each session.

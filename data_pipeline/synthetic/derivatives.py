@@ -117,7 +117,7 @@ def _expiry_block(seed: int, underlying: Underlying, sessions: np.ndarray, expir
     records = blank_records(len(day))
     _series_codes(records, paper, source, strike, call, number, sessions, expiry_row)
     records["session"] = sessions[day]
-    lots = np.ceil(np.exp(6.0 * draws[1]) * (0.2 + urgency[:, 0, 0][day - first]) * 4.0).astype(np.int64)
+    lots = np.ceil(np.exp(6.0 * draws[1]) * (0.1 + urgency[:, 0, 0][day - first])).astype(np.int64)
     records["quantity"] = 100 * lots
     records["trade_count"] = np.minimum(lots, np.ceil(lots**0.6).astype(np.int64))
     _premiums(records, price, call, draws[2], draws[3])

@@ -141,10 +141,11 @@ def _write_files(draft: Path, config: ExchangeConfig) -> Mapping[str, int]:
     """Simulate, write everything below `draft`, and return the number of records per COTAHIST file."""
     import pyarrow.parquet as pq
 
+    from data_pipeline.calendar import b3_sessions
     from data_pipeline.synthetic import calendars, feeds, truth
     from data_pipeline.synthetic.books import simulate_books
 
-    sessions = calendars.exchange_sessions(config.first_session, config.last_session)
+    sessions = b3_sessions(str(config.first_session), str(config.last_session))
     if len(sessions) < MINIMUM_SESSIONS:
         raise ValueError(f"last_session must leave at least {MINIMUM_SESSIONS} sessions; was {len(sessions)}")
     days = calendars.bank_days(config.first_session, config.last_session)

@@ -34,10 +34,12 @@ COMPANY_GARCH = (0.05, 0.03, 0.90)
 SECTOR_VOLATILITY = 0.10
 RESULTS_MULTIPLE = 3.0
 RESULTS_PERIOD = 63
-FLOW_STANDARD_DEVIATION = 0.35
+CROWD_FLOW = 0.2
+OWN_FLOW = 0.3
+"""Standard deviations of the crowd's flow and of a paper's departure from it, before the bound."""
+
 FLOW_MEMORY = 0.1
-FLOW_COMMON_SHARE = 0.3
-FLOW_BOUND = 1.2
+FLOW_BOUND = 0.7
 FRAUD_LOG_JUMP = float(np.log(0.3))
 TAKEOVER_LOG_JUMP = float(np.log(1.28))
 
@@ -48,7 +50,7 @@ class Market:
 
     `overnight` and `intraday` add up to the session's total log return; `volatility` is the conditional standard
     deviation of the session's news; `flow` the signed order flow in typical daily volumes, `crowd` (sessions,) its mean
-    over the papers that trade; `transient` the part of
+    over the population; `transient` the part of
     past impact that has yet to decay; `market` (sessions,) the factor's log return and `market_volatility` its
     conditional standard deviation.
     """
@@ -86,11 +88,11 @@ def simulate_market(
 
     crash_loss = float(np.sum(crash_sizes)) / sessions
     drift = (config.equity_premium / SESSIONS_PER_YEAR + crash_loss) * beta + np.log1p(risk_free)[:, None]
-    drift = drift - 0.5 * volatility**2 + _slow_drift(config, listings, sessions)
+    drift = drift - 0.5 * volatility**2 * (1.0 + _impact_variance(config)) + _slow_drift(config, listings, sessions)
 
     traded = _presence(config, listings, sessions)
-    flow = np.where(traded, _order_flow(config, listings, sessions), 0.0)
-    crowd = np.sum(flow, axis=1) / np.maximum(np.sum(traded, axis=1), 1)
+    crowd, own_flow = _order_flow(config, listings, sessions)
+    flow = np.where(traded, crowd[:, None] + own_flow, 0.0)
     pushed = volatility * (config.temporary_impact + config.crowd_impact * np.abs(crowd))[:, None] * flow
     transient = _decay(config.transient_share * pushed, config.impact_memory)
     released = np.vstack([np.zeros(len(listings)), (config.impact_memory - 1.0) * transient[:-1]])
@@ -194,13 +196,25 @@ def _slow_drift(config: ExchangeConfig, listings: tuple[Listing, ...], sessions:
     return autoregression(shocks, memory) * config.momentum_volatility / SESSIONS_PER_YEAR
 
 
-def _order_flow(config: ExchangeConfig, listings: tuple[Listing, ...], sessions: int) -> FloatArray:
-    """Signed flow in typical daily volumes, bounded, with a common part and a day's memory."""
-    common = normals(stream(config.seed, "flow", "common"), (sessions, 1))
-    own = np.column_stack([normals(stream(config.seed, "flow", paper.ticker), sessions) for paper in listings])
-    shocks = np.sqrt(FLOW_COMMON_SHARE) * common + np.sqrt(1.0 - FLOW_COMMON_SHARE) * own
-    path = FLOW_STANDARD_DEVIATION * autoregression(shocks, FLOW_MEMORY)
-    return np.asarray(FLOW_BOUND * np.tanh(path / FLOW_BOUND))
+def _order_flow(config: ExchangeConfig, listings: tuple[Listing, ...], sessions: int) -> tuple[FloatArray, FloatArray]:
+    """Crowd's flow (sessions,) and each paper's own departure from it, in typical daily volumes.
+
+    The crowd is the mean of a population without end, not of the listed papers, so that one paper more leaves the
+    others' prices as they were.
+    """
+
+    def path(key: str, size: float) -> FloatArray:
+        shocks = normals(stream(config.seed, "flow", key), sessions)
+        return np.asarray(FLOW_BOUND * np.tanh(size / FLOW_BOUND * autoregression(shocks, FLOW_MEMORY)))
+
+    own = np.column_stack([path(paper.ticker, OWN_FLOW) for paper in listings])
+    return path("crowd", CROWD_FLOW), own
+
+
+def _impact_variance(config: ExchangeConfig) -> float:
+    """Variance that order flow adds to a session's return, as a fraction of the news's (bounds left aside)."""
+    typical = config.temporary_impact + config.crowd_impact * CROWD_FLOW * np.sqrt(2.0 / np.pi)
+    return float(typical**2 * (CROWD_FLOW**2 + OWN_FLOW**2))
 
 
 def _decay(pushes: FloatArray, memory: float) -> FloatArray:

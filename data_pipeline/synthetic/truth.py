@@ -91,11 +91,12 @@ def daily_truth(books: Books) -> pa.Table:
 
 
 def market_truth(books: Books) -> pa.Table:
-    """The market factor per session: log return and conditional volatility."""
+    """Per session: the market factor's log return and conditional volatility, and the crowd's flow."""
     return pa.table(
         {
             "session": books.sessions,
             "log_return": books.market.market,
+            "crowd_flow": books.market.crowd,
             "volatility": books.market.market_volatility,
         }
     )
