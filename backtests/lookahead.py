@@ -56,6 +56,59 @@ def _bytes_of(targets: Targets | None) -> bytes:
     return kind + values
 
 
+def random_panel(
+    seed: int = 0, sessions: int = 300, instruments: int = 8, *, silent: float = 0.03, events: bool = True
+) -> DailyPanel:
+    """A small valid panel of random walks to try a pod on: gaps, splits, dividends, and one instrument that dies.
+
+    Parameters
+    ----------
+    silent : float
+        Part of the sessions in which an instrument does not trade.
+    events : bool
+        Whether there are splits and cash events, one in ten of which becomes known three sessions late.
+    """
+    random = np.random.default_rng(seed)
+    shape = (sessions, instruments)
+    market = random.normal(0.0003, 0.008, (sessions, 1))
+    own = random.normal(0.0, 1.0, shape) * random.uniform(0.008, 0.025, instruments)
+    total = np.exp(np.log(random.uniform(8.0, 60.0, instruments)) + np.cumsum(market + own, axis=0))
+    drawn: list[CorporateEvent] = []
+    price = total.copy()
+    for row in range(5, sessions, 11) if events else ():
+        column = int(random.integers(instruments))
+        late = 3 * int(random.random() < 0.1)
+        factor = float(random.choice([2.0, 0.1, 1.033, 1.0], p=[0.15, 0.15, 0.15, 0.55]))
+        cash = 0.01 * float(price[row - 1, column]) if factor == 1.0 else 0.0
+        price[row:, column] *= (1.0 - cash / price[row - 1, column]) / factor
+        kind = "jcp" if cash else "split" if factor > 1.0 else "reverse_split"
+        drawn.append(CorporateEvent(column, row, row + late, factor, cash, 0.15 if cash else 0.0, kind, 1.0, "drawn"))
+    price = np.maximum(np.round(price, 2), 0.01)
+    quiet = random.random(shape) < silent
+    quiet[: sessions // 20] = False
+    quiet[2 * sessions // 3 :, -1] = silent > 0.0
+    volume = np.where(quiet, 0.0, np.round(np.exp(random.normal(13.0, 0.5, shape))))
+    seen = np.where(quiet, np.nan, price)
+    vwap = np.where(quiet, np.nan, np.round(price * np.exp(random.normal(0.0, 0.003, shape)), 4))
+    return DailyPanel(
+        sessions=np.datetime64("2020-01-01", "D") + np.arange(sessions),
+        instruments=tuple(f"AA{chr(65 + i // 26)}{chr(65 + i % 26)}3" for i in range(instruments)),
+        open=seen,
+        high=np.maximum(seen, vwap),
+        low=np.minimum(seen, vwap),
+        close=seen,
+        vwap=vwap,
+        bid=seen * 0.999,
+        ask=seen * 1.001,
+        volume=volume,
+        traded_value=np.where(quiet, 0.0, volume * price),
+        trade_count=np.where(quiet, np.nan, 100.0),
+        lot_size=np.full(instruments, 100),
+        risk_free=np.full(sessions, 4e-4),
+        events=tuple(drawn),
+    )
+
+
 def scramble_future(panel: DailyPanel, after: int, seed: int = 0) -> DailyPanel:
     """The panel with every row later than `after` replaced by other, valid numbers; earlier rows keep their bytes.
 

@@ -33,7 +33,7 @@ from backtests.accounting import (
 from backtests.decisions import DecisionError, wanted_shares
 from backtests.gate import Gate
 from backtests.kernels import Costs, Schedule
-from backtests.measures import Measures, issuers_of, measure, scenario_returns
+from backtests.measures import Issuers, Measures, issuers_of, measure, past_returns
 from data_pipeline.panel import DailyPanel
 from data_pipeline.view import MarketView
 from mfg_core.costs import TradingCosts
@@ -100,9 +100,9 @@ def simulate(
     pod : str
         Name in messages and results.
     issuers : tuple of str or None
-        Issuer of each instrument; None takes it from the ticker.
+        Issuer of each instrument; None takes the ticker's first four characters.
     var_window : int
-        Past sessions that are the scenarios of the risk forecast.
+        Past sessions that are the scenarios of the risk forecast (none with fewer than 100 usable ones).
 
     Raises
     ------
@@ -111,7 +111,7 @@ def simulate(
         carried out.
     """
     _check(panel, segments, capital, issuers, var_window)
-    run = _Run(panel, segments, rules, capital, limits, pod, issuers or issuers_of(panel.instruments), var_window)
+    run = _Run(panel, segments, rules, capital, limits, pod, issuers_of(panel.instruments, issuers), var_window)
     for segment in segments:
         run.enter(segment)
         for row in range(segment.first, segment.last + 1):
@@ -173,7 +173,7 @@ class _Run:
         capital: float,
         limits: LimitSet | None,
         pod: str,
-        issuers: tuple[str, ...],
+        issuers: Issuers,
         var_window: int,
     ) -> None:
         self.panel, self.rules, self.pod, self.issuers = panel, rules, pod, issuers
@@ -221,21 +221,21 @@ class _Run:
         value = float(self.out.totals[kernels.NET_ASSET_VALUE])
         weights = self._weights(self.book.shares, value)
         view = MarketView(self.panel, row, weights=weights, net_asset_value=value)
-        scenarios = scenario_returns(view, self.var_window)
-        measures = measure(weights, scenarios, self.issuers)
+        returns = past_returns(view, self.var_window)
+        measures = measure(weights, returns, self.issuers)
         self.forecasts.append(measures)
         passive = measures
         if at > 0 and self.out.quantity.any():
-            passive = measure(self._weights(self.book.shares - self.out.quantity, value), scenarios, self.issuers)
+            passive = measure(self._weights(self.book.shares - self.out.quantity, value), returns, self.issuers)
         breaches = self.gate.close(view.session, value, measures, passive, self.book.shares)
         self.log.breaches.update((breach.id, breach) for breach in breaches)
         self.status.append(self.gate.status)
         if value <= 0.0:
             self._place(row, np.zeros_like(weights), "limits")
             return
-        self._decide(row, view, scenarios)
+        self._decide(row, view, returns)
 
-    def _decide(self, row: int, view: MarketView, scenarios: Floats) -> None:
+    def _decide(self, row: int, view: MarketView, returns: Floats) -> None:
         """Parent orders after this close: a new decision, a limit that acts, or nothing new."""
         decision = self.segment.decider.decide(view)
         if decision is not None and not isinstance(decision, Targets):
@@ -256,7 +256,7 @@ class _Run:
             return
 
         def resulting(shares: Floats) -> Measures:
-            return measure(self._weights(shares, value), scenarios, self.issuers)
+            return measure(self._weights(shares, value), returns, self.issuers)
 
         allowed = gate.allow(self.book.shares, wanted, resulting)
         if decision is None and np.array_equal(allowed, self.book.shares + self.book.remaining):
