@@ -31,13 +31,18 @@ class RunSection(_Section):
 
 
 class DataSection(_Section):
-    """Where prices come from: a store made by `fairfield ingest`, or a file of closes and traded values."""
+    """Where prices come from: a store made by `fairfield ingest`, or a file of closes and traded values.
+
+    `min_median_value` (R$ per session) and `min_presence` choose the panel's columns by what was ever liquid;
+    `risk_free_annual` is what cash earns where the store has no CDI.
+    """
 
     store: Path | None = None
     closes: Path | None = None
     start: date | None = None
     end: date | None = None
     risk_free_annual: float | None = Field(default=None, ge=0.0, lt=2.0)
+    min_median_value: float = Field(default=0.0, ge=0.0)
     min_presence: float = Field(default=0.0, ge=0.0, le=1.0)
 
     @model_validator(mode="after")
@@ -81,7 +86,9 @@ class AccountSection(_Section):
     """The account of each pod."""
 
     capital: float = Field(default=50e6, gt=0.0)
-    gross_limit: float = Field(default=2.0, gt=0.0)
+    gross_limit: float = Field(default=1.0, gt=0.0)
+    allow_short: bool = True
+    borrow_cash: bool = False
     delisting_sessions: int = Field(default=60, ge=1)
     delisting_recovery: float = Field(default=0.7, ge=0.0, le=1.0)
 

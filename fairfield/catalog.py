@@ -1,0 +1,126 @@
+"""Names in a configuration file to objects: the only place where a pod has a name in text."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from fairfield.config import PodSection, RunConfig
+from fairfield.errors import ConfigError
+
+if TYPE_CHECKING:
+    from backtests.plan import PodPlan, WalkForwardPlan
+    from risk.limits import LimitSet
+    from strategies.pod import Pod
+
+
+def pod_kinds() -> dict[str, Callable[..., Pod]]:
+    """Every kind of pod that a configuration file can name."""
+    from strategies.equal_weight import EqualWeight
+    from strategies.low_volatility import LowVolatility
+    from strategies.momentum import TimeSeriesMomentum
+    from strategies.reversal import ShortTermReversal
+
+    return {
+        "equal_weight": EqualWeight,
+        "time_series_momentum": TimeSeriesMomentum,
+        "short_term_reversal": ShortTermReversal,
+        "low_volatility": LowVolatility,
+    }
+
+
+def make_plan(config: RunConfig) -> WalkForwardPlan:
+    """The walk-forward that a configuration asks for.
+
+    Raises
+    ------
+    ConfigError
+        When a name is unknown or a combination of values makes no sense.
+    """
+    from backtests.accounting import TradingRules
+    from backtests.folds import FoldSettings
+    from backtests.plan import WalkForwardPlan
+
+    windows, execution, costs, account = config.walkforward, config.execution, config.costs, config.account
+    try:
+        rules = TradingRules(
+            fill_price=execution.fill_price,
+            participation_limit=execution.participation_limit,
+            allow_short=account.allow_short,
+            gross_limit=account.gross_limit,
+            borrow_cash=account.borrow_cash,
+            borrow_annual=costs.borrow_annual,
+            delisting_sessions=account.delisting_sessions,
+            delisting_recovery=account.delisting_recovery,
+        )
+        limits = _limits(config) if config.limits.enabled else None
+        return WalkForwardPlan(
+            name=config.run.name,
+            pods=tuple(_pod_plan(pod, config, limits) for pod in config.pods),
+            benchmark=config.benchmark,
+            folds=FoldSettings(
+                train=windows.train,
+                test=windows.test,
+                purge=windows.purge,
+                embargo=windows.embargo,
+                anchored=windows.window == "anchored",
+            ),
+            capital=account.capital,
+            rules=rules,
+            horizon=execution.horizon,
+            risk_aversion=execution.risk_aversion,
+            terminal_penalty=execution.terminal_penalty,
+            fee=costs.fee_bps / 1e4,
+            var_window=config.limits.var_window,
+            seed=config.run.seed,
+            risk_free_source=_risk_free_source(config),
+        )
+    except (TypeError, ValueError) as error:
+        raise ConfigError(str(error)) from error
+
+
+def _risk_free_source(config: RunConfig) -> str:
+    annual = config.data.risk_free_annual
+    return "CDI of the store" if annual is None else f"CDI where the store has it, else {annual:.4%} a year, base 252"
+
+
+def _limits(config: RunConfig) -> LimitSet:
+    from risk.limits import default_limits
+
+    limits = default_limits(config.limits.rearm_sessions)
+    for name, level in config.limits.levels.items():
+        limits = limits.with_levels(name, level.amber, level.hard, level.kill)
+    return limits
+
+
+def _pod_plan(section: PodSection, config: RunConfig, limits: LimitSet | None) -> PodPlan:
+    from backtests.plan import PodPlan
+    from strategies.pod import parameter_grid
+
+    kinds = pod_kinds()
+    if section.kind not in kinds:
+        raise ConfigError(f"pod {section.name}: unknown kind {section.kind}{_nearest(section.kind, list(kinds))}")
+    kind = kinds[section.kind]
+    pod = kind(name=section.name, **_known(section, kind))
+    return PodPlan(
+        name=section.name,
+        grid=parameter_grid(pod, section.grid),
+        execution=section.execution or config.execution.method,
+        limits=limits if section.limits else None,
+    )
+
+
+def _known(section: PodSection, kind: Any) -> dict[str, Any]:
+    """The section's parameters as the pod's own types, or an error with the nearest name."""
+    fields = {item.name: item for item in dataclasses.fields(kind) if item.name != "name"}
+    for name in section.parameters:
+        if name not in fields:
+            raise ConfigError(f"pod {section.name}: unknown parameter {name}{_nearest(name, list(fields))}")
+    return dict(section.parameters)
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(known))}"

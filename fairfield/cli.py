@@ -1,0 +1,122 @@
+"""The command line: each command is one step of raw files -> store -> walk-forward -> report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fairfield.answers import EXIT_FAILED, answering, say
+
+app = typer.Typer(
+    name="fairfield",
+    help="From raw B3 files to a risk report: equilibria of the trading crowd, strategy pods, honest walk-forward.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the store.")]
+OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Where to write the page.")]
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    app()
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from fairfield import __version__
+
+        typer.echo(f"fairfield {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+@answering
+def synthetic(
+    folder: Annotated[Path, typer.Argument(help="Folder to write; new, empty, or holding the same exchange.")],
+    years: Annotated[int, typer.Option(help="Calendar years, ending with 2023.", min=1, max=25)] = 6,
+    instruments: Annotated[int, typer.Option(help="Shares listed over the whole time.", min=16, max=2000)] = 60,
+    seed: Annotated[int, typer.Option(help="Seed of every random number.", min=0)] = 2026,
+) -> None:
+    """Write the raw files of a synthetic exchange, in B3's own formats."""
+    from fairfield.stages import write_synthetic
+
+    write_synthetic(folder, years=years, instruments=instruments, seed=seed)
+
+
+@app.command()
+@answering
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(help="COTAHIST zip or text, event and CDI JSON, or folders.")],
+    store: StoreOption = Path("store"),
+) -> None:
+    """Put raw files into the store; a file that cannot be used is refused by name and the others go in."""
+    from fairfield.stages import ingest_files
+
+    report = ingest_files(paths, store)
+    if not report.complete:
+        say(f"{len(report.refused)} file(s) refused, listed above; everything else is in {store}", EXIT_FAILED)
+
+
+@app.command()
+@answering
+def quality(store: StoreOption = Path("store"), output: OutputOption = None) -> None:
+    """Check the store against the B3 calendar and itself; print a table and write a page."""
+    from fairfield.stages import check_quality
+
+    check_quality(store, output)
+
+
+@app.command()
+@answering
+def backtest(
+    config: Annotated[Path, typer.Argument(help="Configuration file (TOML).")],
+    workers: Annotated[int | None, typer.Option(help="Processes; never changes a result.", min=1)] = None,
+) -> None:
+    """Run the walk-forward of a configuration and write its results and report; resumes where it was stopped."""
+    from fairfield.stages import run_backtest
+
+    run_backtest(config, workers=workers)
+
+
+@app.command()
+@answering
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    output: OutputOption = None,
+) -> None:
+    """Compare the pods of several runs on the same days."""
+    from fairfield.stages import compare_runs
+
+    compare_runs(runs, output)
+
+
+@app.command()
+@answering
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    date: Annotated[str | None, typer.Option(help="Report as of this session (YYYY-MM-DD).")] = None,
+    output: OutputOption = None,
+) -> None:
+    """Write the risk report of a run, as of its end or of an earlier session."""
+    from fairfield.stages import write_run_report
+
+    write_run_report(run, date, output)
+
+
+@app.command()
+@answering
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Folder for raw files, store, runs and pages.")] = Path("demo"),
+) -> None:
+    """Run everything on the synthetic exchange: raw files, store, quality page, walk-forward, report."""
+    from fairfield.stages import run_demo
+
+    run_demo(folder)

@@ -1,0 +1,213 @@
+"""What each command does, in plain calls of the rooms below; progress and sentences go to the terminal."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from fairfield.config import RunConfig, load_config
+from fairfield.errors import ConfigError
+
+if TYPE_CHECKING:
+    from data_pipeline.ingest_report import IngestReport
+    from data_pipeline.panel import DailyPanel
+    from data_pipeline.synthetic.exchange import ExchangeManifest
+
+CONFIGURATIONS = Path(__file__).parent / "configurations"
+"""The configurations that ship: demo.toml, b3.toml, b3_closes.toml."""
+
+_DEMO_LAST_YEAR = 2023
+console = Console(stderr=True, highlight=False)
+
+
+def write_synthetic(folder: Path, *, years: int, instruments: int, seed: int) -> ExchangeManifest:
+    """Write the synthetic exchange; the whole calendar years up to 2023."""
+    from data_pipeline.synthetic import ExchangeConfig, write_exchange
+
+    try:
+        settings = ExchangeConfig(
+            seed=seed,
+            first_session=dt.date(_DEMO_LAST_YEAR - years + 1, 1, 1),
+            last_session=dt.date(_DEMO_LAST_YEAR, 12, 31),
+            instruments=instruments,
+        )
+        with console.status(f"writing {years} years of {instruments} synthetic shares to {folder}"):
+            manifest = write_exchange(folder, settings)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    console.print(f"{folder}: {sum(manifest.records.values()):,} records in {len(manifest.records)} yearly files")
+    return manifest
+
+
+def ingest_files(paths: Sequence[Path], store: Path) -> IngestReport:
+    """Ingest files and folders, and print what became of each."""
+    from data_pipeline.ingest import ingest
+
+    with _counter("reading") as tick:
+        report = ingest(list(paths), store, progress=tick)
+    for line in report.lines():
+        console.print(line, markup=False)
+    return report
+
+
+def check_quality(store_path: Path, output: Path | None) -> Path:
+    """Print the quality table of a store and write its page."""
+    from data_pipeline.quality import summarise_quality
+    from data_pipeline.store import Store
+    from reports.quality_page import write_quality_page
+
+    store = Store.open(store_path)
+    with console.status("checking the store"):
+        summary = summarise_quality(store)
+    _print_quality(summary)
+    page = write_quality_page(summary, output or store_path.with_name(f"{store_path.name}-quality.html"))
+    console.print(f"page: {page}", markup=False)
+    return page
+
+
+def run_backtest(config_path: Path, *, workers: int | None = None) -> Path:
+    """Run a configuration's walk-forward and write its report; the run folder."""
+    from backtests.walkforward import run_walkforward
+    from fairfield.catalog import make_plan
+    from reports.report import write_report
+
+    config = load_config(config_path)
+    plan = make_plan(config)
+    with console.status("reading the data"):
+        panel, quality = _panel(config)
+    console.print(
+        f"data: {panel.sessions.size:,} sessions {panel.sessions[0]} to {panel.sessions[-1]}, "
+        f"{len(panel.instruments)} instruments, {len(panel.events)} corporate events"
+    )
+    with _task_bar() as progress:
+        folder = run_walkforward(
+            plan,
+            panel,
+            config.run.output,
+            workers=config.run.workers if workers is None else workers,
+            progress=progress,
+            quality=quality,
+        )
+    page = write_report(folder)
+    console.print(f"run:    {folder}", markup=False)
+    console.print(f"report: {page}", markup=False)
+    return folder
+
+
+def compare_runs(runs: Sequence[Path], output: Path | None) -> Path:
+    """Compare the pods of several runs on the same days; print a table and write a page."""
+    from reports.compare_page import write_comparison_page
+
+    page = write_comparison_page(list(runs), output or runs[0].with_name("comparison.html"))
+    console.print(f"page: {page}", markup=False)
+    return page
+
+
+def write_run_report(run: Path, date: str | None, output: Path | None) -> Path:
+    """Write the report of a run, as of `date` when one is given."""
+    from reports.report import write_report
+
+    if date is not None:
+        try:
+            dt.date.fromisoformat(date)
+        except ValueError:
+            raise ConfigError(f"--date must be a day like 2023-06-30; was {date!r}") from None
+    page = write_report(run, date=date, output=output)
+    console.print(f"report: {page}", markup=False)
+    return page
+
+
+def run_demo(folder: Path) -> Path:
+    """Everything on the synthetic exchange, each step as its own command would do it; the report."""
+    folder.mkdir(parents=True, exist_ok=True)
+    steps = (
+        f"fairfield synthetic {folder / 'exchange'}",
+        f"fairfield ingest {folder / 'exchange' / 'raw'} --store {folder / 'store'}",
+        f"fairfield quality --store {folder / 'store'} --output {folder / 'quality.html'}",
+        f"fairfield backtest {folder / 'demo.toml'}",
+    )
+
+    def say(number: int) -> None:
+        console.print(f"[bold]{number + 1}/{len(steps)}[/bold]  {steps[number]}")
+
+    say(0)
+    write_synthetic(folder / "exchange", years=6, instruments=60, seed=2026)
+    say(1)
+    ingest_files([folder / "exchange" / "raw"], folder / "store")
+    say(2)
+    check_quality(folder / "store", folder / "quality.html")
+    say(3)
+    shutil.copyfile(CONFIGURATIONS / "demo.toml", folder / "demo.toml")
+    run = run_backtest(folder / "demo.toml")
+    report = folder / "report.html"
+    shutil.copyfile(run / "report.html", report)
+    console.print(f"[bold]open {report}[/bold]")
+    return report
+
+
+def _panel(config: RunConfig) -> tuple[DailyPanel, dict[str, Any]]:
+    """The panel that a configuration names, with the quality summary of what it came from."""
+    from data_pipeline.quality import summarise_panel_quality, summarise_quality
+
+    data = config.data
+    if data.closes is not None:
+        from data_pipeline.panel_files import read_close_value_panel
+
+        panel = read_close_value_panel(data.closes, risk_free_annual=data.risk_free_annual)
+        return panel, summarise_panel_quality(panel)
+    from data_pipeline.panel_build import build_panel
+    from data_pipeline.store import Store
+    from data_pipeline.universe import UniverseRules
+
+    assert data.store is not None  # one of the two is given: checked with the file
+    store = Store.open(data.store)
+    universe = UniverseRules(min_median_value=data.min_median_value, min_presence=data.min_presence)
+    panel = build_panel(
+        store, start=data.start, end=data.end, universe=universe, risk_free_annual=data.risk_free_annual
+    )
+    return panel, summarise_quality(store)
+
+
+def _print_quality(summary: dict[str, Any]) -> None:
+    """The first rows of the summary; the page holds all of it."""
+    from rich.table import Table
+
+    table = Table("check", "result", title=f"data quality: {summary['light']}", title_justify="left")
+    for row in summary["checks"]:
+        table.add_row(row["name"], row["result"])
+    console.print(table)
+
+
+@contextmanager
+def _counter(verb: str) -> Iterator[Any]:
+    """A line that says which file is read and how far."""
+    with console.status(verb) as status:
+
+        def tick(name: str, rows: int) -> None:
+            status.update(f"{verb} {name}: {rows:,} rows")
+
+        yield tick
+
+
+@contextmanager
+def _task_bar() -> Iterator[Any]:
+    """A progress bar over the tasks of a walk-forward; notices are printed above it."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, disable=os.environ.get("TERM") == "dumb") as bar:
+        task = bar.add_task("walk-forward", total=None)
+
+        def progress(event: Any) -> None:
+            bar.update(task, completed=event.done, total=event.total, description=event.name)
+            if event.message:
+                bar.console.print(event.message, markup=False)
+
+        yield progress
