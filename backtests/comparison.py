@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from backtests.statistics import SESSIONS_PER_YEAR
+from backtests.statistics import SESSIONS_PER_YEAR, performance, sharpe_statistics
+
+if TYPE_CHECKING:
+    from backtests.result import Result, Run
 
 Floats = NDArray[np.float64]
 DRAWS = 2000
@@ -212,6 +216,102 @@ def compare_pods(
             "differences": "annual; excess over the risk-free return of the session",
         },
     }
+
+
+def compare_runs(
+    folders: Sequence[Path], *, benchmark: str | None = None, seed: int = 0, draws: int = DRAWS
+) -> dict[str, Any]:
+    """Every pod of several run folders side by side on the sessions that they share.
+
+    Pods are named "run folder/pod". The record is that of `compare_pods` with `comparable` (whether sessions and data
+    are the same), `differences_of_inputs` (sentences), and `statistics` by pod, computed anew on the shared sessions.
+    The trials of all runs together deflate the Sharpe ratios, at the largest of the runs' variances: whoever lays runs
+    side by side chooses among all of them.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        At least two run folders.
+    benchmark : str, optional
+        By default the first run's.
+
+    Raises
+    ------
+    DataError
+        When a folder is not that of a complete run.
+    ValueError
+        When there are fewer than two folders, or fewer than 3 sessions in common.
+    """
+    from backtests.result_files import read_run
+
+    if len(folders) < 2:
+        raise ValueError(f"folders must be at least two run folders; were {len(folders)}")
+    runs = {Path(folder).resolve().name: read_run(Path(folder)) for folder in folders}
+    if len(runs) < len(folders):
+        raise ValueError("folders must be different runs with different names; one is there twice")
+    results = {f"{name}/{result.pod}": result for name, run in runs.items() for result in run.results}
+    shared = _shared_sessions(results)
+    first_name, first = next(iter(runs.items()))
+    chosen = benchmark or f"{first_name}/{first.benchmark}"
+    risk_free = _on(shared, first.results[0], "risk_free")
+    returns = {name: _on(shared, result, "return") for name, result in results.items()}
+    statistics = _shared_statistics(returns, risk_free, runs)
+    record = compare_pods(returns, risk_free, chosen, statistics, seed=seed, draws=draws)
+    differences = _differences_of_inputs(runs)
+    return record | {
+        "runs": list(runs),
+        "comparable": not any("sessions" in line or "data_hash" in line for line in differences),
+        "differences_of_inputs": differences,
+        "first": shared[0],
+        "last": shared[-1],
+        "statistics": statistics,
+    }
+
+
+def _shared_sessions(results: Mapping[str, Result]) -> NDArray[np.datetime64]:
+    """Sessions of every account after its opening one."""
+    shared = next(iter(results.values())).sessions[1:]
+    for result in results.values():
+        shared = np.intersect1d(shared, result.sessions[1:])
+    if shared.size < 3:
+        raise ValueError(f"the runs must have at least 3 sessions in common; had {shared.size}")
+    return shared
+
+
+def _on(sessions: NDArray[np.datetime64], result: Result, column: str) -> Floats:
+    values: Floats = result.tables["account"][column][np.searchsorted(result.sessions, sessions)]
+    return values
+
+
+def _shared_statistics(
+    returns: Mapping[str, Floats], risk_free: Floats, runs: Mapping[str, Run]
+) -> dict[str, dict[str, Any]]:
+    known = [run.results[0].statistics for run in runs.values()]
+    trials = sum(int(item.get("trials") or 1) for item in known)
+    variance = max(float(item.get("trial_sharpe_variance") or 0.0) for item in known)
+    return {
+        name: performance(values, risk_free) | sharpe_statistics(values - risk_free, trials, variance)
+        if values.min() > -1.0
+        else {"lost": True}
+        for name, values in returns.items()
+    }
+
+
+def _differences_of_inputs(runs: Mapping[str, Run]) -> list[str]:
+    """One sentence for each run and input in which it differs from the first run."""
+    (first_name, first), *others = runs.items()
+    sentences = []
+    for name, run in others:
+        mine, theirs = first.results[0].sessions, run.results[0].sessions
+        if not np.array_equal(mine, theirs):
+            sentences.append(
+                f"sessions: {first_name} has {mine.size} ({mine[0]} to {mine[-1]}), "
+                f"{name} has {theirs.size} ({theirs[0]} to {theirs[-1]})"
+            )
+        for key in ("data_hash", "code_hash", "libraries"):
+            if first.provenance.get(key) != run.provenance.get(key):
+                sentences.append(f"{key}: that of {name} is not that of {first_name}")
+    return sentences
 
 
 def correlation_matrix(returns: Floats) -> Floats:

@@ -110,6 +110,7 @@ class _Worker:
 class _Tally:
     """Counts of one `run`, told to the progress callback as they change."""
 
+    done_before: int
     total: int
     progress: Progress
     ran: list[str] = field(default_factory=list)
@@ -117,10 +118,15 @@ class _Tally:
     failed: list[TaskFailure] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
 
+    @property
+    def done(self) -> int:
+        """Tasks whose results are kept."""
+        return self.done_before + len(self.ran) + len(self.skipped)
+
     def tell(
         self, kind: Literal["skipped", "damaged", "finished", "worker_lost", "failed"], name: str, message: str = ""
     ) -> None:
-        done = len(self.ran) + len(self.skipped) + len(self.failed)
+        done = self.done + len(self.failed)
         if message:
             self.notices.append(message)
         self.progress(TaskEvent(kind, name, done, self.total, message))
@@ -174,8 +180,14 @@ class TaskPool:
             worker.connection.close()
         self._workers.clear()
 
-    def run(self, tasks: Sequence[Task]) -> TaskReport:
+    def run(self, tasks: Sequence[Task], *, done_before: int = 0, total: int | None = None) -> TaskReport:
         """Run what the ledger does not hold yet; returns when each task is finished, skipped or given up.
+
+        Parameters
+        ----------
+        tasks : sequence of Task
+        done_before, total : int, optional
+            What the progress callback is told, when these tasks are a part of a longer job.
 
         Raises
         ------
@@ -187,7 +199,7 @@ class TaskPool:
             When workers cannot start at all.
         """
         unique = _without_repeats(tasks)
-        tally = _Tally(len(unique), self._progress)
+        tally = _Tally(done_before, len(unique) + done_before if total is None else total, self._progress)
         todo = deque(task for task in unique if not self._is_done(task, tally))
         try:
             if self._size == 0:
@@ -198,7 +210,7 @@ class TaskPool:
             self.close()
             self._ledger.sweep()
             raise RunInterruptedError(
-                f"stopped: {len(tally.ran) + len(tally.skipped)} of {tally.total} tasks are finished and kept in "
+                f"stopped: {tally.done} of {tally.total} tasks are finished and kept in "
                 f"{self._ledger.folder}; run the same command again to go on from there"
             ) from interrupt
         return TaskReport(tuple(tally.ran), tuple(tally.skipped), tuple(tally.failed), tuple(tally.notices))

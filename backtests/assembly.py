@@ -1,0 +1,112 @@
+"""From finished accounts to a run: the table of folds, the count of trials, statistics and comparison."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from backtests.comparison import compare_pods
+from backtests.disk import canonical_json, plain_json, sha256_hex
+from backtests.fold_tasks import FoldPolicy, Selection
+from backtests.folds import Fold
+from backtests.plan import WalkForwardPlan, describe
+from backtests.result import COLUMNS, NUMPY_KINDS, Result, Run, Table, account_statistics
+from backtests.statistics import SESSIONS_PER_YEAR
+from data_pipeline.panel import DailyPanel
+
+NO_QUALITY = {"light": "none", "reasons": ["no data-quality summary was given to the backtest"]}
+
+
+def assemble_run(
+    plan: WalkForwardPlan,
+    panel: DailyPanel,
+    folds: Sequence[Fold],
+    provenance: Mapping[str, Any],
+    policies: Mapping[int, FoldPolicy],
+    choices: Mapping[tuple[str, int], Selection],
+    accounts: Mapping[str, Mapping[str, Table]],
+    quality: Mapping[str, Any] | None,
+) -> Run:
+    """Everything that the run folder holds, from what the ledger holds."""
+    configuration = describe(plan)
+    provenance = dict(provenance) | {"configuration_hash": sha256_hex(canonical_json(configuration))}
+    trials, variance = count_trials(list(choices.values()), sum(len(fold.test) for fold in folds) - 1)
+    results = []
+    for pod in plan.pods:
+        tables = dict(accounts[pod.name]) | {"folds": folds_table(pod.name, panel, folds, policies, choices)}
+        ordered = {name: tables[name] for name in COLUMNS}
+        statistics = account_statistics(ordered, trials, variance, periods_per_year=plan.sessions_per_year)
+        results.append(Result(pod.name, ordered, statistics, provenance))
+    comparison = compare_pods(
+        {result.pod: result.returns[1:] for result in results},
+        results[0].risk_free[1:],
+        plan.benchmark,
+        {result.pod: result.statistics for result in results},
+        seed=plan.seed,
+        draws=plan.bootstrap_draws,
+        periods_per_year=plan.sessions_per_year,
+    )
+    limits = next((pod.limits.limits for pod in plan.pods if pod.limits is not None), ())
+    return Run(
+        name=plan.name,
+        benchmark=plan.benchmark,
+        results=tuple(results),
+        configuration=configuration,
+        provenance=provenance,
+        limits=tuple(plain_json(limit) for limit in limits),
+        comparison=comparison,
+        quality=quality or NO_QUALITY,
+    )
+
+
+def count_trials(choices: Sequence[Selection], test_sessions: int) -> tuple[int, float]:
+    """Number of trials of a run, and the variance of their Sharpe ratios per session over `test_sessions`.
+
+    Every parameter set of every pod in every fold is a trial: each was scored on a training window and could have
+    been the one that is shown. Without skill an estimated Sharpe ratio over T sessions has a variance proportional to
+    1/T, so each training score is brought to the length of the test by sqrt(its sessions / test_sessions). With fewer
+    than two scores there was nothing to choose from and the variance is 0.
+    """
+    standardised = np.array(
+        [
+            score * math.sqrt(choice.observations / SESSIONS_PER_YEAR)
+            for choice in choices
+            for score in choice.scores
+            if math.isfinite(score)
+        ]
+    )
+    variance = float(standardised.var(ddof=1)) if standardised.size > 1 else 0.0
+    return sum(len(choice.scores) for choice in choices), variance / test_sessions
+
+
+def folds_table(
+    pod: str,
+    panel: DailyPanel,
+    folds: Sequence[Fold],
+    policies: Mapping[int, FoldPolicy],
+    choices: Mapping[tuple[str, int], Selection],
+) -> Table:
+    """The table of folds of one pod: windows, chosen parameters, calibration, policy."""
+    rows = []
+    for fold in folds:
+        choice, policy = choices[pod, fold.index], policies[fold.index]
+        record: dict[str, Any] = {
+            "fold": fold.index,
+            "train_start": panel.sessions[fold.train.start],
+            "train_end": panel.sessions[fold.train.stop - 1],
+            "test_start": panel.sessions[fold.test.start],
+            "test_end": panel.sessions[fold.test.stop - 1],
+            "parameters": canonical_json(choice.parameters).decode(),
+            "trials": len(choice.scores),
+            "training_score": choice.scores[choice.chosen],
+            "calibration_notes": policy.calibration["notes"],
+            "policy_hash": policy.policy_hash,
+        }
+        rows.append(record | {name: policy.calibration[name] for name in COLUMNS["folds"] if name not in record})
+    return {
+        column: np.array([math.nan if row[column] is None else row[column] for row in rows], dtype=NUMPY_KINDS[kind])
+        for column, kind in COLUMNS["folds"].items()
+    }
