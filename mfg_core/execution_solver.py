@@ -52,7 +52,7 @@ def solve_execution(
     """
     target = rtol + atol
     if isinstance(method, Shooting):
-        times, log_end = _adaptive_times(game, target, method.max_steps)
+        times, log_end = adaptive_times(game, target, method.max_steps)
         coarse = _shoot(game, times, log_end)
     else:
         coarse = _sweep(game, np.linspace(0.0, game.horizon, 65), None, method, target)
@@ -90,7 +90,7 @@ def _log_mean(game: ExecutionGame) -> float:
     return math.log(abs(game.initial_mean)) if game.initial_mean and game.crowd_impact else -math.inf
 
 
-def _adaptive_times(game: ExecutionGame, tolerance: float, max_steps: int) -> tuple[Floats, float]:
+def adaptive_times(game: ExecutionGame, tolerance: float, max_steps: int) -> tuple[Floats, float]:
     """Times such that each step's local error is about the tolerance, at least 32 steps; and log(mu(T)/mu(0))."""
     to_close = np.empty(max_steps // 4 + 2)
     local = max(tolerance, 1e-12)

@@ -1,4 +1,4 @@
-"""Compiled loops of the market-making game on the inventory grid -Q..Q (arrays in, output arrays last, nothing checked).
+"""Compiled loops of the market-making game on the inventories -Q..Q (arrays in, outputs last, nothing checked).
 
 Time grids are panels of two equal halves: nodes 2j, 2j+1, 2j+2 are the start, middle and end of panel j, and the
 crowd's mean quotes are quadratic in a panel. `quote_means` couples the two marches.
@@ -34,7 +34,9 @@ TILT_NORM = 40.0
 @njit(cache=True)
 def panel_value(values: Floats, node: int, share: float) -> float:
     """Value a share (1/4 or 3/4) into the panel whose middle is `node`, by the quadratic through its three nodes."""
-    left, middle, right = values[node - 1], values[node], values[node + 1]
+    left: float = values[node - 1]
+    middle: float = values[node]
+    right: float = values[node + 1]
     slope = right - left
     bend = 2.0 * (left - 2.0 * middle + right)
     return left + share * (slope - bend * (1.0 - share))
@@ -57,7 +59,7 @@ def effective_rate(path: Floats, half: int, near_right: bool, scale: float) -> f
 def fill_tilted(
     tilt: Floats, ask: float, bid: float, penalty: float, down: Floats, up: Floats, stay: Floats
 ) -> tuple[float, float]:
-    """(largest row sum, shift) of the tilted, shifted step matrix, whose bands go to `down`, `up`, `stay` (all >= 0)."""
+    """(largest row sum, shift) of the tilted, shifted step matrix, bands in `down`, `up`, `stay` (>= 0)."""
     n = tilt.size
     Q = (n - 1) // 2
     shift = penalty * Q * Q
@@ -99,12 +101,16 @@ def march_linear(
     k: float,
     crowd: float,
     eta: float,
+    log_start: Floats,
     log_w: Floats,
     log_w_between: Floats,
     tilts: Floats,
     terms: Integers,
 ) -> bool:
     """Fill log W on the nodes, backwards from `log_w[-1]`; False when a step is too long for the series.
+
+    Each half panel starts from its right node's row of `log_start`: `log_w` itself for a march, another solution to see
+    what one step makes of it.
 
     `log_w_between` (halves, nx) holds log W between a half's two exponentials, `tilts` (2 halves, nx) and `terms`
     (2 halves,) what `march_population` needs to repeat them transposed.
@@ -116,7 +122,7 @@ def march_linear(
         h = times[half + 1] - times[half]
         for part in range(2):
             near_right = part == 0
-            source = log_w[half + 1] if near_right else log_w_between[half]
+            source = log_start[half + 1] if near_right else log_w_between[half]
             target = log_w_between[half] if near_right else log_w[half]
             ask = h * ask_arrival / math.e * effective_rate(ask_path, half, near_right, k * crowd)
             bid = h * bid_arrival / math.e * effective_rate(bid_path, half, near_right, k * crowd)
@@ -169,10 +175,12 @@ def march_population(
     k: float,
     crowd: float,
     eta: float,
+    log_start: Floats,
     log_w: Floats,
     log_w_between: Floats,
     tilts: Floats,
     terms: Integers,
+    rho_start: Floats,
     rho: Floats,
 ) -> None:
     """Fill the population on the nodes, forwards from `rho[0]`, with the transposed steps of `march_linear`."""
@@ -181,10 +189,10 @@ def march_population(
     term, following, total = np.empty(n), np.empty(n), np.empty(n)
     for half in range(times.size - 1):
         h = times[half + 1] - times[half]
-        total[:] = rho[half]
+        total[:] = rho_start[half]
         for part in (1, 0):
             near_right = part == 0
-            source = log_w[half + 1] if near_right else log_w_between[half]
+            source = log_start[half + 1] if near_right else log_w_between[half]
             target = log_w_between[half] if near_right else log_w[half]
             ask = h * ask_arrival / math.e * effective_rate(ask_path, half, near_right, k * crowd)
             bid = h * bid_arrival / math.e * effective_rate(bid_path, half, near_right, k * crowd)
@@ -249,23 +257,22 @@ def value_slope(
 @njit(cache=True)
 def march_bounded(
     times: Floats, ask_path: Floats, bid_path: Floats, ask_arrival: float, bid_arrival: float,
-    k: float, crowd: float, eta: float, low: float, high: float, value: Floats, slopes: Floats,
+    k: float, crowd: float, eta: float, low: float, high: float, start_value: Floats, value: Floats, slopes: Floats,
 ) -> bool:  # fmt: skip
     """Fill V and -V' on the nodes, backwards from `value[-1]`, by Runge-Kutta 4; False when a step is unstable."""
     n = value.shape[1]
     k2, k3, k4, stage = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
-    last = times.size - 1
-    value_slope(value[last], ask_path[last], bid_path[last], ask_arrival, bid_arrival, k, crowd, eta, low, high,
-                slopes[last])  # fmt: skip
-    for half in range(last - 1, -1, -1):
+    for half in range(times.size - 2, -1, -1):
         h = times[half + 1] - times[half]
         share = 0.25 if half % 2 == 0 else 0.75
         ask_middle = panel_value(ask_path, 2 * (half // 2) + 1, share)
         bid_middle = panel_value(bid_path, 2 * (half // 2) + 1, share)
-        start, k1 = value[half + 1], slopes[half + 1]
+        start, k1 = start_value[half + 1], slopes[half + 1]
+        rate = value_slope(start, ask_path[half + 1], bid_path[half + 1], ask_arrival, bid_arrival, k, crowd, eta, low,
+                           high, k1)  # fmt: skip
         for i in range(n):
             stage[i] = start[i] + 0.5 * h * k1[i]
-        rate = value_slope(stage, ask_middle, bid_middle, ask_arrival, bid_arrival, k, crowd, eta, low, high, k2)
+        value_slope(stage, ask_middle, bid_middle, ask_arrival, bid_arrival, k, crowd, eta, low, high, k2)
         for i in range(n):
             stage[i] = start[i] + 0.5 * h * k2[i]
         value_slope(stage, ask_middle, bid_middle, ask_arrival, bid_arrival, k, crowd, eta, low, high, k3)
@@ -274,10 +281,9 @@ def march_bounded(
         value_slope(stage, ask_path[half], bid_path[half], ask_arrival, bid_arrival, k, crowd, eta, low, high, k4)
         for i in range(n):
             value[half, i] = start[i] + h / 6.0 * (k1[i] + 2.0 * k2[i] + 2.0 * k3[i] + k4[i])
-        rate = max(rate, value_slope(value[half], ask_path[half], bid_path[half], ask_arrival, bid_arrival, k, crowd,
-                                     eta, low, high, slopes[half]))  # fmt: skip
         if not h * rate < 1.25:
             return False
+    value_slope(start_value[0], ask_path[0], bid_path[0], ask_arrival, bid_arrival, k, crowd, eta, low, high, slopes[0])
     return True
 
 
@@ -297,7 +303,7 @@ def fill_rates(
 
 @njit(cache=True)
 def move_law(rho: Floats, down: Floats, up: Floats, term: Floats, following: Floats, total: Floats) -> bool:
-    """Overwrite `rho` by exp(G)^T rho for the generator with these rates (>= 0); False when they are not, or too large."""
+    """Overwrite `rho` by exp(G)^T rho for these rates; False when one is negative or too large."""
     n = rho.size
     shift = 0.0
     for i in range(n):
@@ -331,9 +337,9 @@ def move_law(rho: Floats, down: Floats, up: Floats, term: Floats, following: Flo
 @njit(cache=True)
 def march_law(
     times: Floats, ask_path: Floats, bid_path: Floats, ask_arrival: float, bid_arrival: float,
-    k: float, crowd: float, low: float, high: float, value: Floats, slopes: Floats, rho: Floats,
+    k: float, crowd: float, low: float, high: float, value: Floats, slopes: Floats, rho_start: Floats, rho: Floats,
 ) -> bool:  # fmt: skip
-    """Fill the population on the nodes, forwards from `rho[0]`, under the best quotes; False when a step is too long."""
+    """Fill the population on the nodes, forwards from `rho[0]`, under the best quotes; False when a step fails."""
     n = value.shape[1]
     down, up, middle = np.empty(n), np.empty(n), np.empty(n)
     term, following, total = np.empty(n), np.empty(n), np.empty(n)
@@ -344,7 +350,7 @@ def march_law(
         bid_middle = panel_value(bid_path, 2 * (half // 2) + 1, share)
         for i in range(n):
             middle[i] = 0.5 * (value[half, i] + value[half + 1, i]) + h / 8.0 * (slopes[half + 1, i] - slopes[half, i])
-        rho[half + 1] = rho[half]
+        rho[half + 1] = rho_start[half]
         for part in range(2):
             down[:] = 0.0
             up[:] = 0.0
@@ -357,6 +363,39 @@ def march_law(
             if not move_law(rho[half + 1], down, up, term, following, total):
                 return False
     return True
+
+
+@njit(cache=True)
+def move_fast_law(rho: Floats, down: Floats, up: Floats, ratio: Floats) -> None:
+    """Overwrite `rho` by one implicit Euler step with these rates: any rates, positive, mass kept, first order."""
+    n = rho.size
+    for i in range(n):
+        pivot = 1.0 + down[i] + up[i]
+        if i > 0:
+            pivot -= up[i - 1] * ratio[i - 1]
+            rho[i] += up[i - 1] * rho[i - 1]
+        if i < n - 1:
+            ratio[i] = down[i + 1] / pivot
+        rho[i] /= pivot
+    for i in range(n - 2, -1, -1):
+        rho[i] += ratio[i] * rho[i + 1]
+
+
+@njit(cache=True)
+def march_quoted(times: Floats, ask_rates: Floats, bid_rates: Floats, rho: Floats) -> None:
+    """Fill the population on `times`, forwards from `rho[0]`, for fill rates on `times` and the midpoints between."""
+    n = rho.shape[1]
+    down, up, ratio = np.empty(n), np.empty(n), np.empty(n)
+    term, following, total = np.empty(n), np.empty(n), np.empty(n)
+    for step in range(times.size - 1):
+        h = times[step + 1] - times[step]
+        law = rho[step + 1]
+        law[:] = rho[step]
+        for i in range(n):
+            down[i] = h / 6.0 * (ask_rates[2 * step, i] + 4.0 * ask_rates[2 * step + 1, i] + ask_rates[2 * step + 2, i])
+            up[i] = h / 6.0 * (bid_rates[2 * step, i] + 4.0 * bid_rates[2 * step + 1, i] + bid_rates[2 * step + 2, i])
+        if not move_law(law, down, up, term, following, total):
+            move_fast_law(law, down, up, ratio)
 
 
 @njit(cache=True)

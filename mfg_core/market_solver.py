@@ -12,7 +12,7 @@ import numpy as np
 from mfg_core.certificate import Certificate, Status
 from mfg_core.errors import EdgeMassWarning, SolveError
 from mfg_core.fixed_point import UpdateRule, iterate
-from mfg_core.kernels import march_bounded, march_law, march_linear, march_population, quote_means
+from mfg_core.kernels import march_bounded, march_law, march_linear, march_population, march_quoted, quote_means
 from mfg_core.market_making import (
     MarketMakingEquilibrium,
     MarketMakingGame,
@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 FIRST_PANELS = 16
+LARGEST_EXPONENT = 600.0
 EDGE_MASS = 1e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sweep:
-    """One evaluation of the fixed-point map on a grid: best reply to `path` (2, n), its population, their mean quotes."""
+    """The fixed-point map at `path` (2, n) on a grid: the best reply's value, its population, their mean quotes."""
 
     times: Floats
     path: Floats
@@ -88,11 +89,11 @@ def solve_market_making(
 
 
 def first_edges(game: MarketMakingGame) -> Floats:
-    """Panel edges to start from: equal ones, shorter towards the close where a steep terminal penalty speeds fills up."""
+    """Panel edges to start from: equal ones, shorter near the close where a steep terminal penalty speeds fills."""
     k, Q = game.fill_decay, game.max_inventory
     steepest = game.terminal_penalty * (2 * Q - 1)
     tightest = min(max(1.0 / k - steepest, game.min_half_spread), game.max_half_spread)
-    exponent = min(-k * tightest, 600.0)
+    exponent = min(-k * tightest, LARGEST_EXPONENT)
     fastest = max(game.ask_arrival, game.bid_arrival) * math.exp(exponent)
     widest = game.horizon / FIRST_PANELS
     shortest = max(1.0 / fastest, 1e-12 * game.horizon if game.bounded else 1e-5 * game.horizon)
@@ -158,27 +159,33 @@ def interpolate_rows(times: Floats, values: Floats, at: Floats) -> Floats:
     return interpolate_panels(times, values[:, None], at, np.zeros(at.size, dtype=np.intp))
 
 
-def reply(game: MarketMakingGame, times: Floats, path: Floats) -> tuple[Floats, Floats, Floats]:
-    """(V, population, its mean quotes (2, n)) when everybody replies to the mean quotes `path` (2, n)."""
+def reply(
+    game: MarketMakingGame, times: Floats, path: Floats, start: tuple[Floats, Floats] | None = None
+) -> tuple[Floats, Floats, Floats]:
+    """(V, population, its mean quotes (2, n)) when everybody replies to the mean quotes `path` (2, n).
+
+    With `start`, a (value, density) on the same grid, each step starts from it instead of from the step before.
+    """
     nodes, nx = times.size, game.states.size
     value, density, image = np.empty((nodes, nx)), np.empty((nodes, nx)), np.empty((2, nodes))
     k, low, high = game.fill_decay, game.min_half_spread, game.max_half_spread
-    rates = (game.ask_arrival, game.bid_arrival, k, game.competition)
+    rates = (times, path[0], path[1], game.ask_arrival, game.bid_arrival, k, game.competition)
     value[-1] = -game.terminal_penalty * game.states**2
     density[0] = game.initial_density
+    from_value, from_density = start or (value, density)
     if game.bounded:
         slopes = np.empty((nodes, nx))
-        good = march_bounded(times, *path, *rates, game.running_penalty, low, high, value, slopes)
-        good = good and march_law(times, *path, *rates, low, high, value, slopes, density)
+        good = march_bounded(*rates, game.running_penalty, low, high, from_value, value, slopes)
+        good = good and march_law(*rates, low, high, from_value, slopes, from_density, density)
     else:
         halves = nodes - 1
         between, tilts = np.empty((halves, nx)), np.empty((2 * halves, nx))
         terms = np.empty(2 * halves, dtype=np.int64)
         value[-1] *= k
-        rest = (game.running_penalty, value, between, tilts, terms)
-        good = march_linear(times, *path, *rates, *rest)
+        steps = (k * from_value if start else value, value, between, tilts, terms)
+        good = march_linear(*rates, game.running_penalty, *steps)
         if good:
-            march_population(times, *path, *rates, *rest, density)
+            march_population(*rates, game.running_penalty, *steps, from_density, density)
         value /= k
     if not good:
         raise StepTooLongError
@@ -187,18 +194,27 @@ def reply(game: MarketMakingGame, times: Floats, path: Floats) -> tuple[Floats, 
 
 
 def _compare(game: MarketMakingGame, coarse: Sweep, fine: Sweep, rtol: float, atol: float) -> tuple[float, Floats]:
-    """Largest difference at the common nodes in units of the tolerance, and how much of it arises in each panel."""
-    unit = 1.0 / game.fill_decay
-    arising = np.zeros((coarse.times.size - 1) // 2)
+    """Largest difference at the common nodes in units of the tolerance, and how much of it arises in each panel.
+
+    What arises in a panel is the error of its own two steps: each is taken from the fine solution, with the fine mean
+    quotes put on the coarse grid.
+    """
     largest = 0.0
-    for rough, exact, floor in (
-        (coarse.value, fine.value[::2], unit),
+    for rough, exact, unit in (
+        (coarse.value, fine.value[::2], 1.0 / game.fill_decay),
         (coarse.density, fine.density[::2], 1.0),
-        (coarse.image.T, fine.image.T[::2], unit),
+        (coarse.image.T, fine.image.T[::2], 1.0 / game.fill_decay),
     ):
-        scaled = (rough - exact) / (rtol * (floor + np.abs(exact)) + atol)
-        largest = max(largest, float(np.max(np.abs(scaled))))
-        arising = np.maximum(arising, np.max(np.abs(scaled[2::2] - scaled[:-2:2]), axis=1))
+        largest = max(largest, float(np.max(np.abs(rough - exact) / (rtol * (unit + np.abs(exact)) + atol))))
+    arising = np.zeros((coarse.times.size - 1) // 2)
+    exact_value, exact_density = fine.value[::2], fine.density[::2]
+    value, density, _ = reply(
+        game, coarse.times, np.ascontiguousarray(fine.path[:, ::2]), (exact_value.copy(), exact_density.copy())
+    )
+    for rough, exact, unit in ((value, exact_value, 1.0 / game.fill_decay), (density, exact_density, 1.0)):
+        scaled = np.max(np.abs(rough - exact) / (rtol * (unit + np.abs(exact)) + atol), axis=1)
+        steps = scaled[:-1] if rough is value else scaled[1:]
+        arising = np.maximum(arising, steps[::2] + steps[1::2])
     return largest, arising
 
 
@@ -208,11 +224,12 @@ def _certify(
     """The equilibrium object; the crowd is the population that plays the returned policy."""
     k, states = game.fill_decay, game.states
     ask, bid = best_quotes(game, sweep.value)
-    rates = [
-        arrival * np.exp(-k * (quote - game.competition * mean[:, None]))
+    with np.errstate(divide="ignore"):
+        log_density = np.log(sweep.density)
+    flows = [
+        np.nansum(arrival * np.exp(log_density + k * (game.competition * mean[:, None] - quote)), axis=1)
         for arrival, quote, mean in zip((game.ask_arrival, game.bid_arrival), (ask, bid), sweep.image, strict=True)
     ]
-    flows = [np.nansum(sweep.density * rate, axis=1) for rate in rates]
     allowed = _allowed(game, sweep.image, rtol, atol)
     status = Status.CONVERGED
     if not sweep.residual <= allowed:
@@ -252,4 +269,49 @@ def best_quotes(game: MarketMakingGame, value: Floats) -> tuple[Floats, Floats]:
 
 
 def measure_exploitability(game: MarketMakingGame, policy: MarketMakingPolicy, crowd: Floats) -> float:
-    return 0.0
+    """What one maker gains by leaving `policy` in the crowd with mean quotes `crowd` (2, nt+1); units of price, >= 0.
+
+    With V* the best-response value on the bisected grid, J(policy) solves the linear Bellman equation and
+
+        V*(0) - J(0) = E int sum over sides of [sup_d lambda(d)(d + dV*) - lambda(delta)(delta + dV*)] dt
+
+    along the policy's own inventory (performance difference; Kakade & Langford 2002): a sum of non-negative terms, not
+    a difference of two large values.
+    """
+    times = bisect(policy.times)
+    between = bisect(times)
+    paths = np.stack([interpolate_rows(policy.times, side, between) for side in crowd])
+    value = reply(game, times, np.ascontiguousarray(paths[:, ::2]))[0]
+    rates, regret = [], np.zeros_like(value)
+    columns = np.arange(game.states.size)
+    for side, mean, arrival, best in zip(
+        (policy.ask, policy.bid), paths, (game.ask_arrival, game.bid_arrival), best_quotes(game, value), strict=True
+    ):
+        quotes = interpolate_panels(policy.times, side, between[:, None], columns)
+        quotes = np.clip(quotes, game.min_half_spread, game.max_half_spread)
+        exponent = game.fill_decay * (game.competition * mean[:, None] - quotes)
+        rates.append(np.where(np.isnan(quotes), 0.0, arrival * np.exp(np.minimum(exponent, LARGEST_EXPONENT))))
+        step = -1 if side is policy.ask else 1
+        gap = np.roll(value, -step, axis=1) - value
+        ideal = arrival * np.exp(
+            np.minimum(game.fill_decay * (game.competition * mean[::2, None] - best), LARGEST_EXPONENT)
+        )
+        regret += np.nan_to_num(ideal * regret_per_fill(quotes[::2] - best, best + gap, game.fill_decay))
+    law = np.empty_like(value)
+    law[0] = game.initial_density
+    march_quoted(times, rates[0], rates[1], law)
+    loss = np.sum(law * regret, axis=1)
+    return float(np.sum(np.diff(times) * (loss[1:] + loss[:-1]) / 2.0))
+
+
+def regret_per_fill(miss: Floats, margin: Floats, k: float) -> Floats:
+    """margin - e^{-k miss} (margin + miss), what a quote `miss` from the best one with profit `margin` loses.
+
+    Written as two non-negative parts, (margin - 1/k)(1 - e^{-y}) and (1 - e^{-y}(1 + y))/k with y = k miss; the first
+    is zero unless a bound binds.
+    """
+    y = k * miss
+    curve = np.where(np.abs(y) < 1e-3, y * y * (0.5 - y / 3.0 + y * y / 8.0), -np.expm1(-y) - y * np.exp(-y))
+    excess = margin - 1.0 / k
+    bound = np.where(np.abs(excess) * k > 1e-9, -excess * np.expm1(-y), 0.0)
+    return np.asarray(np.maximum(bound, 0.0) + curve / k)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
 from mfg_core.checks import require_nonnegative
+from mfg_core.clearing import ClearingEquilibrium, ClearingGame, solve_clearing
 from mfg_core.errors import SolveError
 from mfg_core.execution import ExecutionEquilibrium, ExecutionGame, Shooting
-
+from mfg_core.execution_solver import solve_execution
 from mfg_core.fixed_point import Anderson, Picard
 from mfg_core.market_making import MarketMakingEquilibrium, MarketMakingGame
+from mfg_core.market_solver import solve_market_making
 
 if TYPE_CHECKING:
     from mfg_core.certificate import Certificate
+
+SMALLEST_RTOL = 1e-13
 
 
 @overload
@@ -33,19 +37,28 @@ def solve_mfg(
     method: Picard | Anderson | None = ...,
     throw: bool = ...,
 ) -> MarketMakingEquilibrium: ...
+@overload
 def solve_mfg(
-    game: ExecutionGame | MarketMakingGame,
+    game: ClearingGame,
+    *,
+    rtol: float = ...,
+    atol: float = ...,
+    method: Shooting | None = ...,
+    throw: bool = ...,
+) -> ClearingEquilibrium: ...
+def solve_mfg(
+    game: ExecutionGame | MarketMakingGame | ClearingGame,
     *,
     rtol: float = 1e-9,
     atol: float = 1e-12,
     method: Shooting | Picard | Anderson | None = None,
     throw: bool = True,
-) -> ExecutionEquilibrium | MarketMakingEquilibrium:
+) -> ExecutionEquilibrium | MarketMakingEquilibrium | ClearingEquilibrium:
     """The equilibrium of a game, with a certificate.
 
     Parameters
     ----------
-    game : ExecutionGame
+    game : MarketMakingGame, ExecutionGame or ClearingGame
     rtol, atol : float
         Relative and absolute tolerance, met by the undamped residual and by the estimated discretisation error.
     method : method object, optional
@@ -71,21 +84,21 @@ def solve_mfg(
     True
     """
     rtol, atol = require_nonnegative("rtol", rtol), require_nonnegative("atol", atol)
-    if rtol + atol <= 0:
-        raise ValueError("rtol and atol must not both be 0")
-    equilibrium: Any
+    if rtol < SMALLEST_RTOL:
+        raise ValueError(f"rtol must be at least {SMALLEST_RTOL}, a few hundred units of rounding; was {rtol}")
+    equilibrium: ExecutionEquilibrium | MarketMakingEquilibrium | ClearingEquilibrium
     if isinstance(game, MarketMakingGame):
         if isinstance(method, Shooting):
             raise TypeError("method must be an Anderson or Picard for a MarketMakingGame; was Shooting")
-        from mfg_core.market_solver import solve_market_making
-
         equilibrium = solve_market_making(game, method or Anderson(), rtol, atol)
     elif isinstance(game, ExecutionGame):
-        from mfg_core.execution_solver import solve_execution
-
         equilibrium = solve_execution(game, method or Shooting(), rtol, atol)
+    elif isinstance(game, ClearingGame):
+        if isinstance(method, Picard | Anderson):
+            raise TypeError("method must be left out for a ClearingGame, which has a closed form")
+        equilibrium = solve_clearing(game, method or Shooting(), rtol, atol)
     else:
-        raise TypeError(f"game must be an ExecutionGame or MarketMakingGame; was {type(game).__name__}")
+        raise TypeError(f"game must be a MarketMakingGame, ExecutionGame or ClearingGame; was {type(game).__name__}")
     if throw and not equilibrium.certificate.converged:
         raise _missed(equilibrium.certificate)
     return equilibrium
