@@ -151,7 +151,7 @@ def density_map(
     picture = _resample(darkness.T[::-1], 96, 160)
     data = base64.b64encode(_alpha_png(picture)).decode("ascii")
     body = [
-        f'<image x="{frame.left}" y="{frame.top}" width="{frame.plot_width}" height="{height - frame.top - frame.bottom}"'
+        f'<image x="{frame.left}" y="{frame.top}" width="{frame.plot_width}" height="{frame.plot_height}"'
         f' preserveAspectRatio="none" href="data:image/png;base64,{data}"/>'
     ]
     body += svg.axes(frame, svg.nice_ticks(low, high, 5), lambda v: significant(v, 3))
@@ -166,7 +166,7 @@ def _line(frame: Frame, x: NDArray[np.float64], y: NDArray[np.float64], style: s
     low, high = frame.x_range
     px = frame.left + (x - low) / (high - low or 1.0) * frame.plot_width
     bottom, top = frame.y_range
-    py = frame.top + (top - y) / (top - bottom or 1.0) * (frame.height - frame.top - frame.bottom)
+    py = frame.top + (top - y) / (top - bottom or 1.0) * frame.plot_height
     return svg.path(svg.polyline(px, py), style)
 
 
@@ -237,8 +237,11 @@ def _label_room(names: Sequence[str]) -> float:
 
 def _resample(picture: NDArray[np.float64], rows: int, columns: int) -> NDArray[np.float64]:
     """The picture on at most rows x columns cells, by nearest neighbour."""
-    take = [np.round(np.linspace(0, n - 1, min(n, m))).astype(int) for n, m in zip(picture.shape, (rows, columns), strict=True)]
-    return picture[np.ix_(*take)]
+    down, across = (
+        np.round(np.linspace(0, n - 1, min(n, most))).astype(int)
+        for n, most in zip(picture.shape, (rows, columns), strict=True)
+    )
+    return np.asarray(picture[np.ix_(down, across)])
 
 
 def _alpha_png(darkness: NDArray[np.float64], levels: int = 64) -> bytes:

@@ -83,8 +83,10 @@ def cards(run: RunView) -> list[Card]:
     return [card for *_, card in sorted(made, key=lambda item: item[:3])]
 
 
-def breach_table(pods: Sequence[PodResult], key: str, *, only_open: bool, most: int = 80) -> Grid:
-    """Recorded breaches with what was done, the newest first."""
+def breach_table(
+    pods: Sequence[PodResult], key: str, *, only_open: bool = False, first: int = 0, most: int = 20
+) -> Grid:
+    """Recorded breaches with what was done, the newest first: `most` of them after the `first` newest."""
     found: list[tuple[Any, ...]] = []
     for pod in pods:
         frame = _open(pod) if only_open else pod.breaches
@@ -104,9 +106,9 @@ def breach_table(pods: Sequence[PodResult], key: str, *, only_open: bool, most: 
             Cell(action_words(str(row["action"])), "long"),
             day(cleared) if not np.isnat(cleared) else "open",
         )
-        for begun, name, cleared, row in found[:most]
+        for begun, name, cleared, row in found[first : first + most]
     ]
-    left = len(found) - len(rows)
+    left = len(found) - first - most
     return Grid(
         key=key,
         head=("Session", "Pod", "Limit", "Level", "Value", "Threshold", "Kind", "Action", "Cleared"),
@@ -114,7 +116,7 @@ def breach_table(pods: Sequence[PodResult], key: str, *, only_open: bool, most: 
         words=9,
         style="sticky",
         empty="No limit is breached at this close." if only_open else "No limit was breached in this run.",
-        note=f"{left} older breaches are in the pods' breaches.parquet." if left > 0 else "",
+        note=f"{left} earlier ones are in the pods' breaches.parquet." if first and left > 0 else "",
     )
 
 
@@ -158,7 +160,20 @@ def profit_table(run: RunView) -> Grid:
         )
     return Grid(
         key="profit",
-        head=("Pod", "NAV, R$", "Day, R$", "Day", "Month", "Year", "Run", "Drawdown", "Gross", "Net", "VaR 99%", "ES 97.5%"),
+        head=(
+            "Pod",
+            "NAV, R$",
+            "Day, R$",
+            "Day",
+            "Month",
+            "Year",
+            "Run",
+            "Drawdown",
+            "Gross",
+            "Net",
+            "VaR 99%",
+            "ES 97.5%",
+        ),
         rows=rows,
         style="wide sticky",
         note="Month and year are to date. Gross and net are fractions of net asset value. VaR and ES are the one-day "
@@ -212,7 +227,7 @@ def measure(pod: PodResult, name: str) -> float:
 
 def _card(run: RunView, pod: PodResult) -> Card:
     level, state = _state(pod)
-    uses = sorted((u for limit in run.limits if (u := _use(pod, limit))), key=lambda u: -u.fraction)
+    uses = sorted((u for limit in pod_limits(run, pod.name) if (u := _use(pod, limit))), key=lambda u: -u.fraction)
     ever, still = len(pod.breaches), len(_open(pod))
     if ever == 0:
         sentence = "No breach in this run."
@@ -224,6 +239,15 @@ def _card(run: RunView, pod: PodResult) -> Card:
             f"{action_words(str(newest['action']))}."
         )
     return Card(pod.name, light(level, state), tuple(uses[:CLOSEST]), sentence)
+
+
+def pod_limits(run: RunView, pod: str) -> Sequence[Mapping[str, Any]]:
+    """The limits that a pod was held to: its own in the configuration, else those of the run."""
+    for settings in run.configuration.get("pods", ()):
+        if settings.get("name") == pod and "limits" in settings:
+            own = settings["limits"]
+            return own.get("limits", ()) if isinstance(own, Mapping) else ()
+    return run.limits
 
 
 def _use(pod: PodResult, limit: Mapping[str, Any]) -> Use | None:
@@ -272,8 +296,12 @@ def _state_chip(pods: Sequence[PodResult]) -> Markup:
 
 
 def _policy_chip(run: RunView) -> Markup:
+    kinds = sorted(
+        {str(pod.get("execution", "")).replace("_", " ") for pod in run.configuration.get("pods", ())} - {""}
+    )
+    how = ", ".join(kinds) or "as configured"
     if not run.policies:
-        return light("none", "Execution: no solved policy", "orders are sent without a game")
+        return light("none", f"Execution: {how}", "no policy was solved")
     certified = [bool(p.certificate.get("converged")) for p in run.policies.values()]
     level = "ok" if all(certified) else "bad"
-    return light(level, "Execution: mean-field policies", f"{sum(certified)} of {len(certified)} certified")
+    return light(level, f"Execution: {how}", "policy certified" if all(certified) else "policy not certified")

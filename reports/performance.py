@@ -40,12 +40,12 @@ def _loss(value: Any) -> str:
 POD_LINES: tuple[Line | Group, ...] = (
     Group("Return"),
     Line("annual_return", "Annual return", _signed_percent),
-    Line("annual_excess_return", "Annual excess over CDI", _signed_percent),
+    Line("excess_return", "Annual excess over CDI", _signed_percent),
     Line("annual_volatility", "Annual volatility", lambda v: percent(v, 2)),
     Group("Return for risk"),
     Line("sharpe", "Sharpe ratio (over CDI)", lambda v: number(v, 2)),
-    Line("sharpe_se_annual", "± standard error", lambda v: number(v, 2)),
-    Line("psr", "Probability that Sharpe > 0", probability),
+    Line("sharpe_standard_error", "± standard error", lambda v: number(v, 2)),
+    Line("probabilistic_sharpe", "Probability that Sharpe > 0", probability),
     Line("deflated_sharpe", "Deflated Sharpe (probability)", probability),
     Line("trials", "Trials deflated for", integer),
     Line("sortino", "Sortino ratio", lambda v: number(v, 2)),
@@ -62,10 +62,12 @@ def pod_table(pods: Sequence[PodResult], comparison: Mapping[str, Any], benchmar
     """Statistics of all pods side by side, the pods as columns."""
     rows: list[Any] = []
     for line in POD_LINES:
-        rows.append(line if isinstance(line, Group) else (line.words, *(line.form(find(p.statistics, line.path)) for p in pods)))
+        rows.append(
+            line if isinstance(line, Group) else (line.words, *(line.form(find(p.statistics, line.path)) for p in pods))
+        )
     if benchmark and len(pods) > 1:
         rows += [Group(f"Against {benchmark}"), *_difference_rows(pods, comparison, benchmark)]
-    head = [Markup("Out of sample")] + [key_line(_style(i, p, benchmark), p.name) for i, p in enumerate(pods)]
+    head = [Markup("Out of sample")] + [key_line(style_of(i, p, benchmark), p.name) for i, p in enumerate(pods)]
     return Grid(key="pods", head=head, rows=rows, style="sticky wide")
 
 
@@ -86,7 +88,8 @@ def _difference_rows(pods: Sequence[PodResult], comparison: Mapping[str, Any], b
         record = found.get(pod.name) if isinstance(found, Mapping) else None
         if pod.name == benchmark or not isinstance(record, Mapping):
             blank = "–" if pod.name == benchmark else MISSING
-            mean.append(blank), interval.append(blank), chance.append(blank)
+            for row in (mean, interval, chance):
+                row.append(blank)
             continue
         mean.append(percent(record.get("annual_difference"), 2, signed=True))
         low, high = (percent(record.get(k), 1, signed=True) for k in ("low", "high"))
@@ -99,17 +102,21 @@ def equity_chart(pods: Sequence[PodResult], benchmark: str) -> Markup:
     """Growth of 1 R$ of every pod, after costs."""
     sessions = pods[0].sessions
     series = [
-        Series(p.name, on_sessions(p, sessions, np.cumprod(1.0 + p.column("return"))), _style(i, p, benchmark))
-        for i, p in enumerate(pods)
+        Series(p.name, on_sessions(p, sessions, growth(p)), style_of(i, p, benchmark)) for i, p in enumerate(pods)
     ]
     return charts.time_lines(sessions, series, "Growth of 1 by pod, after costs", charts.growth, include=[1.0])
+
+
+def growth(pod: PodResult) -> NDArray[np.float64]:
+    """(T,) value of 1 R$ put in before the first session."""
+    return np.asarray(np.cumprod(1.0 + pod.column("return")))
 
 
 def drawdown_chart(pods: Sequence[PodResult], benchmark: str, levels: Sequence[Reference]) -> Markup:
     """Fall from the highest value so far, drawn downwards, with the levels at which a limit acts."""
     sessions = pods[0].sessions
     series = [
-        Series(p.name, on_sessions(p, sessions, -p.column("drawdown")), _style(i, p, benchmark))
+        Series(p.name, on_sessions(p, sessions, -p.column("drawdown")), style_of(i, p, benchmark))
         for i, p in enumerate(pods)
     ]
     return charts.time_lines(
@@ -181,7 +188,7 @@ def month_tables(pods: Sequence[PodResult]) -> list[tuple[str, Grid]]:
     scale = float(np.quantile(np.abs(everything), 0.95)) if len(everything) else 1.0
     out = []
     for name, years, months, totals in tables:
-        rows = [
+        rows: list[tuple[str | Cell, ...]] = [
             (
                 str(year),
                 *(Cell("" if np.isnan(v) else number(100 * v, 1), shade(v, scale or 1.0)) for v in months[i]),
@@ -196,16 +203,16 @@ def month_tables(pods: Sequence[PodResult]) -> list[tuple[str, Grid]]:
 def monthly(pod: PodResult) -> tuple[list[int], NDArray[np.float64], NDArray[np.float64]]:
     """Years, (years, 12) compounded monthly returns (NaN where there is no session), (years,) yearly returns."""
     months = pod.sessions.astype("datetime64[M]").astype(int)
-    growth = 1.0 + pod.column("return")
+    factor = 1.0 + pod.column("return")
     years = sorted(set((1970 + months // 12).tolist()))
     table = np.full((len(years), 12), np.nan)
     totals = np.empty(len(years))
     for i, year in enumerate(years):
-        totals[i] = np.prod(growth[1970 + months // 12 == year]) - 1.0
+        totals[i] = np.prod(factor[1970 + months // 12 == year]) - 1.0
         for month in range(12):
             inside = months == (year - 1970) * 12 + month
             if inside.any():
-                table[i, month] = np.prod(growth[inside]) - 1.0
+                table[i, month] = np.prod(factor[inside]) - 1.0
     return years, table, totals
 
 
@@ -217,5 +224,6 @@ def shade(value: Any, scale: float) -> str:
     return "" if step == 0 else f"{'p' if value > 0 else 'm'}{step}"
 
 
-def _style(index: int, pod: PodResult, benchmark: str) -> str:
+def style_of(index: int, pod: PodResult, benchmark: str) -> str:
+    """The line style of a pod, the same in every picture of a page."""
     return charts.pod_style(index, benchmark=pod.name == benchmark)

@@ -15,11 +15,24 @@ from backtests.policy_files import PolicyArtefact
 from data_pipeline.errors import DataError
 from reports import charts
 from reports.charts import Series
-from reports.formats import basis_points, clip_text, day, integer, is_number, number, percent, plain, short_hash, significant, words
+from reports.formats import (
+    basis_points,
+    clip_text,
+    day,
+    integer,
+    is_number,
+    number,
+    percent,
+    plain,
+    short_hash,
+    significant,
+    words,
+)
 from reports.read_run import PodResult, RunView
 from reports.tables import Cell, Grid
 
 Floats = NDArray[np.float64]
+
 
 @dataclass(frozen=True, slots=True)
 class PolicyPage:
@@ -53,15 +66,15 @@ def _fold_table(pod: PodResult) -> Grid:
                 Cell(short_hash(row["policy_hash"], 8), "mono", str(row["policy_hash"] or "")),
             )
         )
+    numeric = [Cell(name, "n") for name in ("Trials", "Score in training", "Sharpe in test")]
     return Grid(
         key=f"folds-{pod.name}",
-        head=("Fold", "Training window", "Test window", "Chosen parameters", Cell("Trials", "n"), Cell("Score in training", "n"),
-              Cell("Sharpe in test", "n"), "Policy"),  # type: ignore[arg-type]
+        head=("Fold", "Training window", "Test window", "Chosen parameters", *numeric, "Policy"),
         rows=rows,
         words=8,
         style="wide",
         empty="No fold.",
-    )  # fmt: skip
+    )
 
 
 def parameter_text(value: Any) -> str:
@@ -83,8 +96,8 @@ def out_of_sample_score(pod: PodResult, fold: Any) -> float:
 
 
 CALIBRATED = (
-    "temporary_impact", "temporary_impact_error", "crowd_impact", "crowd_impact_error", "crowd_rate", "crowd_rate_error",
-    "median_half_spread", "median_volatility", "calibration_notes",
+    "temporary_impact", "temporary_impact_error", "crowd_impact", "crowd_impact_error", "crowd_rate",
+    "crowd_rate_error", "median_half_spread", "median_volatility", "calibration_notes",
 )  # fmt: skip
 
 
@@ -96,7 +109,7 @@ def calibration_table(pods: Sequence[PodResult]) -> Grid:
             window = f"{day(row['train_start'])} to {day(row['train_end'])}"
             key = (int(row["fold"]), window, *(_hashable(row[name]) for name in CALIBRATED))
             seen.setdefault(key, []).append(pod.name)
-    rows = []
+    rows: list[tuple[str | Cell, ...]] = []
     for key, owners in sorted(seen.items(), key=lambda item: item[0][0]):
         eta0, eta0_error, eta1, eta1_error, crowd, crowd_error, spread, volatility, notes = key[2:]
         if not any(is_number(v) for v in (eta0, eta1, spread, volatility)):
@@ -187,7 +200,9 @@ def game_paths(policy: PolicyArtefact) -> GamePaths:
     arrays = policy.arrays
     absent = [name for name in ("times", "riccati", "friction", "log_remaining") if name not in arrays]
     if absent:
-        raise DataError(f"the policy must have the array {absent[0]}; it has {', '.join(sorted(arrays))}: run the backtest again")
+        raise DataError(
+            f"the policy must have the array {absent[0]}; it has {', '.join(sorted(arrays))}: run the backtest again"
+        )
     times, remaining = arrays["times"].astype(float), np.exp(arrays["log_remaining"].astype(float))
     friction = arrays["friction"].astype(float)
     gain = 2.0 * arrays["riccati"].astype(float) / friction
@@ -237,7 +252,11 @@ def policy_page(policy: PolicyArtefact, digest: str, pods: Sequence[str], fold: 
             "Part of the order still to trade",
             charts.curves(
                 times,
-                [Series("mean field", paths.remaining, "s0"), Series("equal parts", equal, "s1"), Series("at once", at_once, "sb")],
+                [
+                    Series("mean field", paths.remaining, "s0"),
+                    Series("equal parts", equal, "s1"),
+                    Series("at once", at_once, "sb"),
+                ],
                 "Part of an order that remains, by policy",
                 x_words,
                 fraction,
@@ -262,7 +281,9 @@ def policy_page(policy: PolicyArtefact, digest: str, pods: Sequence[str], fold: 
         ),
         (
             "The crowd's inventory",
-            charts.density_map(times, states, density, paths.mean, "Density of the crowd over time and inventory", x_words),
+            charts.density_map(
+                times, states, density, paths.mean, "Density of the crowd over time and inventory", x_words
+            ),
             "Inventory in daily volumes. Darkness is the square root of the density; the line is the mean.",
         ),
         (
@@ -281,8 +302,8 @@ def policy_page(policy: PolicyArtefact, digest: str, pods: Sequence[str], fold: 
     return PolicyPage(
         digest=digest,
         title=f"Policy {short_hash(digest)} of fold {fold}, used by {who}",
-        sentence="Every trader of a crowd that must finish the same kind of order chooses its speed against the others; "
-        "the policy is the speed from which nobody gains by deviating.",
+        sentence="Every trader of a crowd that must finish the same kind of order chooses its speed against the "
+        "others; the policy is the speed from which nobody gains by deviating.",
         pictures=pictures,
         certificate=certificate_table(policy.certificate),
         parameters=Grid(

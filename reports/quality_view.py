@@ -24,11 +24,11 @@ _HEADER = {"light", "reasons"}
 MOST = 60
 
 
-def quality_tables(quality: Mapping[str, Any], most: int = MOST) -> list[Grid]:
-    """One table per part of the record; a list of records becomes rows, a mapping becomes names and values."""
+def quality_tables(quality: Mapping[str, Any], most: int = MOST) -> list[tuple[str, Grid]]:
+    """Title and table of each part of the record; a list of records becomes rows, a mapping names and values."""
     known = [name for name in TITLES if name in quality]
     other = [name for name in quality if name not in TITLES and name not in _HEADER]
-    return [_part(name, quality[name], most) for name in known + other]
+    return [(TITLES.get(name, words(name)), _part(name, quality[name], most)) for name in known + other]
 
 
 def _part(name: str, content: Any, most: int) -> Grid:
@@ -64,7 +64,9 @@ def _records(name: str, title: str, content: Sequence[Mapping[str, Any]], most: 
 
 
 def _cell(value: Any) -> Cell:
-    return Cell(_value(value), "n" if is_number(value) else "long" if isinstance(value, str) and len(value) > 24 else "")
+    return Cell(
+        _value(value), "n" if is_number(value) else "long" if isinstance(value, str) and len(value) > 24 else ""
+    )
 
 
 def _value(value: Any) -> str:

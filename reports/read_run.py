@@ -15,6 +15,7 @@ from backtests.comparison import compare_pods
 from backtests.policy_files import PolicyArtefact, read_policy
 from backtests.result import Result, account_statistics
 from backtests.result_files import read_run as read_run_folder
+from backtests.statistics import SESSIONS_PER_YEAR
 from data_pipeline.errors import DataError
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def view_run(folder: Path, as_of: date | np.datetime64 | str | None = None) -> R
     shown = last if as_of is None else _day_within(as_of, first, last)
     comparison = stored.comparison
     if shown < last:
-        results = tuple(_cut(result, shown) for result in results)
+        results = _cut_all(results, shown, int(stored.configuration.get("sessions_per_year") or SESSIONS_PER_YEAR))
         shown = results[0].sessions[-1]
         comparison = _compare(results, stored.benchmark, stored.comparison)
     pods = tuple(_pod(result) for result in results)
@@ -125,7 +126,7 @@ def days(column: Any) -> NDArray[np.datetime64]:
 
 def _day_within(as_of: date | np.datetime64 | str, first: np.datetime64, last: np.datetime64) -> np.datetime64:
     try:
-        day = np.datetime64(as_of, "D")
+        day: np.datetime64 = np.array([as_of], dtype="datetime64[D]")[0]
     except ValueError:
         raise DataError(f"date must be a day written YYYY-MM-DD; was {as_of!r}") from None
     if not first <= day <= last:
@@ -138,8 +139,28 @@ def _pod(result: Result) -> PodResult:
     return PodResult(name=result.pod, statistics=result.statistics, **tables)
 
 
+def _cut_all(results: Sequence[Result], day: np.datetime64, periods_per_year: int) -> tuple[Result, ...]:
+    """The results as they stood at the close of `day`, with statistics made again from what is left.
+
+    Every parameter set that was tried in a fold begun by then is a trial. Their own Sharpe ratios are not in the run
+    folder, so their variance is that of independent trials without skill, one over the number of sessions.
+    """
+    cut = [_cut(result, day) for result in results]
+    trials = max(1, sum(int(result.tables["folds"]["trials"].sum()) for result in cut))
+    sessions = cut[0].sessions.size
+    if sessions < _FEWEST:
+        return tuple(replace(result, statistics={}) for result in cut)
+    variance = 1.0 / (sessions - 1)
+    return tuple(
+        replace(
+            result, statistics=account_statistics(result.tables, trials, variance, periods_per_year=periods_per_year)
+        )
+        for result in cut
+    )
+
+
 def _cut(result: Result, day: np.datetime64) -> Result:
-    """The result without any row that was not known at the close of `day`, its statistics made again."""
+    """The result without any row that was not known at the close of `day`."""
     tables: dict[str, Mapping[str, Any]] = {}
     for name, table in result.tables.items():
         keep = table[_DATE_OF_ROW.get(name, "session")] <= day
@@ -148,26 +169,13 @@ def _cut(result: Result, day: np.datetime64) -> Result:
     never = np.datetime64("NaT", "D")
     tables["breaches"] = {**tables["breaches"], "cleared_session": np.where(cleared <= day, cleared, never)}
     tables["folds"] = {**tables["folds"], "test_end": np.minimum(tables["folds"]["test_end"], day)}
-    return replace(result, tables=tables, statistics=_statistics(tables))
-
-
-def _statistics(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Statistics of the cut tables.
-
-    The trials' own Sharpe ratios are known for the whole run only, so their variance is that of independent trials
-    without skill, 1/(T - 1) per session.
-    """
-    sessions = len(tables["account"]["session"])
-    if sessions < _FEWEST:
-        return {}
-    trials = int(tables["folds"]["trials"].sum()) if len(tables["folds"]["trials"]) else 1
-    return account_statistics(tables, max(trials, 1), 1.0 / (sessions - 2)) | {"as_of": True}
+    return replace(result, tables=tables)
 
 
 def _compare(results: Sequence[Result], benchmark: str, stored: Mapping[str, Any]) -> Mapping[str, Any]:
     if len(results[0].sessions) <= _FEWEST or any(result.statistics.get("lost") for result in results):
         return {}
-    method = stored.get("method", {})
+    method = stored.get("method") or {}
     return compare_pods(
         {result.pod: result.returns[1:] for result in results},
         results[0].risk_free[1:],

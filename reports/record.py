@@ -14,19 +14,25 @@ from reports.tables import Cell, Grid
 def methodology(run: RunView) -> list[tuple[str, str]]:
     """The conventions behind the page, each with a title; numbers come from the run's configuration."""
     settings = run.configuration
-    window = find(settings, "limits.var_window")
+    window, rules = settings.get("var_window"), settings.get("rules") or {}
+    folds, cash = settings.get("folds") or {}, settings.get("risk_free_source") or "CDI"
+    lots = "in whole lots" if rules.get("whole_lots", True) else "in fractions of a share"
+    year = sessions_per_year(run)
+    form = find_first(run, "probabilistic_sharpe_form") or "Bailey & Lopez de Prado (2012)"
+    gap = sum(int(folds.get(name) or 0) for name in ("purge", "embargo"))
     return [
         (
             "Out of sample",
             "Every return on this page is from a test window: parameters, calibration and policy of a fold come from "
-            "its training window alone, which ends before the test window begins. The test windows are stitched; "
-            "positions are carried from one to the next.",
+            f"its training window alone, which ends {gap} {'session' if gap == 1 else 'sessions'} or more before the "
+            "test window begins. The test windows are stitched; one account runs through them and positions are "
+            "carried over.",
         ),
         (
             "Decisions and fills",
             "A pod decides at a close from what was public at that close. Its orders trade from the next session on, "
-            f"at {_fill_words(find(settings, 'execution.fill_price'))}, in whole lots, at most "
-            f"{percent(find(settings, 'execution.participation_limit'), 0)} of the instrument's volume in that session.",
+            f"at {_fill_words(rules.get('fill_price'))}, {lots}, each fill at most "
+            f"{percent(rules.get('participation_limit'), 0)} of the instrument's volume in that session.",
         ),
         (
             "Costs",
@@ -36,22 +42,29 @@ def methodology(run: RunView) -> list[tuple[str, str]]:
         ),
         (
             "Returns",
-            "Simple returns of the net asset value after costs, one per session; cash earns CDI. Annual figures use 252 "
-            "sessions. The annual return is geometric, the excess over CDI arithmetic.",
+            "Simple returns of the net asset value after costs, one per session; cash earns "
+            f"{cash}. Annual figures use {year} sessions. The annual return is geometric, the excess over cash "
+            "arithmetic.",
         ),
         (
             "Sharpe ratio",
-            "Mean over standard deviation (one degree of freedom less) of the daily excess over CDI, times √252. The "
+            f"Mean over standard deviation of the daily excess over {cash}, times √{year}. The "
             "standard error allows for skewness and kurtosis (Lo 2002; Mertens 2002). The probability that it exceeds "
-            f"zero is the form of {find_first(run, 'psr_form') or 'Bailey & Lopez de Prado (2012)'}; the deflated one asks "
-            "for more than the best of as many unskilled trials would show (Bailey & Lopez de Prado 2014).",
+            f"zero is the form of {form}; the deflated one asks for more than the best of as many unskilled trials "
+            "would show (Bailey & Lopez de Prado 2014)."
+            + (
+                ""
+                if run.complete
+                else " As of an earlier date the trials' Sharpe ratios are taken as independent and "
+                "without skill, their variance as one over the number of sessions."
+            ),
         ),
         (
             "VaR and expected shortfall",
             "Historical simulation of the positions held at the close before"
             f"{f', over the last {integer(window)} sessions' if is_number(window) else ''}. With n scenario losses in "
-            "falling order, VaR at 99% is loss number ⌊n/100⌋ + 1, and expected shortfall at 97.5% is the exact mean of "
-            "the worst 2.5% (Rockafellar & Uryasev 2002). Both are positive losses. A session worse than −VaR is an "
+            "falling order, VaR at 99% is loss number ⌊n/100⌋ + 1, and expected shortfall at 97.5% is the exact mean "
+            "of the worst 2.5% (Rockafellar & Uryasev 2002). Both are positive losses. A session worse than −VaR is an "
             "exception. Kupiec (1995) tests their number; the zone is that of the Basel Committee (1996).",
         ),
         (
@@ -61,8 +74,8 @@ def methodology(run: RunView) -> list[tuple[str, str]]:
         ),
         (
             "Difference to the benchmark",
-            "Mean daily difference on common sessions, times 252, with an interval from a block bootstrap that keeps "
-            "the days of all pods together.",
+            "Mean daily difference in excess return on common sessions, per year, with the percentile interval of a "
+            f"stationary block bootstrap ({bootstrap_words(run)}) that draws the same days for both pods.",
         ),
         (
             "Not modelled",
@@ -70,6 +83,17 @@ def methodology(run: RunView) -> list[tuple[str, str]]:
             "trades on later prices beyond the temporary impact that is charged.",
         ),
     ]
+
+
+def sessions_per_year(run: RunView) -> int:
+    """Sessions that make a year in this run's annual figures."""
+    return int(run.configuration.get("sessions_per_year") or 252)
+
+
+def bootstrap_words(run: RunView) -> str:
+    """Draws and seed of the bootstrap."""
+    method = run.comparison.get("method") or {}
+    return f"{integer(method.get('draws'))} draws, seed {integer(method.get('seed'))}"
 
 
 def find_first(run: RunView, name: str) -> str:
@@ -80,28 +104,30 @@ def find_first(run: RunView, name: str) -> str:
 def provenance_table(run: RunView) -> Grid:
     """Hashes and versions, in full."""
     rows: list[Any] = [("Run folder", Cell(run.folder_name, "mono"))]
-    flat = _flat(run.provenance)
-    rows += [(words(name), Cell(plain(value), "mono")) for name, value in flat]
+    rows += [(words(name), Cell(plain(value), "mono")) for name, value in flat(run.provenance)]
     rows += [(f"Policy {i + 1}", Cell(digest, "mono")) for i, digest in enumerate(sorted(run.policies))]
     return Grid(key="provenance", head=("Provenance", ""), rows=rows, words=2, style="wide")
 
 
 def configuration_table(run: RunView) -> Grid:
     """Every setting of the run."""
-    rows = [(Cell(name, "mono"), Cell(plain(value), "mono")) for name, value in _flat(run.configuration)]
-    return Grid(key="configuration", head=("Setting", "Value"), rows=rows, words=2, style="wide", empty="None recorded.")
+    rows = [(Cell(name, "mono"), Cell(plain(value), "mono")) for name, value in flat(run.configuration)]
+    return Grid(
+        key="configuration", head=("Setting", "Value"), rows=rows, words=2, style="wide", empty="None recorded."
+    )
 
 
-def _flat(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+def flat(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Nested settings as (dotted name, value) pairs; records in a list go by their `name`."""
     out: list[tuple[str, Any]] = []
     for name, value in mapping.items():
         if isinstance(value, Mapping) and value:
-            out += _flat(value, f"{prefix}{name}.")
+            out += flat(value, f"{prefix}{name}.")
         elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
             for i, item in enumerate(value):
                 label = item.get("name", i) if isinstance(item, Mapping) else i
                 rest = {k: v for k, v in item.items() if k != "name"} if isinstance(item, Mapping) else item
-                inner = _flat(rest, f"{prefix}{name}.{label}.") if isinstance(rest, Mapping) else []
+                inner = flat(rest, f"{prefix}{name}.{label}.") if isinstance(rest, Mapping) else []
                 out += inner or [(f"{prefix}{name}.{label}", rest)]
         else:
             out.append((f"{prefix}{name}", value))
@@ -112,5 +138,3 @@ def _fill_words(name: Any) -> str:
     return {"vwap": "the session's volume-weighted average price", "close": "the session's close"}.get(
         str(name), "the session's price"
     )
-
-

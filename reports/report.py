@@ -13,6 +13,9 @@ from reports.page import write_page
 from reports.quality_view import quality_tables
 from reports.read_run import RunView, view_run
 
+RECENT = 20
+"""Breaches that are listed at once; earlier ones are folded away."""
+
 
 def write_report(
     run_folder: Path | str, *, date: Date | np.datetime64 | str | None = None, output: Path | str | None = None
@@ -52,7 +55,7 @@ def values(run: RunView) -> dict[str, Any]:
     return {
         "head": overview.header(run),
         "cards": overview.cards(run),
-        "open_breaches": overview.breach_table(pods, "open-breaches", only_open=True),
+        "open_breaches": overview.breach_table(pods, "open-breaches", only_open=True, most=60),
         "profit": overview.profit_table(run),
         "pod_table": performance.pod_table(pods, run.comparison, benchmark),
         "equity": performance.equity_chart(pods, benchmark),
@@ -64,7 +67,10 @@ def values(run: RunView) -> dict[str, Any]:
         "exceptions": risk_view.exception_table(pods),
         "concentration_charts": risk_view.concentration_charts(pods, benchmark),
         "concentration": risk_view.concentration_table(pods, benchmark),
-        "breaches": overview.breach_table(pods, "breaches", only_open=False),
+        "breaches": overview.breach_table(pods, "breaches", most=RECENT),
+        "older_breaches": overview.breach_table(pods, "older-breaches", first=RECENT, most=150)
+        if sum(len(pod.breaches) for pod in pods) > RECENT
+        else None,
         "costs": trading.cost_table(pods),
         "fills": trading.fill_table(pods),
         "folds": policy_view.fold_tables(pods),

@@ -56,7 +56,7 @@ def var_table(pods: Sequence[PodResult]) -> Grid:
     return Grid(key="var", head=head, rows=rows, style="wide sticky", note="VaR and ES: the latest forecast.")
 
 
-def exception_table(pods: Sequence[PodResult], most: int = 24) -> Grid:
+def exception_table(pods: Sequence[PodResult], most: int = 12) -> Grid:
     """The worst exceptions: the result, the forecast that it exceeded."""
     found: list[tuple[float, Any]] = []
     for pod in pods:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -39,6 +40,11 @@ class Frame:
         """Width of the plot in pixels."""
         return self.width - self.left - self.right
 
+    @property
+    def plot_height(self) -> float:
+        """Height of the plot in pixels."""
+        return self.height - self.top - self.bottom
+
     def x(self, value: float) -> float:
         """Pixel of the abscissa `value`."""
         low, high = self.x_range
@@ -47,7 +53,7 @@ class Frame:
     def y(self, value: float) -> float:
         """Pixel of the ordinate `value`."""
         low, high = self.y_range
-        return self.top + (high - value) / (high - low or 1.0) * (self.height - self.top - self.bottom)
+        return self.top + (high - value) / (high - low or 1.0) * self.plot_height
 
 
 def decimate(values: NDArray[np.float64], buckets: int) -> NDArray[np.int64]:
@@ -62,13 +68,13 @@ def decimate(values: NDArray[np.float64], buckets: int) -> NDArray[np.int64]:
         return np.arange(n)
     edges = np.linspace(0, n, buckets + 1).astype(np.int64)
     keep = {0, n - 1}
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges.tolist()):
         part = values[start:stop]
         missing = np.isnan(part)
         if missing.any():
-            keep.add(int(start + np.argmax(missing)))
+            keep.add(start + int(np.argmax(missing)))
         if not missing.all():
-            keep.update((int(start + np.nanargmin(part)), int(start + np.nanargmax(part))))
+            keep.update((start + int(np.nanargmin(part)), start + int(np.nanargmax(part))))
     return np.array(sorted(keep), dtype=np.int64)
 
 

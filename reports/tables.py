@@ -31,11 +31,12 @@ Row = Sequence[str | Markup | Cell]
 class Grid:
     """A table: the first `words` columns are text on the left, the others are numbers on the right.
 
-    `key` becomes the element's id suffix, so that a reader of the page (or a test) finds the table.
+    `key` names the table in the page (`data-t`). A cell of style "n" or "l" is on the right or the left whatever its
+    column. `empty` is said in place of a table without rows, `note` below the table.
     """
 
     key: str
-    head: Sequence[str | Markup]
+    head: Row
     rows: Sequence[Row | Group]
     words: int = 1
     style: str = ""

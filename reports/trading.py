@@ -71,7 +71,19 @@ def fill_table(pods: Sequence[PodResult]) -> Grid:
                 *(basis_points(_per_value(pod, c)) for c in FILL_COSTS),
             )
         )
-    head = ("Pod", "Orders", "Fills", "Traded, R$", "Median part.", "95%", "Largest", "Slippage", "Covered", "Half-spread", "Impact", "Fees")  # fmt: skip
+    participation = ("Median part.", "95%", "Largest")
+    head = (
+        "Pod",
+        "Orders",
+        "Fills",
+        "Traded, R$",
+        *participation,
+        "Slippage",
+        "Covered",
+        "Half-spread",
+        "Impact",
+        "Fees",
+    )
     return Grid(
         key="fills",
         head=head,
@@ -80,7 +92,7 @@ def fill_table(pods: Sequence[PodResult]) -> Grid:
         empty="No fills.",
         note="Participation: a fill's shares as part of the instrument's volume in its session. Slippage: fill price "
         "against the close at decision, before costs, positive = worse than the close. Slippage and costs in bps of "
-        "the traded value. Covered: the part of the traded value that slippage could be measured on; a fill further than "
+        "the traded value. Covered: the part of the traded value that slippage was measured on; a fill further than "
         f"{percent(FAR, 0)} from the close lies across a share event and is left out.",
     )
 
@@ -159,5 +171,3 @@ def _stack(parts: Sequence[float]) -> Markup:
 def _per_value(pod: PodResult, column: str) -> float | None:
     traded = float(np.abs(pod.column("shares", "fills") * pod.column("price", "fills")).sum())
     return float(pod.column(column, "fills").sum()) / traded if traded > 0 else None
-
-

@@ -15,7 +15,20 @@ from backtests.policy_files import PolicyArtefact, write_policy
 from backtests.result import COLUMNS, Result, Run, account_statistics
 from backtests.result_files import write_run
 
-INSTRUMENTS = ("PETR4", "VALE3", "ITUB4", "BBDC4", "ABEV3", "WEGE3", "MGLU3", "SUZB3", "RENT3", "LREN3", "GGBR4", "EQTL3")
+INSTRUMENTS = (
+    "PETR4",
+    "VALE3",
+    "ITUB4",
+    "BBDC4",
+    "ABEV3",
+    "WEGE3",
+    "MGLU3",
+    "SUZB3",
+    "RENT3",
+    "LREN3",
+    "GGBR4",
+    "EQTL3",
+)
 NEVER = np.datetime64("NaT", "D")
 LEVELS = {
     "drawdown": (0.035, 0.05, 0.075),
@@ -71,12 +84,24 @@ def fabricate_run(
         benchmark=pods[0],
         results=tuple(results),
         configuration={
-            "run": {"name": "fabricated", "seed": seed},
-            "execution": {"method": "mean_field", "horizon": 3, "fill_price": "vwap", "participation_limit": 0.1},
-            "limits": {"var_window": 252},
-            "pods": [{"name": pod, "kind": "simulated", "parameters": {"window": 60}} for pod in pods],
+            "name": "fabricated",
+            "benchmark": pods[0],
+            "seed": seed,
+            "folds": {"train": 500, "test": 250, "purge": 1, "embargo": 0},
+            "rules": {"fill_price": "vwap", "participation_limit": 0.1, "whole_lots": True},
+            "execution": {"horizon": 3, "risk_aversion": 1.0},
+            "sessions_per_year": 252,
+            "var_window": 252,
+            "pods": [
+                {"name": pod, "execution": "mean_field", "grid": [{"parameters": {"window": 60}}]} for pod in pods
+            ],
         },
-        provenance={"data": "1f" * 32, "configuration": "2e" * 32, "code": "3d" * 32, "python": "3.11.0"},
+        provenance={
+            "data_hash": "1f" * 32,
+            "configuration_hash": "2e" * 32,
+            "code_hash": "3d" * 32,
+            "libraries": {"python": "3.11.0"},
+        },
         limits=tuple({"name": n, "measure": n, "amber": a, "hard": h, "kill": k} for n, (a, h, k) in LEVELS.items()),
         comparison=compare_pods(
             {r.pod: r.returns[1:] for r in results},
@@ -200,7 +225,9 @@ def breach_columns(days: np.ndarray, drawdown: np.ndarray) -> dict[str, Any]:
             rest = np.flatnonzero(drawdown[start:] < 0.9 * threshold)
             if found and found[-1][1] == level and (np.isnat(found[-1][5]) or found[-1][5] > days[start]):
                 continue
-            found.append((days[start], level, drawdown[start], threshold, action, days[start + rest[0]] if len(rest) else NEVER))
+            found.append(
+                (days[start], level, drawdown[start], threshold, action, days[start + rest[0]] if len(rest) else NEVER)
+            )
     n = len(found)
     return {
         "id": np.arange(1, n + 1),
@@ -229,7 +256,9 @@ def fold_columns(days: np.ndarray, digest: str | None) -> dict[str, Any]:
         "train_end": first - np.timedelta64(3, "D"),
         "test_start": first,
         "test_end": np.array([days[fold == k][-1] for k in numbers]),
-        "parameters": np.array([json.dumps({"window": 60 + 20 * int(k), "target": 0.1}) for k in numbers], dtype=object),
+        "parameters": np.array(
+            [json.dumps({"window": 60 + 20 * int(k), "target": 0.1}) for k in numbers], dtype=object
+        ),
         "trials": np.full(n, 3),
         "training_score": 0.9 + 0.1 * numbers,
         "temporary_impact": np.full(n, 2.4),
