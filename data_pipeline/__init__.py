@@ -27,14 +27,14 @@ _HOMES = {
     "Manifest": "manifest",
     "MarketView": "view",
     "Store": "store",
-    "build_panel": "panel",
+    "build_panel": "panel_build",
     "iter_blocks": "cotahist",
-    "load_panel": "panel",
+    "load_panel": "panel_files",
     "parse_records": "cotahist",
-    "read_close_value_panel": "panel",
+    "read_close_value_panel": "panel_files",
     "read_cotahist": "cotahist",
     "read_header": "cotahist",
-    "save_panel": "panel",
+    "save_panel": "panel_files",
 }
 
 __all__ = [
