@@ -14,7 +14,8 @@ with w the prior weights of `sizing`, s the root mean square of the last 60 rela
 Student's with 3 n degrees of freedom (at most 30: a sum of many days is near normal). A split changes the price and
 leaves the traded value where it was; a crash brings a flood of trading (AMER3 on 2023-01-12: -77 %, 2.4 times the
 value). Where a split is more probable than not, the most probable factor is applied even if it is below one half
-itself: a jump of 24 left in the closes is worse than one of 25 taken for 30. Share factors nearer 1 than 1.2 are not looked for: a bonus of 10 % cannot be told from a bad day.
+itself: a jump of 24 left in the closes is worse than one of 25 taken for 30. Share factors nearer 1 than 1.2 are not
+looked for: a bonus of 10 % cannot be told from a bad day.
 """
 
 from __future__ import annotations
