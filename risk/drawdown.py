@@ -50,7 +50,8 @@ def drawdown_path(net_asset_value: ArrayLike) -> NDArray[np.float64]:
         raise ValueError(f"net_asset_value must be finite; was not at row {int(np.argmin(np.isfinite(values)))}")
     if values[0] <= 0:
         raise ValueError(f"net_asset_value must begin above zero; was {values[0]}")
-    return np.asarray(1.0 - values / np.maximum.accumulate(values))
+    mark = np.maximum.accumulate(values)
+    return np.asarray((mark - values) / mark)
 
 
 def path_from_returns(returns: ArrayLike) -> NDArray[np.float64]:

@@ -306,8 +306,9 @@ def evaluate(
     mark = net_asset_value if rearmed else max(previous.high_water_mark, net_asset_value)
     before = previous.net_asset_value
     own = {
-        "drawdown": 1.0 - net_asset_value / mark,
-        "day_loss": max(0.0, 1.0 - net_asset_value / before) if before > 0 else 0.0,
+        # The difference first: at exactly 7.5 % it must not round to below it.
+        "drawdown": (mark - net_asset_value) / mark,
+        "day_loss": max(0.0, (before - net_asset_value) / before) if before > 0 else 0.0,
     }
     old = (0,) * len(limits.limits) if rearmed else previous.levels
     values = [_measure(limit, own, measures) for limit in limits.limits]

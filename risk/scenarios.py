@@ -40,10 +40,10 @@ def scenario_returns(weights: ArrayLike, returns: ArrayLike, *, min_coverage: fl
         return np.zeros(len(r))
     w, r = w[held], r[:, held]
     present = np.isfinite(r)
-    coverage = present @ (np.abs(w) / np.abs(w).sum())
+    # Exactly 1 for a complete row, whatever the rounding of the shares' sum.
+    coverage = np.where(present.all(axis=1), 1.0, present @ (np.abs(w) / np.abs(w).sum()))
     total = np.where(present, r, 0.0) @ w
-    # Written with a tolerance: the shares of a complete row sum to 1 only up to rounding.
-    enough = coverage >= min_coverage - 1e-12
+    enough = coverage >= min_coverage
     return np.where(enough, total / np.where(enough, coverage, 1.0), np.nan)
 
 

@@ -91,7 +91,7 @@ def christoffersen(exception: ArrayLike) -> tuple[LikelihoodRatio, tuple[int, in
     """Test that an exception does not make the next likelier, and the transitions (n00, n01, n10, n11).
 
     Christoffersen (1998, International Economic Review 39, 841): a Markov chain against independence, chi-square with
-    one degree of freedom; with 0 ln 0 = 0 no count gives NaN.
+    one degree of freedom; with 0 ln 0 = 0 no count gives NaN. Consecutive entries count as consecutive sessions.
     """
     hit = np.asarray(exception, dtype=bool)
     before, now = hit[:-1], hit[1:]
@@ -101,7 +101,7 @@ def christoffersen(exception: ArrayLike) -> tuple[LikelihoodRatio, tuple[int, in
 
 
 def independence_ratio(n00: int, n01: int, n10: int, n11: int) -> LikelihoodRatio:
-    """The statistic of `christoffersen` from the counts of transitions from row (0 = none) to column (1 = exception)."""
+    """The statistic of `christoffersen` from counts of transitions: n01 from no exception to one, and so on."""
 
     def likelihood(stays: int, hits: int) -> float:
         total = stays + hits
@@ -114,18 +114,19 @@ def independence_ratio(n00: int, n01: int, n10: int, n11: int) -> LikelihoodRati
 def basel_zones(sessions: int, probability: float) -> tuple[int, int]:
     """First count of the amber and of the red zone: binomial cdf of at least 95 % and 99.99 %.
 
-    The rule of the Basel Committee (1996) for any number of sessions; 5 and 10 for 250 sessions at 1 %.
+    The rule of the Basel Committee (1996) for any number of sessions; 5 and 10 for 250 sessions at 1 %. At least 1:
+    no exception is green however few the sessions.
     """
     _check_counts(0, sessions, probability)
     cumulative = binom.cdf(np.arange(sessions + 1), sessions, probability)
-    return int(np.searchsorted(cumulative, 0.95)), int(np.searchsorted(cumulative, 0.9999))
+    return max(1, int(np.searchsorted(cumulative, 0.95))), max(1, int(np.searchsorted(cumulative, 0.9999)))
 
 
 def basel_zone(count: int, sessions: int, probability: float) -> str:
     """The traffic light, "green", "amber" or "red", of `count` exceptions in `sessions`."""
     _check_counts(count, sessions, probability)
     amber, red = basel_zones(sessions, probability)
-    return "red" if count >= red and count > 0 else "amber" if count >= amber and count > 0 else "green"
+    return "red" if count >= red else "amber" if count >= amber else "green"
 
 
 def backtest_var(profit: ArrayLike, forecast: ArrayLike, confidence: float = 0.99) -> VarBacktest:
