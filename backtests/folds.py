@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
+from backtests.errors import WindowError
+
 
 @dataclass(frozen=True, slots=True)
 class FoldSettings:
@@ -89,8 +91,8 @@ def make_folds(n_sessions: int, settings: FoldSettings) -> tuple[Fold, ...]:
 
     Raises
     ------
-    ValueError
-        When the training window, the gap and one test session do not fit into the data.
+    WindowError
+        A ValueError: when the training window, the gap and one test session do not fit into the data.
 
     Examples
     --------
@@ -100,7 +102,7 @@ def make_folds(n_sessions: int, settings: FoldSettings) -> tuple[Fold, ...]:
     _check_whole("n_sessions", n_sessions, 1)
     need = settings.train + settings.gap + 1
     if need > n_sessions:
-        raise ValueError(
+        raise WindowError(
             f"the training window must fit into the data: {settings.train} training sessions, a gap of {settings.gap} "
             f"and one test session need {need} sessions, the data have {n_sessions}; shorten the window or add data"
         )
@@ -118,7 +120,7 @@ def check_stitchable(folds: tuple[Fold, ...]) -> None:
     """Refuse folds whose test windows do not follow each other session by session (one account runs through all)."""
     for before, after in itertools.pairwise(folds):
         if before.test.stop != after.test.start:
-            raise ValueError(
+            raise WindowError(
                 "step must be equal to test, so that the test windows join into one account; "
                 f"fold {before.index} ends before row {before.test.stop} and fold {after.index} starts at row "
                 f"{after.test.start}"

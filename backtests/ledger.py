@@ -14,16 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from backtests.disk import canonical_json, sha256_hex, write_atomic
+from backtests.errors import LedgerInUseError
 
 _FORMAT = 1
 
 
 class LedgerDamageError(Exception):
     """An entry whose bytes are not those that were written; the message names the file and what differs."""
-
-
-class LedgerInUseError(Exception):
-    """Another process is writing to the ledger."""
 
 
 def task_key(description: Mapping[str, Any]) -> str:

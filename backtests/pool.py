@@ -22,6 +22,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any, Literal, Protocol
 
+from backtests.errors import WorkerStartError
 from backtests.ledger import Ledger, LedgerDamageError
 
 MAX_DEATHS = 3
@@ -89,10 +90,6 @@ class TaskReport:
 
 class RunInterruptedError(KeyboardInterrupt):
     """Ctrl-C; the message says what is kept and how to go on."""
-
-
-class WorkerStartError(RuntimeError):
-    """A worker process ended before it could take a task."""
 
 
 def ignore_progress(event: TaskEvent) -> None:

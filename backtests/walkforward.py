@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from backtests.assembly import assemble_run
 from backtests.disk import plain_json
+from backtests.errors import WalkForwardError
 from backtests.fold_tasks import (
     AccountTask,
     CalibrationTask,
@@ -49,10 +50,6 @@ LEDGER_FOLDER = ".ledger"
 Name = TypeVar("Name")
 
 
-class WalkForwardError(RuntimeError):
-    """Tasks that the run needs have failed; the message names each with its reason."""
-
-
 def run_walkforward(
     plan: WalkForwardPlan,
     panel: DailyPanel,
@@ -79,8 +76,8 @@ def run_walkforward(
 
     Raises
     ------
-    ValueError
-        When the folds do not fit the data, or the plan breaks a rule.
+    WindowError
+        When the folds do not fit the data.
     WalkForwardError
         When tasks failed. Everything that does not need them was finished first and is kept.
     RunInterruptedError
@@ -99,7 +96,7 @@ def run_walkforward(
         with TaskPool(ledger, workers, progress=progress) as pool:
             stages = _Stages(pool, ledger, len(folds) * (1 + len(plan.pods)) + len(plan.pods))
             calibrations = job.calibrations()
-            _forget_without_policy(calibrations.values(), place, ledger, progress)
+            _forget_without_policy(calibrations.values(), place, ledger, stages.total, progress)
             policies = {fold: read_fold_policy(found) for fold, found in stages.run(calibrations).items()}
             choices = {key: read_selection(found) for key, found in stages.run(job.selections(policies)).items()}
             accounts = {pod: read_tables(found) for pod, found in stages.run(job.accounts(policies, choices)).items()}
@@ -231,7 +228,9 @@ def _keep_panel(panel: DailyPanel, store: Path) -> Path:
     return folder
 
 
-def _forget_without_policy(tasks: Iterable[Task], place: Workplace, ledger: Ledger, progress: Progress) -> None:
+def _forget_without_policy(
+    tasks: Iterable[Task], place: Workplace, ledger: Ledger, total: int, progress: Progress
+) -> None:
     """Drop each finished calibration whose policy file is gone or changed, so that it is solved again."""
     for task in tasks:
         try:
@@ -241,7 +240,7 @@ def _forget_without_policy(tasks: Iterable[Task], place: Workplace, ledger: Ledg
             continue
         except DataError as error:
             ledger.discard(task.key)
-            progress(TaskEvent("damaged", task.name, 0, 0, f"{task.name} is computed again: {error}"))
+            progress(TaskEvent("damaged", task.name, 0, total, f"{task.name} is computed again: {error}"))
 
 
 def _require_all(failed: Sequence[TaskFailure], ledger: Ledger) -> None:

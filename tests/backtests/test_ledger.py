@@ -141,7 +141,8 @@ def test_a_second_run_in_the_same_ledger_is_refused(tmp_path):
     program = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from backtests.ledger import Ledger, LedgerInUseError\n"
+        "from backtests.errors import LedgerInUseError\n"
+        "from backtests.ledger import Ledger\n"
         "try:\n"
         "    with Ledger(Path(sys.argv[1])).exclusive():\n"
         "        print('entered')\n"

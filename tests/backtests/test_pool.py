@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from backtests.errors import WorkerStartError
 from backtests.ledger import Ledger, task_key
-from backtests.pool import RunInterruptedError, Task, TaskPool, WorkerStartError
+from backtests.pool import RunInterruptedError, Task, TaskPool
 
 JOBS = textwrap.dedent(
     """

@@ -1,0 +1,23 @@
+"""The one family of errors that a backtest answers with: each message is a sentence for the person who ran it."""
+
+from __future__ import annotations
+
+
+class BacktestError(Exception):
+    """A run that cannot be done or finished; the message says what, where and what to do."""
+
+
+class WindowError(BacktestError, ValueError):
+    """Training and test windows that do not fit the data or each other."""
+
+
+class WalkForwardError(BacktestError):
+    """Tasks that the run needs have failed; the message names each with its reason."""
+
+
+class LedgerInUseError(BacktestError):
+    """Another run is writing to the ledger."""
+
+
+class WorkerStartError(BacktestError):
+    """A worker process ended before it could take a task."""
