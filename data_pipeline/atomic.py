@@ -19,6 +19,7 @@ _REASONS = {
     errno.EACCES: "no permission to write there: choose another folder or change its owner",
     errno.EPERM: "no permission to write there: choose another folder or change its owner",
     errno.EIO: "the disk reports an error: check it",
+    errno.EFBIG: "the file would pass the size that the system allows: raise the limit or choose another disk",
 }
 
 
@@ -82,7 +83,5 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = _REASONS.get(error.errno or 0)
-        if reason is None:
-            raise
+        reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
         raise DataError(f"cannot write to {path}: {reason} (what was stored before is unharmed)") from error

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,7 @@ JCP_WITHHOLDING = 0.15
 """Income tax withheld from interest on own capital (Law 9.249/1995, art. 9)."""
 
 RULE_NO_DATE = "events without a last session with the right were left out"
-RULE_REPEATED = "events repeated in the file were joined"
+RULE_REPEATED = "records repeated in the file were joined"
 RULE_UNMATCHED = "events of a share class without ISIN"
 
 CASH_KINDS: Mapping[str, str] = {
@@ -157,21 +158,46 @@ def parse_cash_dividends(document: Any, company: Company, name: str) -> EventFil
 
 
 def merge_events(tables: Sequence[pa.Table]) -> pa.Table:
-    """Union of event tables in a fixed order; an event told by both feeds is kept once, as the supplement tells it."""
-    rows = sorted((row for table in tables for row in table.to_pylist()), key=_order)
-    told: dict[tuple[Any, ...], list[float]] = {}
+    """Union of event tables in a fixed order, whatever the order of the tables.
+
+    Equal records of the cash history within one table are as many events (it leaves out the payment date, which
+    tells two instalments apart); over several tables the largest number of them counts.
+    """
     events: dict[tuple[Any, ...], Row] = {}
-    # the supplement goes first: it has eleven decimals and the payment date
-    for row in sorted(rows, key=lambda row: row["feed"] != "supplement"):
-        paper = (row["issuer"], row["isin"] or row["share_class"])
-        dated = (*paper, row["label"], row["approved_on"], row["last_date_prior"])
-        known = told.setdefault(dated, [])
-        if row["feed"] == "supplement":
-            known.append(row["cash"])
-        elif any(abs(row["cash"] - cash) < _CASH_DECIMAL for cash in known):
-            continue
-        events[*dated, row["cash"], row["share_factor"], row["feed"]] = row
+    for table in tables:
+        seen: Counter[tuple[Any, ...]] = Counter()
+        for row in table.to_pylist():
+            identity = tuple(row.values())
+            events[*identity, seen[identity]] = row
+            seen[identity] += row["feed"] == "cash_dividends"
     return pa.Table.from_pylist(sorted(events.values(), key=_order), schema=EVENT_SCHEMA)
+
+
+def distinct_events(table: pa.Table) -> pa.Table:
+    """The events of a union, each once: the supplement's record stands for the same one in the cash history.
+
+    They are the same when paper, label, approval and last session agree and the cash does to the history's decimals.
+    """
+    rows = table.to_pylist()
+    told: dict[tuple[Any, ...], list[float]] = {}
+    for row in rows:
+        if row["feed"] == "supplement":
+            told.setdefault(_dated(row), []).append(row["cash"])
+    distinct = []
+    for row in rows:
+        if row["feed"] == "cash_dividends":
+            candidates = told.get(_dated(row), [])
+            gaps = [abs(cash - row["cash"]) for cash in candidates]
+            if gaps and min(gaps) < _CASH_DECIMAL:
+                # each record of the supplement stands for one of the history
+                candidates.pop(gaps.index(min(gaps)))
+                continue
+        distinct.append(row)
+    return pa.Table.from_pylist(distinct, schema=EVENT_SCHEMA)
+
+
+def _dated(row: Row) -> tuple[Any, ...]:
+    return (row["issuer"], row["isin"] or row["share_class"], row["label"], row["approved_on"], row["last_date_prior"])
 
 
 def _order(row: Row) -> tuple[Any, ...]:

@@ -47,7 +47,7 @@ class _Harvest:
     spilled: list[Spilled] = field(default_factory=list)
     feeds: list[Feed] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
-    refused: list[Refusal] = field(default_factory=list)
+    refused: dict[Path, Refusal] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
 
 
@@ -92,7 +92,8 @@ def ingest(
     known = {source.sha256 for source in manifest.sources}
     taken = {s.sha256 for s in harvest.spilled} | {feed.source.sha256 for feed in harvest.feeds}
     accepted = tuple(s for s in committed.sources if s.sha256 in taken and s.sha256 not in known)
-    return IngestReport(accepted, tuple(harvest.unchanged), replaced, kept, tuple(harvest.refused), notes)
+    refused = tuple(harvest.refused[path] for path in files if path in harvest.refused)
+    return IngestReport(accepted, tuple(harvest.unchanged), replaced, kept, refused, notes)
 
 
 def _expand(paths: Iterable[Path | str]) -> list[Path]:
@@ -150,7 +151,7 @@ def _read_files(files: list[Path], staging: Path, manifest: Manifest, progress: 
             elif _is_news(sha256, path.name, manifest, harvest):
                 quotes.append((read_header(path), path, sha256))
         except DataError as error:
-            harvest.refused.append(Refusal(path.name, str(error)))
+            harvest.refused[path] = Refusal(path.name, str(error))
     # versions of a session settle in order of their making, whatever the order of the paths
     for header, path, sha256 in sorted(quotes, key=lambda quote: (quote[0].generated, quote[1].name, quote[2])):
         _spill_one(path, header, sha256, staging, harvest, progress)
@@ -161,7 +162,7 @@ def _read_files(files: list[Path], staging: Path, manifest: Manifest, progress: 
             try:
                 harvest.feeds.append(read_feed(document, companies.get(document.path.parent, [])))
             except DataError as error:
-                harvest.refused.append(Refusal(name, str(error)))
+                harvest.refused[document.path] = Refusal(name, str(error))
     return harvest
 
 
@@ -195,7 +196,7 @@ def _spill_one(
         harvest.spilled.append(spill(path, header, sha256, folder, tick))
     except DataError as error:
         shutil.rmtree(folder, ignore_errors=True)
-        harvest.refused.append(Refusal(path.name, str(error)))
+        harvest.refused[path] = Refusal(path.name, str(error))
 
 
 def _settle(

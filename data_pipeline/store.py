@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from data_pipeline.company_feed import distinct_events
 from data_pipeline.errors import DataError
 from data_pipeline.manifest import Manifest, Part, Partition, read_manifest
 from data_pipeline.raw_file import sha256_of_file
@@ -83,7 +84,7 @@ class Store:
         Raises
         ------
         ValueError
-            For an unknown column, or an `end` before `start`.
+            For no or an unknown column, or an `end` before `start`.
         DataError
             When a part is missing or damaged.
         """
@@ -102,8 +103,10 @@ class Store:
         """The rows of `read`, one table per month, so that a long history never sits in memory at once."""
         names = QUOTE_SCHEMA.names if columns is None else list(columns)
         unknown = [name for name in names if name not in QUOTE_SCHEMA.names]
-        if unknown:
-            raise ValueError(f"columns must be among {', '.join(QUOTE_SCHEMA.names)}; was {', '.join(unknown)}")
+        if unknown or not names:
+            raise ValueError(
+                f"columns must be one or more of {', '.join(QUOTE_SCHEMA.names)}; was {', '.join(unknown) or 'empty'}"
+            )
         first, last = _day(start, "start"), _day(end, "end")
         if first is not None and last is not None and last < first:
             raise ValueError(f"end must not be before start {first}; was {last}")
@@ -124,9 +127,9 @@ class Store:
         table = read_part(self.path, partition.part, needed)
         keep = []
         if first is not None:
-            keep.append(pc.greater_equal(table["session"], pa.scalar(first)))
+            keep.append(pc.greater_equal(table["session"], pa.scalar(first.item(), pa.date32())))
         if last is not None:
-            keep.append(pc.less_equal(table["session"], pa.scalar(last)))
+            keep.append(pc.less_equal(table["session"], pa.scalar(last.item(), pa.date32())))
         if market_types is not None:
             keep.append(pc.is_in(table["market_type"], pa.array(list(market_types), pa.int16())))
         for mask in keep[1:]:
@@ -140,9 +143,9 @@ class Store:
         return pa.concat_tables(tables) if tables else QUARANTINE_SCHEMA.empty_table()
 
     def events(self) -> pa.Table:
-        """Company events (`schema.EVENT_SCHEMA`) in the order (last_date_prior, issuer, isin, ...)."""
+        """Company events (`schema.EVENT_SCHEMA`), each once, in the order (last_date_prior, issuer, isin, ...)."""
         part = self.manifest.events
-        return EVENT_SCHEMA.empty_table() if part is None else read_part(self.path, part)
+        return EVENT_SCHEMA.empty_table() if part is None else distinct_events(read_part(self.path, part))
 
     def cdi(self) -> pa.Table:
         """Daily CDI (`schema.CDI_SCHEMA`), one row per bank day, increasing."""

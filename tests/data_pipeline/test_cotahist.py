@@ -397,11 +397,13 @@ def test_one_changed_byte_is_refused_or_read_as_a_file_of_as_many_rows(raw, tmp_
     content = bytearray(raw.text([raw.record(CODNEG=f"AAAA{i}") for i in range(3)]))
     content[position] = byte
     path = write(tmp_path_factory.getbasetemp() / "mutated.txt", bytes(content))
+    refusal = ""
     try:
         table = read_cotahist(path)
     except DataError as error:
-        assert "not a well-formed quote record" not in str(error)
-    else:
+        refusal = str(error)
+    assert "not a well-formed quote record" not in refusal
+    if not refusal:
         body = [bytes(content[247 * i : 247 * i + 245]) for i in (1, 2, 3)]
         assert table.to_pylist() == [slow_row(line, raw.columns) for line in body]
 

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import datetime
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_pipeline.errors import DataError
+from data_pipeline.rates import RULE_SORTED, is_rates, parse_cdi
+from data_pipeline.schema import CDI_SCHEMA
+
+
+def entry(day="02/01/2023", value="0.050788"):
+    return {"data": day, "valor": value}
+
+
+def test_a_percentage_per_day_becomes_a_simple_return():
+    table, counts = parse_cdi([entry(), entry("03/01/2023", "0.05")], "cdi.json")
+    assert table.schema == CDI_SCHEMA
+    assert table["date"].to_pylist() == [datetime.date(2023, 1, 2), datetime.date(2023, 1, 3)]
+    assert table["daily_return"].to_pylist() == [0.00050788, 0.0005]
+    assert counts == {}
+
+
+@given(st.lists(st.integers(0, 500_000), min_size=1, max_size=20))
+def test_every_return_is_the_double_nearest_to_the_published_rate(millionths):
+    first = datetime.date(2001, 3, 1)
+    days = [first + datetime.timedelta(i) for i in range(len(millionths))]
+    document = [entry(day.strftime("%d/%m/%Y"), f"0.{m:06d}") for day, m in zip(days, millionths, strict=True)]
+    table, _ = parse_cdi(document, "cdi.json")
+    assert table["daily_return"].to_pylist() == [float(Fraction(m, 10**8)) for m in millionths]
+
+
+def test_days_out_of_order_are_sorted_and_counted():
+    days = ["04/01/2023", "02/01/2023", "05/01/2023", "03/01/2023"]
+    table, counts = parse_cdi([entry(day) for day in days], "cdi.json")
+    assert [day.day for day in table["date"].to_pylist()] == [2, 3, 4, 5]
+    assert counts == {RULE_SORTED: 2}
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ([entry(), entry()], "record 1: the day 2023-01-02 is given twice"),
+        ([entry("31/02/2023")], "record 0: data must be a date dd/mm/yyyy; was '31/02/2023'"),
+        ([entry("2023-01-02")], "data must be a date dd/mm/yyyy"),
+        ([entry(value="0,05")], "valor must be text with a decimal point"),
+        ([entry(value=0.05)], "valor must be text with a decimal point"),
+        ([entry(value="NaN")], "valor must be a finite number"),
+        ([entry(value="13.65")], "series 12 is per day, series 4389 per year"),
+        ([entry(value="-0.01")], "between 0 and 0.5; was -0.01 on 2023-01-02"),
+        ([entry(), {"data": "03/01/2023"}], "record 1: must be an object with data and valor"),
+        ([entry(), None], "record 1: must be an object with data and valor"),
+    ],
+)
+def test_a_wrong_record_is_refused_with_its_index(document, words):
+    with pytest.raises(DataError, match=words):
+        parse_cdi(document, "cdi.json")
+
+
+def test_rates_of_the_hyperinflation_are_accepted():
+    table, _ = parse_cdi([entry("15/03/1990", "2.5")], "cdi.json")
+    assert table["daily_return"].to_pylist() == [0.025]
+
+
+@pytest.mark.parametrize(("document", "known"), [([entry()], True), ([], False), ({}, False), ([{"data": 1}], False)])
+def test_an_answer_is_recognised_by_its_shape(document, known):
+    assert is_rates(document) is known
