@@ -11,7 +11,7 @@ from itertools import groupby
 
 import numpy as np
 
-from data_pipeline.synthetic.companies import Listing
+from data_pipeline.synthetic.companies import Listing, distress_row
 from data_pipeline.synthetic.config import ExchangeConfig
 from data_pipeline.synthetic.streams import FloatArray, stream, uniforms
 
@@ -127,11 +127,12 @@ def _cash_actions(config: ExchangeConfig, column: int, paper: Listing) -> list[C
     payment = (0.01 + 0.05 * level) * period / 252.0 / len(kinds)
     marker = {"dividend": "ED", "jcp": "EJ"}[kinds[0]] if len(kinds) == 1 else "EDJ"
     actions = []
-    for start in range(int(30 + phase * period), paper.end_row, period):
+    end_row = distress_row(paper) - 10 if paper.role in ("fraud", "takeover") else paper.end_row
+    for start in range(int(30 + phase * period), end_row, period):
         jitter, notice, stay, shown = uniforms(rng, 4)
         ex_row = start + int(8 * jitter)
         approved_row = ex_row - 4 - int(14 * notice)
-        if approved_row < paper.first_row or ex_row >= paper.end_row:
+        if approved_row < paper.first_row or ex_row >= end_row:
             continue
         actions += [
             CorporateAction(

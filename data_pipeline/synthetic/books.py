@@ -8,7 +8,7 @@ import numpy as np
 
 from data_pipeline.synthetic.actions import CorporateAction, plan_actions, price_actions
 from data_pipeline.synthetic.calendars import Days, option_expiries
-from data_pipeline.synthetic.companies import Listing, list_papers
+from data_pipeline.synthetic.companies import Listing, distress_row, list_papers
 from data_pipeline.synthetic.config import ExchangeConfig
 from data_pipeline.synthetic.derivatives import (
     Underlying,
@@ -18,7 +18,7 @@ from data_pipeline.synthetic.derivatives import (
     option_records,
 )
 from data_pipeline.synthetic.feeds import short_name
-from data_pipeline.synthetic.market import OVERNIGHT_SHARE, SESSIONS_PER_YEAR, Market, distress_row, simulate_market
+from data_pipeline.synthetic.market import OVERNIGHT_SHARE, SESSIONS_PER_YEAR, Market, simulate_market
 from data_pipeline.synthetic.microstructure import Tape, simulate_tape
 from data_pipeline.synthetic.streams import FloatArray
 from data_pipeline.synthetic.writer import Records
@@ -84,6 +84,7 @@ def _tape(
         shares=shares[rows, column],
         volatility=market.volatility[rows, column],
         intraday_volatility=market.volatility[rows, column] * np.sqrt(1.0 - OVERNIGHT_SHARE),
+        total_return=market.overnight[rows, column] + market.intraday[rows, column],
         flow=market.flow[rows, column],
     )
     records = tape.records

@@ -127,6 +127,13 @@ def role_of(position: int) -> str:
     return "illiquid" if position % 10 == 7 else "plain"
 
 
+def distress_row(paper: Listing) -> int:
+    """First session of the named history of a paper: fraud revealed, bankruptcy filed, offer announced."""
+    if paper.role == "fraud":
+        return int(0.55 * paper.end_row)
+    return max(paper.end_row - 60, paper.first_row + 1)
+
+
 def root_of(position: int, *, renamed: bool = False) -> str:
     """Four letters that no B3 issuer has."""
     consonants = "BCDFGHJKLMNPRSTVWXYZ"

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_pipeline.synthetic.companies import Listing
+from data_pipeline.synthetic.companies import Listing, distress_row
 from data_pipeline.synthetic.config import ExchangeConfig
 from data_pipeline.synthetic.streams import FloatArray, autoregression, normals, stream, students, uniforms
 
@@ -238,13 +238,6 @@ def _presence(config: ExchangeConfig, listings: tuple[Listing, ...], sessions: i
         drawn[[min(paper.first_row, sessions - 1), paper.end_row - 1]] = True
         columns.append(listed & drawn)
     return np.column_stack(columns)
-
-
-def distress_row(paper: Listing) -> int:
-    """First session of the named history of a paper: fraud revealed, bankruptcy filed, offer announced."""
-    if paper.role == "fraud":
-        return int(0.55 * paper.end_row)
-    return max(paper.end_row - 60, paper.first_row + 1)
 
 
 def _named_histories(listings: tuple[Listing, ...], sessions: int) -> tuple[FloatArray, FloatArray]:

@@ -58,18 +58,20 @@ def simulate_tape(
     shares: FloatArray,
     volatility: FloatArray,
     intraday_volatility: FloatArray,
+    total_return: FloatArray,
     flow: FloatArray,
 ) -> Tape:
     """The tape of one paper over its traded sessions `rows`.
 
     `open_mid`, `close_mid` R$ per share as quoted; `shares` current shares per first-session share; `volatility` of the
-    session's news and `intraday_volatility` of the path between opening and close; `flow` in typical daily volumes.
+    session's news and `intraday_volatility` of the path between opening and close; `total_return` the log return since
+    the previous close; `flow` in typical daily volumes.
     Each (rows,). Sessions, texts and codes of the records are left to the caller.
     """
     rng = stream(seed, "tape", paper.ticker)
     count = len(rows)
     typical_volume = paper.traded_value / paper.price * shares / paper.presence
-    move = np.abs(np.log(close_mid / open_mid)) / volatility
+    move = np.abs(total_return) / volatility
     volume = _volume(rng, typical_volume, volatility, move, flow)
     lots = np.maximum(np.round(volume / paper.lot_size), 1.0).astype(np.int64)
     clip = typical_trades(typical_volume * close_mid)

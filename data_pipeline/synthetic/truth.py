@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from data_pipeline.synthetic.books import Books
-from data_pipeline.synthetic.companies import Listing
+from data_pipeline.synthetic.companies import Listing, distress_row
 from data_pipeline.synthetic.config import ExchangeConfig
-from data_pipeline.synthetic.market import COMPANY_GARCH, MARKET_GARCH, OVERNIGHT_SHARE, distress_row
+from data_pipeline.synthetic.market import COMPANY_GARCH, MARKET_GARCH, OVERNIGHT_SHARE
 from data_pipeline.synthetic.writer import TRADE_COUNT_MODULUS
 
 
