@@ -74,11 +74,12 @@ def screen(panel: DailyPanel, train: range, pods: Sequence[Pod], costs: TradingC
     weights = [weight_path(pod, panel, train, start) for pod in pods]
     parts = [_excess_returns(prices[start:], weights[at : at + per_call], flat) for at in range(0, len(pods), per_call)]
     returns = np.concatenate(parts, axis=1)
-    deviation = returns.std(axis=0, ddof=1)
+    # One set per contiguous row: NumPy's order of summation, and so the last bit, must not depend on the others.
+    rows = np.ascontiguousarray(returns.T)
+    deviation = rows.std(axis=1, ddof=1)
     moved = deviation > 0.0
-    sharpe = np.where(moved, returns.mean(axis=0) / np.where(moved, deviation, 1.0), np.nan) * np.sqrt(
-        SESSIONS_PER_YEAR
-    )
+    ratio = np.where(moved, rows.mean(axis=1) / np.where(moved, deviation, 1.0), np.nan)
+    sharpe = np.asarray(ratio * np.sqrt(SESSIONS_PER_YEAR))
     return Screening(sharpe, returns)
 
 
