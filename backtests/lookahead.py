@@ -168,7 +168,7 @@ def assert_no_lookahead(
     LookaheadError
         Naming pod, cut and the first table or session that differs.
     ValueError
-        When the panel is too short to test anything.
+        When the panel is too short to test anything, or the pod never trades on it.
     """
     last = panel.sessions.size - 1
     start = pod.lookback if first is None else first
@@ -185,6 +185,8 @@ def assert_no_lookahead(
         return log, simulate(data, [segment], rules=settings, limits=limits, capital=capital, pod=pod.name)
 
     log, account = run(panel)
+    if account.fills.row.size == 0:
+        raise ValueError(f"panel must make pod {pod.name!r} trade, or nothing is tested; there was no fill")
     for cut in rows:
         other_log, other = run(scramble_future(panel, cut))
         seen = cut - start + 1
@@ -213,7 +215,7 @@ def _same_until(account: Account, other: Account, seen: int, place: str) -> None
 
 
 def _as_bytes(values: NDArray[np.generic]) -> bytes:
-    return repr(values.tolist()).encode() if values.dtype == object else values.tobytes()
+    return repr(values.tolist()).encode() if values.dtype.kind in "OU" else values.tobytes()
 
 
 def assert_warm_up(pod: Pod, panel: DailyPanel, *, rows: Sequence[int] | None = None) -> None:
@@ -235,6 +237,8 @@ def assert_warm_up(pod: Pod, panel: DailyPanel, *, rows: Sequence[int] | None = 
     chosen = rows if rows is not None else np.linspace(pod.lookback, last, 4).astype(int).tolist()
     decided = 0
     for row in chosen:
+        if row < pod.lookback - 1:
+            raise ValueError(f"rows must be at least {pod.lookback - 1}, so that the lookback fits before; was {row}")
         whole, short = MarketView(panel, row), MarketView(panel, row, first=row - pod.lookback + 1)
         decisions = [_bytes_of(pod.fit(view).decide(view)) for view in (whole, short)]
         decided += decisions[0] != b"none"
