@@ -7,10 +7,10 @@ keeps a day like 2020-03-12 from looking like a hundred splits. For a relative m
 of 20 days:
 
     split by S    prior n EVENT_PRIOR w(S),   r - log S ~ s t,                         v ~ Normal(0, 0.4)
-    news          prior n NEWS_PRIOR,         r ~ exponential, scale 0.5 down, 0.2 up, v ~ Normal(log 4, 0.6)
+    news          prior n NEWS_PRIOR,         r ~ exponential, 0.35 down, 0.2 up,  v ~ Normal(log 4, 0.6)
     nothing       the rest,                   r ~ s t,                                 v ~ Normal(0, 0.6)
 
-with w the prior weights of `sizing`, s the root mean square of the last 60 relative daily moves times sqrt(n), and t
+with w the prior weights of `sizing`, s^2 = 1 %^2 + n times the mean square of the last 60 relative daily moves, and t
 Student's with 3 n degrees of freedom (at most 30: a sum of many days is near normal). A split changes the price and
 leaves the traded value where it was; a crash brings a flood of trading (AMER3 on 2023-01-12: -77 %, 2.4 times the
 value). Where a split is more probable than not, the most probable factor is applied even if it is below one half
@@ -38,17 +38,21 @@ from data_pipeline.events import SIZED_FROM, describe_factor, share_event_kind
 from data_pipeline.panel import CorporateEvent, DailyPanel
 from data_pipeline.risk_free import risk_free_returns
 from data_pipeline.schema import CDI_SCHEMA
-from data_pipeline.sizing import MAX_OVERNIGHT, MIN_HISTORY, usual_factors
+from data_pipeline.sizing import MAX_OVERNIGHT, OPENING_NOISE, usual_factors
 
 RULES_VERSION: Final = "1"
 EVENT_PRIOR: Final = 5e-4
 NEWS_PRIOR: Final = 1e-3
+NEWS_TAIL_DOWN: Final = 0.35
+NEWS_TAIL_UP: Final = 0.2
 LEAST_MOVE: Final = 0.18
 HISTORY: Final = 60
 VALUE_HISTORY: Final = 20
 LONGEST_PAUSE: Final = 30
 """Sessions between two closes beyond which nothing is concluded from them."""
+MIN_HISTORY: Final = 10
 NO_HISTORY_DAILY: Final = 0.03
+"""Daily scale of an asset with fewer than `MIN_HISTORY` moves so far."""
 
 RULE_GAP: Final = "missing_sessions"
 _LOT: Final = 100
@@ -257,7 +261,7 @@ def judge_move(ratio: float, surge: float, daily_scale: float, sessions: int) ->
     sessions : int
         Sessions between the two closes.
     """
-    scale, freedom = daily_scale * math.sqrt(sessions), min(30, 3 * sessions)
+    scale, freedom = math.hypot(daily_scale * math.sqrt(sessions), OPENING_NOISE), min(30, 3 * sessions)
     value_if_split = sessions * EVENT_PRIOR * _normal(surge, 0.0, 0.4)
     factors = {
         factor: weight * _student(ratio - math.log(factor), scale, freedom) * value_if_split
@@ -265,7 +269,7 @@ def judge_move(ratio: float, surge: float, daily_scale: float, sessions: int) ->
         for factor, weight in usual_factors(letters).items()
         if abs(math.log(factor)) >= LEAST_MOVE
     }
-    tail = 0.5 if ratio > 0.0 else 0.2
+    tail = NEWS_TAIL_DOWN if ratio > 0.0 else NEWS_TAIL_UP
     news = sessions * NEWS_PRIOR * 0.5 / tail * math.exp(-abs(ratio) / tail) * _normal(surge, math.log(4.0), 0.6)
     quiet_prior = 1.0 - sessions * (EVENT_PRIOR + NEWS_PRIOR)
     quiet = quiet_prior * _student(ratio, scale, freedom) * _normal(surge, 0.0, 0.6)

@@ -1,0 +1,354 @@
+"""What a reader must know of the data before believing a result: coverage, gaps, repairs, events, oddities, a light.
+
+`store_quality` looks at a store and the panel made of it, `panel_quality` at a panel alone. Both return plain JSON
+types with these keys (lists hold records with the same keys, sorted, at most `MOST` of them, the worst first where
+there is a worst; `totals` says how many there are):
+
+    light               "green", "amber" or "red"
+    reasons             list of str: why it is not green, the red ones first
+    totals              counts of everything below
+    coverage            per instrument: instrument, first, last, sessions, presence, median_value
+    months              per month: month, sessions, instruments, rows, traded_value
+    gaps                session, kind ("missing": B3 held it; "unexpected": B3 did not)
+    quarantine          session, ticker, reason, source, line (store only)
+    events              session, instrument, kind, share_factor, cash, confidence, known, source: those with a size
+    unsized             the same: something happened, its size is unknown; jump is the log return left in the prices
+    renames             session, old, new, share_factor, confidence, joined, source (store only)
+    trade_counts        instrument, unwrapped: how many counts each (store only)
+    stale               instrument, kind, sessions, first, last (see `stale_quotes`)
+    outliers            session, instrument, return, robust_z, value_ratio: returns that no event explains
+    suspicious          session, instrument, problem: rows that cannot be quite right
+    missing_cdi         sessions whose CDI was carried from the day before (store only)
+    rule_counts         every named repair and its count
+    provenance          where the panel came from
+
+The light: red when the data would falsify a backtest, amber when a reader should look.
+
+    red     a missing B3 session per 100 or more; more than 1 % of the rows quarantined; an unsized split state with
+            |jump| above 0.4 in a liquid instrument (`LIQUID_VALUE`); a session B3 did not hold
+    amber   any missing session, quarantined row, unsized event with |jump| above 0.1 in a liquid instrument, event
+            sized below confidence 0.8, rename that is likely but not joined, carried CDI, suspicious row, or
+            more than 1 in 1000 outliers
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_pipeline.calendar import calendar_gaps
+from data_pipeline.panel import CorporateEvent, DailyPanel
+from data_pipeline.renames import renames_to_chain
+from data_pipeline.risk_free import risk_free_returns
+from data_pipeline.spot_history import read_spot_history
+from data_pipeline.store import Store
+
+MOST: Final = 500
+"""Records kept of each list."""
+
+LIQUID_VALUE: Final = 1e6
+"""Median traded value, R$ per session, from which an instrument is called liquid."""
+
+STALE_SESSIONS: Final = 5
+OUTLIER_Z: Final = 10.0
+OUTLIER_WINDOW: Final = 60
+MIN_WINDOW: Final = 20
+MAX_MISSING: Final = 0.01
+MAX_QUARANTINED: Final = 0.01
+RED_JUMP: Final = 0.4
+AMBER_JUMP: Final = 0.1
+SURE: Final = 0.8
+MAX_OUTLIERS: Final = 1e-3
+_CENT: Final = 0.01
+
+Record = dict[str, Any]
+
+
+def panel_quality(panel: DailyPanel) -> dict[str, Any]:
+    """Return the quality summary of a panel, see the module for its keys."""
+    return _summary(panel, _panel_parts(panel))
+
+
+def _panel_parts(panel: DailyPanel) -> dict[str, list[Record]]:
+    missing, unexpected = calendar_gaps(panel.sessions[_held(panel)])
+    gaps = [{"session": str(day), "kind": "missing"} for day in missing]
+    gaps += [{"session": str(day), "kind": "unexpected"} for day in unexpected]
+    sized = [event for event in panel.events if event.share_factor != 1.0 or event.cash > 0.0]
+    unsized = [event for event in panel.events if event.share_factor == 1.0 and event.cash == 0.0]
+    return {
+        "coverage": _coverage(panel),
+        "months": _months(panel),
+        "gaps": sorted(gaps, key=lambda gap: (gap["session"], gap["kind"])),
+        "quarantine": [],
+        "events": [_event_record(panel, event) for event in sized],
+        "unsized": _unsized(panel, unsized),
+        "renames": [],
+        "trade_counts": [],
+        "stale": stale_quotes(panel),
+        "outliers": outliers(panel),
+        "suspicious": suspicious_rows(panel),
+        "missing_cdi": [],
+    }
+
+
+def store_quality(store: Store, panel: DailyPanel, *, risk_free_annual: float | None = None) -> dict[str, Any]:
+    """Return the quality summary of a store and the panel that `build_panel` made of it.
+
+    Parameters
+    ----------
+    store : Store
+    panel : DailyPanel
+        Of this store; its first and last session are the span looked at.
+    risk_free_annual : float, optional
+        As given to `build_panel`.
+    """
+    first, last = panel.sessions[0], panel.sessions[-1]
+    history = read_spot_history(store, first, last)
+    parts = _panel_parts(panel)
+    quarantine = store.quarantine().select(["session", "ticker", "reason", "source", "line"]).to_pylist()
+    parts["quarantine"] = [
+        record | {"session": str(record["session"])}
+        for record in quarantine
+        if first <= np.datetime64(record["session"], "D") <= last
+    ]
+    joined = {(rename.old, rename.new) for rename in renames_to_chain(history.renames)}
+    parts["renames"] = [
+        {
+            "session": str(rename.session),
+            "old": rename.old,
+            "new": rename.new,
+            "share_factor": rename.share_factor,
+            "confidence": rename.confidence,
+            "joined": (rename.old, rename.new) in joined,
+            "source": rename.source,
+        }
+        for rename in history.renames
+        if rename.session >= first
+    ]
+    names = np.array(history.rows.instruments, dtype=object)[history.rows.instrument_of_row()]
+    inside = history.unwrapped & (history.rows.session >= first)
+    parts["trade_counts"] = [
+        {"instrument": name, "unwrapped": count}
+        for name, count in sorted(Counter(names[inside]).items(), key=lambda pair: (-pair[1], pair[0]))
+    ]
+    cash = risk_free_returns(panel.sessions, store.cdi(), risk_free_annual)
+    parts["missing_cdi"] = [{"session": str(day)} for day in cash.carried]
+    return _summary(panel, parts)
+
+
+def _summary(panel: DailyPanel, parts: dict[str, list[Record]]) -> dict[str, Any]:
+    counts = {name: len(content) for name, content in parts.items()}
+    counts["rows"] = int(np.sum(~np.isnan(panel.close)))
+    counts["sessions"] = int(panel.sessions.size)
+    red, amber = _reasons(parts, counts)
+    return {
+        "light": "red" if red else "amber" if amber else "green",
+        "reasons": red + amber,
+        "totals": dict(sorted(counts.items())),
+        **{name: content[:MOST] for name, content in parts.items()},
+        "rule_counts": {name: int(count) for name, count in panel.rule_counts.items()},
+        "provenance": dict(panel.provenance),
+    }
+
+
+def _reasons(parts: dict[str, list[Record]], counts: dict[str, int]) -> tuple[list[str], list[str]]:
+    red: list[str] = []
+    amber: list[str] = []
+    missing = sum(gap["kind"] == "missing" for gap in parts["gaps"])
+    unexpected = sum(gap["kind"] == "unexpected" for gap in parts["gaps"])
+    if missing:
+        share = missing / (counts["sessions"] + missing)
+        (red if share >= MAX_MISSING else amber).append(f"{missing} sessions that B3 held are missing")
+    if unexpected:
+        red.append(f"{unexpected} sessions lie on days that B3 was closed")
+    if counts["quarantine"]:
+        share = counts["quarantine"] / (counts["rows"] + counts["quarantine"])
+        (red if share > MAX_QUARANTINED else amber).append(f"{counts['quarantine']} rows are quarantined")
+    jumps = [event for event in parts["unsized"] if event["liquid"] and event["jump"] is not None]
+    large = [event for event in jumps if abs(event["jump"]) > RED_JUMP]
+    if large:
+        red.append(f"events of unknown size left large jumps in {_names(large)}")
+    middle = [event for event in jumps if AMBER_JUMP < abs(event["jump"]) <= RED_JUMP]
+    if middle:
+        amber.append(f"events of unknown size left jumps above {AMBER_JUMP:.0%} in {_names(middle)}")
+    unsure = [event for event in parts["events"] if event["confidence"] < SURE]
+    if unsure:
+        amber.append(f"{len(unsure)} events are sized below confidence {SURE:g}: {_names(unsure)}")
+    likely = [rename for rename in parts["renames"] if rename["confidence"] >= 0.5 and not rename["joined"]]
+    if likely:
+        amber.append(f"{len(likely)} likely renames were not joined")
+    if counts["missing_cdi"]:
+        amber.append(f"{counts['missing_cdi']} sessions have no CDI of their own")
+    if counts["suspicious"]:
+        amber.append(f"{counts['suspicious']} rows are suspicious")
+    if counts["outliers"] > MAX_OUTLIERS * max(1, counts["rows"]):
+        amber.append(f"{counts['outliers']} returns are outliers that no event explains")
+    return red, amber
+
+
+def _names(records: Sequence[Record], most: int = 5) -> str:
+    names = list(dict.fromkeys(record["instrument"] for record in records))
+    left = len(names) - most
+    return ", ".join(names[:most]) + (f" and {left} more" if left > 0 else "")
+
+
+def _held(panel: DailyPanel) -> NDArray[np.bool_]:
+    """Return the rows in which anything traded: a session without any is a hole, not a session."""
+    return np.asarray((~np.isnan(panel.close)).any(axis=1))
+
+
+def _coverage(panel: DailyPanel) -> list[Record]:
+    traded = ~np.isnan(panel.close)
+    held = int(_held(panel).sum())
+    records = []
+    for column, name in enumerate(panel.instruments):
+        rows = np.flatnonzero(traded[:, column])
+        records.append(
+            {
+                "instrument": name,
+                "first": str(panel.sessions[rows[0]]) if rows.size else None,
+                "last": str(panel.sessions[rows[-1]]) if rows.size else None,
+                "sessions": int(rows.size),
+                "presence": round(rows.size / max(1, held), 6),
+                "median_value": round(_median(panel.traded_value[rows, column]), 2),
+            }
+        )
+    return sorted(records, key=lambda record: (record["presence"], record["instrument"]))
+
+
+def _months(panel: DailyPanel) -> list[Record]:
+    month = panel.sessions.astype("datetime64[M]")
+    traded = ~np.isnan(panel.close)
+    held = _held(panel)
+    return [
+        {
+            "month": str(name),
+            "sessions": int(held[month == name].sum()),
+            "instruments": int(traded[month == name].any(axis=0).sum()),
+            "rows": int(traded[month == name].sum()),
+            "traded_value": round(float(panel.traded_value[month == name].sum()), 2),
+        }
+        for name in np.unique(month)
+    ]
+
+
+def _event_record(panel: DailyPanel, event: CorporateEvent) -> Record:
+    known = panel.sessions[event.known_session] if event.known_session < panel.sessions.size else None
+    return {
+        "session": str(panel.sessions[event.ex_session]),
+        "instrument": panel.instruments[event.instrument],
+        "kind": event.kind,
+        "share_factor": event.share_factor,
+        "cash": event.cash,
+        "confidence": event.confidence,
+        "known": None if known is None else str(known),
+        "source": event.source,
+    }
+
+
+def _unsized(panel: DailyPanel, events: Sequence[CorporateEvent]) -> list[Record]:
+    records = []
+    for event in events:
+        past = panel.close[: event.ex_session, event.instrument]
+        past = past[~np.isnan(past)]
+        now = panel.close[event.ex_session, event.instrument]
+        known = past.size > 0 and not np.isnan(now)
+        usual = _median(panel.traded_value[~np.isnan(panel.close[:, event.instrument]), event.instrument])
+        records.append(
+            _event_record(panel, event)
+            | {"jump": round(float(np.log(now / past[-1])), 6) if known else None, "liquid": usual >= LIQUID_VALUE}
+        )
+    return sorted(records, key=lambda r: (-abs(r["jump"] or 0.0), r["session"], r["instrument"]))
+
+
+def stale_quotes(panel: DailyPanel, sessions: int = STALE_SESSIONS) -> list[Record]:
+    """Return quotes that cannot be of the close.
+
+    Two kinds: "unchanged", bid and ask both the same in `sessions` or more consecutive rows with trades; and
+    "outside the day", the number of sessions whose last bid is above the day's high or last ask below its low.
+    """
+    records: list[Record] = []
+    for column, name in enumerate(panel.instruments):
+        rows = np.flatnonzero(~np.isnan(panel.bid[:, column]) & ~np.isnan(panel.ask[:, column]))
+        bid, ask = panel.bid[rows, column], panel.ask[rows, column]
+        changed = np.ones(rows.size, dtype=np.bool_)
+        changed[1:] = (np.diff(bid) != 0.0) | (np.diff(ask) != 0.0) | (np.diff(rows) != 1)
+        starts = np.flatnonzero(changed)
+        lengths = np.diff(np.append(starts, rows.size))
+        records += [
+            _stale(panel, name, "unchanged", int(length), rows[start], rows[start + length - 1])
+            for start, length in zip(starts, lengths, strict=True)
+            if length >= sessions
+        ]
+        outside = (panel.bid[:, column] > panel.high[:, column]) | (panel.ask[:, column] < panel.low[:, column])
+        where = np.flatnonzero(outside)
+        if where.size:
+            records.append(_stale(panel, name, "outside the day", int(where.size), where[0], where[-1]))
+    return sorted(records, key=lambda r: (-r["sessions"], r["instrument"], r["first"]))
+
+
+def _stale(panel: DailyPanel, name: str, kind: str, count: int, first: int, last: int) -> Record:
+    span = {"first": str(panel.sessions[first]), "last": str(panel.sessions[last])}
+    return {"instrument": name, "kind": kind, "sessions": count} | span
+
+
+def outliers(panel: DailyPanel, least: float = OUTLIER_Z) -> list[Record]:
+    """Return total returns that no event explains and that lie `least` robust deviations from zero.
+
+    The deviation is 1.4826 times the median absolute log return of the share's last 60 returns before it, at least
+    half a per cent; 20 returns are needed.
+    """
+    moves = np.log1p(panel.factors.total_return)
+    explained = {(event.ex_session, event.instrument) for event in panel.events}
+    records: list[Record] = []
+    for column, name in enumerate(panel.instruments):
+        rows = np.flatnonzero(~np.isnan(moves[:, column]))
+        series = np.abs(moves[rows, column])
+        for k in np.flatnonzero(series > least * 0.005):
+            past = series[max(0, k - OUTLIER_WINDOW) : k]
+            row = int(rows[k])
+            if past.size < MIN_WINDOW or (row, column) in explained:
+                continue
+            z = float(moves[row, column] / max(0.005, 1.4826 * _median(past)))
+            if abs(z) < least:
+                continue
+            usual = _median(panel.traded_value[rows[max(0, k - MIN_WINDOW) : k], column])
+            records.append(
+                {
+                    "session": str(panel.sessions[row]),
+                    "instrument": name,
+                    "return": round(float(np.expm1(moves[row, column])), 6),
+                    "robust_z": round(z, 3),
+                    "value_ratio": round(float(panel.traded_value[row, column] / usual), 4) if usual > 0.0 else None,
+                }
+            )
+    return sorted(records, key=lambda r: (-abs(r["robust_z"]), r["session"], r["instrument"]))
+
+
+def suspicious_rows(panel: DailyPanel) -> list[Record]:
+    """Return rows that cannot be right: crossed quotes, average outside the day's range, fewer shares than trades.
+
+    The average price (traded value over shares) may leave the range by a cent: the value is rounded to it.
+    """
+    with np.errstate(invalid="ignore"):
+        problems = {
+            "bid above ask": panel.bid > panel.ask,
+            "average price outside low..high": (panel.vwap > panel.high + _CENT) | (panel.vwap < panel.low - _CENT),
+            "more trades than shares": panel.trade_count > panel.volume,
+        }
+    return sorted(
+        (
+            {"session": str(panel.sessions[row]), "instrument": panel.instruments[column], "problem": problem}
+            for problem, where in problems.items()
+            for row, column in np.argwhere(where)
+        ),
+        key=lambda record: (record["session"], record["instrument"], record["problem"]),
+    )
+
+
+def _median(values: NDArray[np.float64]) -> float:
+    return float(np.median(values)) if values.size else 0.0
