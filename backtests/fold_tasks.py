@@ -127,8 +127,8 @@ def calibrate_fold(task: CalibrationTask) -> bytes:
             "costs_volatility": costs.volatility,
             "costs_daily_volume": costs.daily_volume,
         },
-        parameters=metadata,
-        certificate=plain_json(metadata["certificate"]),
+        parameters=metadata["game"],
+        certificate=metadata["certificate"] | {"status": metadata["certificate"]["status_sentence"]},
         calibration=summary
         | {
             "temporary_impact": costs.temporary_impact,
@@ -142,6 +142,7 @@ def calibrate_fold(task: CalibrationTask) -> bytes:
             "sessions": len(task.fold.train),
         },
         hashes={"data": rows_hash(panel, task.fold.train), "code": task.place.code_hash},
+        model={"kind": metadata["kind"], "version": metadata["version"], "rtol": plan.rtol},
     )
     digest = write_policy(task.place.policies, artefact)
     return canonical_json({"policy_hash": digest, "calibration": summary})

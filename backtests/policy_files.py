@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +30,17 @@ class PolicyArtefact:
     arrays : mapping of arrays
         Times, states, value, density, fractions, crowd rate, ...; numbers only.
     parameters : mapping
-        The game, method and tolerance.
+        Of the game.
     certificate : mapping
-        Residual, exploitability, mass error, convergence.
+        Residual, exploitability, mass error, convergence; `status` is a sentence.
     calibration : mapping
         The calibrated numbers with standard errors and notes.
     window : mapping
         The training window: first and last session.
     hashes : mapping
-        Of the data rows, the code and the configuration.
+        Of the data rows (`data`) and the code (`code`).
+    model : mapping
+        Kind of the game and version of its arrays, as `mfg_core.rebuild_policy` reads them; the tolerance.
     """
 
     arrays: Mapping[str, NDArray[Any]]
@@ -47,9 +49,10 @@ class PolicyArtefact:
     calibration: Mapping[str, Any]
     window: Mapping[str, Any]
     hashes: Mapping[str, str]
+    model: Mapping[str, Any] = field(default_factory=dict)
 
 
-_PARTS = ("parameters", "certificate", "calibration", "window", "hashes")
+_PARTS = ("parameters", "certificate", "calibration", "window", "hashes", "model")
 
 
 def write_policy(folder: Path, artefact: PolicyArtefact) -> str:

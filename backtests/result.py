@@ -305,6 +305,7 @@ def account_statistics(
         record |= performance(returns, risk_free, periods_per_year=periods_per_year)
         record |= sharpe_statistics(returns - risk_free, trials, trial_variance, periods_per_year=periods_per_year)
         record["monthly_returns"] = dict(monthly_returns(account["session"][1:], returns))
+    record["observations"] = int(returns.size)
     record["annual_turnover"] = float(account["turnover"].sum()) / years
     record["annual_cost"] = cost / float(account["net_asset_value"].mean()) / years if not lost else math.nan
     record["var_backtest"] = var_backtest_record(account["return"], tables["risk"]["var_99"])
