@@ -53,7 +53,7 @@ _PRICES = {
     "giant": 34.0,
 }
 _TRADED_VALUES = {
-    "giant": 9e8,
+    "giant": 1.4e9,
     "fraud": 2.4e8,
     "split_2": 3.2e8,
     "split_3": 1.6e8,

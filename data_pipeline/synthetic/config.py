@@ -30,7 +30,8 @@ class ExchangeConfig:
     sectors, sector_factors : int
         Sectors are labels; each loads on one of the sector factors.
     market_volatility, equity_premium : float
-        Of the market factor, per year (252 sessions); the premium is over CDI.
+        Of the market factor, per year (252 sessions); the premium is over CDI and holds over the exchange's life. The
+        volatility is that of GARCH at rest; crashes and what follows them come on top (some 4 % a year).
     tail_degrees : int
         Degrees of freedom of the Student-t shocks, even. 6 under GARCH gives the tail exponent near 3 that
         Gopikrishnan et al. (1999) find.
@@ -56,7 +57,7 @@ class ExchangeConfig:
     instruments: int = 60
     sectors: int = 15
     sector_factors: int = 5
-    market_volatility: float = 0.16
+    market_volatility: float = 0.15
     equity_premium: float = 0.05
     tail_degrees: int = 6
     temporary_impact: float = 1.0

@@ -3,8 +3,9 @@
 - Quoted spread: proportional to volatility per trade, spread = c sigma / sqrt(trades) (Wyart et al. 2008), never below
   one tick; so it co-moves with volatility, is about a tick for the most traded and per cents for the least traded.
 - Trades: N grows as the 0.78 power of traded value (larger papers trade in larger clips).
-- Volume: log-normal with memory around a typical number of shares, growing with volatility (the mixture of
-  distributions of Clark 1973; Tauchen & Pitts 1983), with the size of the move and with the signed flow it contains.
+- Volume: log-normal with memory around a typical number of shares (whose value follows the root of the price), growing
+  with volatility (the mixture of distributions of Clark 1973; Tauchen & Pitts 1983), with a large move and with the
+  signed flow that it contains.
 - Path: a Brownian bridge between opening and close on 16 bins; extremes inside a bin by the bridge's exact law of the
   maximum (the lowest and highest of a bin drawn independently); volume per bin U-shaped (Admati & Pfleiderer 1988).
 """
@@ -70,7 +71,8 @@ def simulate_tape(
     """
     rng = stream(seed, "tape", paper.ticker)
     count = len(rows)
-    typical_volume = paper.traded_value / paper.price * shares / paper.presence
+    growth = open_mid * shares / paper.price
+    typical_volume = paper.traded_value / paper.price * shares / paper.presence / np.sqrt(growth)
     move = np.abs(total_return) / volatility
     volume = _volume(rng, typical_volume, volatility, move, flow)
     lots = np.maximum(np.round(volume / paper.lot_size), 1.0).astype(np.int64)

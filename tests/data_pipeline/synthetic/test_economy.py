@@ -143,7 +143,8 @@ def test_magnitudes_are_those_of_a_stock_market(economy, ordinary):
 def test_crashes_are_where_the_truth_says(economy):
     market = economy[1]
     assert len(market.crash_rows) == 2
-    assert all(np.log(0.88) <= market.market[row] <= np.log(0.92) for row in market.crash_rows)
+    # the factor's mean over its life, a few basis points, is taken off all its returns
+    assert all(np.log(0.88) - 1e-3 <= market.market[row] <= np.log(0.92) + 1e-3 for row in market.crash_rows)
 
 
 @pytest.mark.parametrize(("eta0", "eta1"), [(1.0, 3.0), (0.0, 0.0), (2.0, 1.0)])
@@ -192,12 +193,14 @@ def test_naive_signals_earn_far_less_than_one_sharpe_before_costs(economy, ordin
     assert -2 * error < annual_sharpe(year, excess[252:]) < 1.0
 
 
-def test_equity_premium_is_modest(economy, ordinary, risk_free):
-    excess = np.expm1((economy[1].overnight + economy[1].intraday)[:, ordinary]) - risk_free[:, None]
+def test_the_market_has_the_stated_premium_over_its_life(economy, ordinary, risk_free):
+    market = economy[1]
+    assert abs(market.market.mean()) < 1e-15
+    assert abs(market.crowd.mean()) < 1e-15
+    excess = np.expm1((market.overnight + market.intraday)[:, ordinary]) - risk_free[:, None]
     equal = excess.mean(axis=1)
-    error = equal.std() / np.sqrt(SESSIONS) * 252
-    assert abs(equal.mean() * 252 - 0.05) < 3 * error
-    assert error < 0.07
+    # what is left are the papers' own returns: thirty of them, a third of a year's volatility each
+    assert abs(equal.mean() * 252 - 0.05) < 3 * 0.33 / np.sqrt(len(ordinary) * YEARS)
 
 
 def test_one_paper_more_leaves_the_others_alone(risk_free):
