@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
+
+from data_pipeline.schema import QUOTE_SCHEMA
 
 # 1-based, inclusive columns of the quote record, typed in from B3's layout (revision of 22/09/2005)
 COLUMNS = {
@@ -106,3 +110,51 @@ def write_zip(path: Path, **members: bytes) -> Path:
 def raw() -> SimpleNamespace:
     """The builders above, as one object."""
     return SimpleNamespace(columns=COLUMNS, usual=USUAL, record=record, lines=lines, text=text, write_zip=write_zip)
+
+
+def quote_table(rows: list[dict[str, Any]]) -> pa.Table:
+    """Store table of spot quotes; a row gives ticker, session and what differs from a quiet day at R$ 10.00.
+
+    `price` sets opening, high, low and close at once, in R$; `state` is the rights state inside ESPECI.
+    """
+    records = []
+    for row in rows:
+        values = dict(row)
+        cents = round(100 * values.pop("price", 10.0))
+        state = values.pop("state", "")
+        ticker = values["ticker"]
+        usual = {
+            "bdi_code": "02",
+            "market_type": 10,
+            "short_name": ticker[:4],
+            "specification": f"ON  {state:<3} NM",
+            "forward_days": None,
+            "currency": "R$",
+            "open_cents": cents,
+            "high_cents": max(cents, values.get("open_cents", 0), values.get("close_cents", 0)),
+            "low_cents": min(cents, values.get("open_cents", cents), values.get("close_cents", cents)),
+            "average_cents": cents,
+            "close_cents": cents,
+            "bid_cents": cents,
+            "ask_cents": cents + 1,
+            "trade_count_mod": 500,
+            "quantity": 10_000,
+            "traded_value_cents": 10_000 * cents,
+            "strike_cents": 0,
+            "indexation": 0,
+            "expiry": None,
+            "quotation_factor": 1,
+            "strike_points_e6": 0,
+            "isin": f"BR{ticker[:4]}ACNOR1",
+            "distribution": 100,
+        }
+        record_ = usual | values
+        record_["session"] = datetime.date.fromisoformat(str(record_["session"]))
+        records.append(record_)
+    return pa.Table.from_pylist(records, schema=QUOTE_SCHEMA)
+
+
+@pytest.fixture
+def quotes() -> Any:
+    """The builder of store tables for the rules on spot rows."""
+    return quote_table
