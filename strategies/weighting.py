@@ -56,7 +56,7 @@ def cap_weights(weights: Floats, max_weight: float) -> Floats:
 
     Signs stay. The gross sum stays too, unless every position is at its cap.
 
-    >>> cap_weights(np.array([0.6, 0.3, 0.1]), 0.5).tolist()
+    >>> cap_weights(np.array([0.6, 0.3, 0.1]), 0.5).round(12).tolist()
     [0.5, 0.375, 0.125]
     """
     size = np.abs(weights)
