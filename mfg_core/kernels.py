@@ -30,6 +30,12 @@ LARGEST_NORM = 300.0
 TILT_NORM = 40.0
 """Above it the tilt follows the end of the step instead of its start."""
 
+SMALLEST_SHARE = 1e-17
+"""A series ends when no term is a larger share of its sum."""
+
+FLAT_RANGE = 30.0
+"""Below this range of log W one tilt serves all states, which saves the exponentials."""
+
 
 @njit(cache=True)
 def panel_value(values: Floats, node: int, share: float) -> float:
@@ -43,21 +49,8 @@ def panel_value(values: Floats, node: int, share: float) -> float:
 
 
 @njit(cache=True)
-def effective_rate(path: Floats, half: int, near_right: bool, scale: float) -> float:
-    """Weighted mean of exp(scale path) over the half panel for one of its two exponentials."""
-    panel_middle = 2 * (half // 2) + 1
-    share = 0.25 if half % 2 == 0 else 0.75
-    left = math.exp(scale * path[half])
-    middle = math.exp(scale * panel_value(path, panel_middle, share))
-    right = math.exp(scale * path[half + 1])
-    if near_right:
-        return (3.0 * right + 4.0 * middle - left) / 12.0
-    return (3.0 * left + 4.0 * middle - right) / 12.0
-
-
-@njit(cache=True)
 def fill_tilted(
-    tilt: Floats, ask: float, bid: float, penalty: float, down: Floats, up: Floats, stay: Floats
+    tilt: Floats, flat: bool, ask: float, bid: float, penalty: float, down: Floats, up: Floats, stay: Floats
 ) -> tuple[float, float]:
     """(largest row sum, shift) of the tilted, shifted step matrix, bands in `down`, `up`, `stay` (>= 0)."""
     n = tilt.size
@@ -67,8 +60,8 @@ def fill_tilted(
     for i in range(n):
         x = i - Q
         stay[i] = shift - penalty * x * x
-        down[i] = ask * math.exp(tilt[i - 1] - tilt[i]) if i > 0 else 0.0
-        up[i] = bid * math.exp(tilt[i + 1] - tilt[i]) if i < n - 1 else 0.0
+        down[i] = 0.0 if i == 0 else ask if flat else ask * math.exp(tilt[i - 1] - tilt[i])
+        up[i] = 0.0 if i == n - 1 else bid if flat else bid * math.exp(tilt[i + 1] - tilt[i])
         norm = max(norm, stay[i] + down[i] + up[i])
     return norm, shift
 
@@ -93,14 +86,8 @@ def lift_tilt(log_right: Floats, ask: float, bid: float, penalty: float, tilt: F
 
 @njit(cache=True)
 def march_linear(
-    times: Floats,
-    ask_path: Floats,
-    bid_path: Floats,
-    ask_arrival: float,
-    bid_arrival: float,
-    k: float,
-    crowd: float,
-    eta: float,
+    moves: Floats,
+    penalties: Floats,
     log_start: Floats,
     log_w: Floats,
     log_w_between: Floats,
@@ -109,57 +96,58 @@ def march_linear(
 ) -> bool:
     """Fill log W on the nodes, backwards from `log_w[-1]`; False when a step is too long for the series.
 
-    Each half panel starts from its right node's row of `log_start`: `log_w` itself for a march, another solution to see
-    what one step makes of it.
-
-    `log_w_between` (halves, nx) holds log W between a half's two exponentials, `tilts` (2 halves, nx) and `terms`
-    (2 halves,) what `march_population` needs to repeat them transposed.
+    `moves` (2, halves, 2) holds the off-diagonals times their weight in time: side (ask, bid), half panel, exponential
+    (the one near the half's right end first); `penalties` (halves,) k eta times half the half's length. Each half panel
+    starts from its right node's row of `log_start`: `log_w` itself for a march, another solution to see what one step
+    makes of it. `log_w_between` (halves, nx) holds log W between a half's two exponentials; it, `tilts` (2 halves, nx)
+    and `terms` (2 halves,), the number of terms, negative under one tilt for all states, let `march_population` repeat
+    the exponentials transposed.
     """
     n = log_w.shape[1]
     down, up, stay = np.empty(n), np.empty(n), np.empty(n)
     term, following, total = np.empty(n), np.empty(n), np.empty(n)
-    for half in range(times.size - 2, -1, -1):
-        h = times[half + 1] - times[half]
+    for half in range(penalties.size - 1, -1, -1):
+        penalty = penalties[half]
         for part in range(2):
-            near_right = part == 0
-            source = log_start[half + 1] if near_right else log_w_between[half]
-            target = log_w_between[half] if near_right else log_w[half]
-            ask = h * ask_arrival / math.e * effective_rate(ask_path, half, near_right, k * crowd)
-            bid = h * bid_arrival / math.e * effective_rate(bid_path, half, near_right, k * crowd)
-            penalty = 0.5 * h * k * eta
+            source = log_start[half + 1] if part == 0 else log_w_between[half]
+            target = log_w_between[half] if part == 0 else log_w[half]
+            ask, bid = moves[0, half, part], moves[1, half, part]
             if not (ask > 0.0 and bid > 0.0):
                 return False
             row = 2 * half + part
             tilt = tilts[row]
+            highest = source.max()
+            flat = highest - source.min() < FLAT_RANGE
             tilt[:] = source
-            norm, shift = fill_tilted(tilt, ask, bid, penalty, down, up, stay)
+            if flat:
+                tilt[:] = highest
+            norm, shift = fill_tilted(tilt, flat, ask, bid, penalty, down, up, stay)
             least = 0
             if not norm < TILT_NORM:
                 least = n
+                flat = False
                 lift_tilt(source, ask, bid, penalty, tilt)
-                norm, shift = fill_tilted(tilt, ask, bid, penalty, down, up, stay)
+                norm, shift = fill_tilted(tilt, flat, ask, bid, penalty, down, up, stay)
             if not norm < LARGEST_NORM:
                 return False
             for i in range(n):
                 term[i] = math.exp(source[i] - tilt[i])
                 total[i] = term[i]
             count = 0
-            rest = 1.0
-            while rest > 1e-17 or count < least:
+            rising = True
+            while rising or count < least:
                 count += 1
-                rest = 0.0
+                share = 1.0 / count
+                following[0] = share * (stay[0] * term[0] + up[0] * term[1])
+                following[n - 1] = share * (stay[n - 1] * term[n - 1] + down[n - 1] * term[n - 2])
+                for i in range(1, n - 1):
+                    following[i] = share * (stay[i] * term[i] + down[i] * term[i - 1] + up[i] * term[i + 1])
+                rising = False
                 for i in range(n):
-                    value = stay[i] * term[i]
-                    if i > 0:
-                        value += down[i] * term[i - 1]
-                    if i < n - 1:
-                        value += up[i] * term[i + 1]
-                    following[i] = value / count
                     total[i] += following[i]
-                    if following[i] > rest * total[i]:
-                        rest = following[i] / total[i]
+                    rising |= following[i] > SMALLEST_SHARE * total[i]
                 term, following = following, term
-            terms[row] = count
+            terms[row] = -count if flat else count
             for i in range(n):
                 target[i] = tilt[i] + math.log(total[i]) - shift
     return True
@@ -167,14 +155,8 @@ def march_linear(
 
 @njit(cache=True)
 def march_population(
-    times: Floats,
-    ask_path: Floats,
-    bid_path: Floats,
-    ask_arrival: float,
-    bid_arrival: float,
-    k: float,
-    crowd: float,
-    eta: float,
+    moves: Floats,
+    penalties: Floats,
     log_start: Floats,
     log_w: Floats,
     log_w_between: Floats,
@@ -187,29 +169,25 @@ def march_population(
     n = log_w.shape[1]
     down, up, stay = np.empty(n), np.empty(n), np.empty(n)
     term, following, total = np.empty(n), np.empty(n), np.empty(n)
-    for half in range(times.size - 1):
-        h = times[half + 1] - times[half]
+    for half in range(penalties.size):
         total[:] = rho_start[half]
         for part in (1, 0):
-            near_right = part == 0
-            source = log_start[half + 1] if near_right else log_w_between[half]
-            target = log_w_between[half] if near_right else log_w[half]
-            ask = h * ask_arrival / math.e * effective_rate(ask_path, half, near_right, k * crowd)
-            bid = h * bid_arrival / math.e * effective_rate(bid_path, half, near_right, k * crowd)
+            source = log_start[half + 1] if part == 0 else log_w_between[half]
+            target = log_w_between[half] if part == 0 else log_w[half]
+            ask, bid = moves[0, half, part], moves[1, half, part]
             row = 2 * half + part
             tilt = tilts[row]
-            _, shift = fill_tilted(tilt, ask, bid, 0.5 * h * k * eta, down, up, stay)
+            _, shift = fill_tilted(tilt, terms[row] < 0, ask, bid, penalties[half], down, up, stay)
             for i in range(n):
                 term[i] = total[i] * math.exp(tilt[i] - target[i] - shift)
                 total[i] = term[i]
-            for count in range(1, terms[row] + 1):
+            for count in range(1, abs(terms[row]) + 1):
+                share = 1.0 / count
+                following[0] = share * (stay[0] * term[0] + down[1] * term[1])
+                following[n - 1] = share * (stay[n - 1] * term[n - 1] + up[n - 2] * term[n - 2])
+                for i in range(1, n - 1):
+                    following[i] = share * (stay[i] * term[i] + down[i + 1] * term[i + 1] + up[i - 1] * term[i - 1])
                 for i in range(n):
-                    value = stay[i] * term[i]
-                    if i < n - 1:
-                        value += down[i + 1] * term[i + 1]
-                    if i > 0:
-                        value += up[i - 1] * term[i - 1]
-                    following[i] = value / count
                     total[i] += following[i]
                 term, following = following, term
             for i in range(n):

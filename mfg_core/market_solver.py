@@ -143,15 +143,16 @@ def _fixed_point(
         first = np.full(2 * times.size, 1.0 / game.fill_decay)
     else:
         first = np.concatenate([interpolate_rows(start.times, side, times) for side in start.path])
-    found = iterate(
-        lambda path: reply(game, times, path.reshape(2, -1))[2].ravel(),
-        first,
-        method,
-        lambda image: 0.1 * _allowed(game, image, rtol, atol),
-    )
-    path = found.point.reshape(2, -1)
-    value, density, image = reply(game, times, path)
-    return Sweep(times, path, value, density, image, found.residual, found.sweeps)
+    last: list[tuple[Floats, Floats, Floats]] = []
+
+    def phi(path: Floats) -> Floats:
+        answer = reply(game, times, path.reshape(2, -1))
+        last[:] = [answer]
+        return answer[2].ravel()
+
+    found = iterate(phi, first, method, lambda image: 0.1 * _allowed(game, image, rtol, atol))
+    value, density, image = last[0]
+    return Sweep(times, found.point.reshape(2, -1), value, density, image, found.residual, found.sweeps)
 
 
 def interpolate_rows(times: Floats, values: Floats, at: Floats) -> Floats:
@@ -183,14 +184,29 @@ def reply(
         terms = np.empty(2 * halves, dtype=np.int64)
         value[-1] *= k
         steps = (k * from_value if start else value, value, between, tilts, terms)
-        good = march_linear(*rates, game.running_penalty, *steps)
+        moves, penalties = weigh_moves(game, times, path), 0.5 * np.diff(times) * k * game.running_penalty
+        good = march_linear(moves, penalties, *steps)
         if good:
-            march_population(*rates, game.running_penalty, *steps, from_density, density)
+            march_population(moves, penalties, *steps, from_density, density)
         value /= k
     if not good:
         raise StepTooLongError
     quote_means(value, density, k, low, high, image[0], image[1])
     return value, density, image
+
+
+def weigh_moves(game: MarketMakingGame, times: Floats, path: Floats) -> Floats:
+    """(2, halves, 2) off-diagonals A/e exp(k c path) integrated with the weights of each half's two exponentials."""
+    start, centre, end = path[:, :-2:2], path[:, 1:-1:2], path[:, 2::2]
+    quarters = np.empty((2, times.size - 1))
+    quarters[:, ::2] = (3.0 * start + 6.0 * centre - end) / 8.0
+    quarters[:, 1::2] = (3.0 * end + 6.0 * centre - start) / 8.0
+    crowd = game.fill_decay * game.competition
+    at_nodes, at_quarters = np.exp(crowd * path), 4.0 * np.exp(crowd * quarters)
+    left, right = at_nodes[:, :-1], at_nodes[:, 1:]
+    arrivals = np.array([[game.ask_arrival], [game.bid_arrival]]) / (12.0 * math.e)
+    near_right, near_left = 3.0 * right + at_quarters - left, 3.0 * left + at_quarters - right
+    return np.stack([near_right, near_left], axis=2) * (arrivals * np.diff(times))[:, :, None]
 
 
 def _compare(game: MarketMakingGame, coarse: Sweep, fine: Sweep, rtol: float, atol: float) -> tuple[float, Floats]:

@@ -33,7 +33,7 @@ _NEEDED = {
 
 
 def policy_arrays(equilibrium: Equilibrium) -> dict[str, Floats]:
-    """The policy's arrays (needed by `rebuild_policy`) and the crowd's (`crowd_...`, `density`, for reports), float64."""
+    """The policy's arrays (what `rebuild_policy` needs) and the crowd's (`crowd_...`, `density`), all float64."""
     policy: Any = equilibrium.policy
     arrays: dict[str, Floats] = {}
     if isinstance(policy, ClearingPolicy):
