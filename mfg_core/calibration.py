@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -242,7 +243,7 @@ def calibrate_execution(
     bars = (arrays["opening"], arrays["high"], arrays["low"], c) if "opening" in arrays else None
     notes: list[str] = []
 
-    sigma_close, error_close, returns = close_to_close_volatility(c)
+    sigma_close, error_close, returns = _by_blocks(close_to_close_volatility, c)
     known = (returns >= MIN_SESSIONS) & (sigma_close > 0)
     if not known.any():
         raise ValueError(
@@ -289,18 +290,25 @@ def calibrate_execution(
     )
 
 
+def _by_blocks(estimate: Callable[..., tuple[NDArray[Any], ...]], *columns: FloatTN) -> tuple[NDArray[Any], ...]:
+    """`estimate` of all columns, made of blocks of columns: their temporaries stay in the processor's cache."""
+    width, n = 64, columns[0].shape[1]
+    parts = [estimate(*(x[:, start : start + width] for x in columns)) for start in range(0, max(n, 1), width)]
+    return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+
 def _checked(**given: ArrayLike | None) -> dict[str, FloatTN]:
     arrays = {name: np.asarray(values, dtype=np.float64) for name, values in given.items() if values is not None}
     shape = arrays["close"].shape
-    if len(shape) != 2 or shape[0] < 2:
-        raise ValueError(f"close must have shape (sessions, instruments) with at least 2 sessions; was {shape}")
+    if len(shape) != 2 or shape[0] < 2 or shape[1] < 1:
+        raise ValueError(f"close must have shape (sessions >= 2, instruments >= 1); was {shape}")
     for name, values in arrays.items():
         if values.shape != shape:
             raise ValueError(f"{name} must have the shape of close, {shape}; was {values.shape}")
         least = 0.0 if name in ("traded_value", "volume", "bid", "ask") else np.finfo(np.float64).tiny
-        bad = (values < least) | np.isinf(values)
-        if bad.any():
-            row, column = np.argwhere(bad)[0]
+        # The reductions leave NaN out; the place is looked up only when there is something to say.
+        if np.fmin.reduce(values, axis=None) < least or np.fmax.reduce(values, axis=None) == np.inf:
+            row, column = np.argwhere((values < least) | np.isinf(values))[0]
             rule = "not negative" if least == 0.0 else "positive"
             raise ValueError(
                 f"{name} must be {rule} and finite, or NaN; was {values[row, column]} at row {row}, instrument {column}"
@@ -321,7 +329,7 @@ def _volatility(
     """Yang-Zhang where at least nine in ten of the returns have a full bar, else close to close."""
     if bars is None:
         return sigma_close, error_close, np.full(sigma_close.size, np.nan)
-    sigma_range, error_range, count = yang_zhang_volatility(*bars)
+    sigma_range, error_range, count = _by_blocks(yang_zhang_volatility, *bars)
     sigma_range = np.where((count >= MIN_SESSIONS) & (sigma_range > 0), sigma_range, np.nan)
     better = np.isfinite(sigma_range) & np.isfinite(sigma_close) & (count >= 0.9 * returns)
     return np.where(better, sigma_range, sigma_close), np.where(better, error_range, error_close), sigma_range
@@ -350,14 +358,14 @@ def _half_spread(
     spread, error = np.full(n, np.nan), np.full(n, np.nan)
     source = np.full(n, SPREAD_SOURCES.index("pooled"), dtype=np.int8)
     if "bid" in arrays:
-        quoted, quoted_error, count = quoted_half_spread(arrays["bid"], arrays["ask"])
+        quoted, quoted_error, count = _by_blocks(quoted_half_spread, arrays["bid"], arrays["ask"])
         good = (count >= MIN_SESSIONS) & (quoted > 0)
         spread[good], error[good], source[good] = quoted[good], quoted_error[good], SPREAD_SOURCES.index("quotes")
     missing = np.flatnonzero(np.isnan(spread))
     if missing.size == 0:
         return spread, error, source
     if bars is not None:
-        method, estimate, deviation = "bars", *edge_half_spread(*(prices[:, missing] for prices in bars))
+        method, estimate, deviation = "bars", *_by_blocks(edge_half_spread, *(prices[:, missing] for prices in bars))
     else:
         method, estimate, deviation = "closes", *roll_half_spread(arrays["close"][:, missing])
     unit = sigma[missing] ** 2

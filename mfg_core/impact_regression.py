@@ -104,18 +104,20 @@ def regress_impact(standardised_return: FloatTN, location: FloatTN, relative_vol
         filled = np.where(mask, values, 0.0)
         return np.asarray(np.where(mask, filled - (filled.sum(axis=1) / counts)[:, None], 0.0))
 
-    q, c, y = q[used], location[used], standardised_return[used]
-    m = np.where(mask, q, 0.0).sum(axis=1) / counts
+    m = np.where(mask, q[used], 0.0).sum(axis=1) / counts
     crowd[used] = m
-    q_within = within_day(q)
-    x = np.stack([q_within, np.abs(m)[:, None] * q_within, within_day(c)]).reshape(3, -1)
-    target = within_day(y).ravel()
-    gram = x @ x.T
+    a = np.abs(m)
+    q, c, y = within_day(q[used]), within_day(location[used]), within_day(standardised_return[used])
+    qq, qc, cc, qy, cy = (np.einsum("ti,ti->t", *pair) for pair in ((q, q), (q, c), (c, c), (q, y), (c, y)))
+    # The regressors q, a q and c differ from q and c by a factor of the day, so the day's moments hold everything.
+    gram_by_day = np.array([[qq, a * qq, qc], [a * qq, a * a * qq, a * qc], [qc, a * qc, cc]])
+    right_by_day = np.array([qy, a * qy, cy])
+    gram = gram_by_day.sum(axis=2)
     scale = np.sqrt(np.diag(gram))
     if days < MIN_DAYS or not (scale > 0).all() or np.linalg.cond(gram / np.outer(scale, scale)) > 1e8:
         return nothing
-    slope = np.linalg.solve(gram, x @ target)
-    score = (x * (target - slope @ x)).reshape(3, days, -1).sum(axis=2)
+    slope = np.linalg.solve(gram, right_by_day.sum(axis=1))
+    score = right_by_day - np.einsum("ijt,j->it", gram_by_day, slope)
     bread = np.linalg.inv(gram)
     covariance = bread @ (score @ score.T) @ bread * days / (days - 1)
     return ImpactRegression(slope, covariance, crowd, days, observations, dropped)

@@ -148,9 +148,13 @@ def shrunk_positive(estimate: FloatN, error: FloatN, mean: float, variance: floa
     total = precision + 1.0 / variance
     m = (np.where(precision > 0, estimate, 0.0) * precision + mean / variance) / total
     s = total**-0.5
-    hazard = np.exp(-0.5 * (m / s) ** 2 - 0.5 * np.log(2 * np.pi) - log_ndtr(m / s))
-    deviation = s * np.sqrt(np.maximum(1.0 - hazard * (hazard + m / s), 0.0))
-    return m + s * hazard, deviation
+    # Far below zero phi/Phi cancels against m/s; its expansion in s/m does not.
+    z = m / s
+    near = np.maximum(z, -50.0)
+    hazard = np.exp(-0.5 * near**2 - 0.5 * np.log(2 * np.pi) - log_ndtr(near))
+    deviation = s * np.sqrt(np.maximum(1.0 - hazard * (hazard + near), 0.0))
+    far = -s / np.minimum(z, -50.0)
+    return np.where(z < -50.0, far, m + s * hazard), np.where(z < -50.0, far, deviation)
 
 
 def _root_and_error(square: FloatN, error: FloatN) -> tuple[FloatN, FloatN]:

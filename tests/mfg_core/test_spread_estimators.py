@@ -161,6 +161,16 @@ def test_shrunk_positive_is_the_mean_of_the_truncated_posterior(estimate, error,
     assert value[0] > 0
 
 
+@pytest.mark.parametrize("estimate", [-2.0, -49.0, -51.0, -1e3, -1e8])
+def test_an_estimate_far_below_zero_gives_a_small_positive_value(estimate):
+    value, deviation = shrunk_positive(np.array([estimate]), np.array([1.0]), 0.0, 1e12)
+    assert value[0] > 0
+    if estimate < -10:
+        # The cut-off tail is exponential with rate |m|/s^2: mean and deviation are s^2/|m| to relative order 2/m^2.
+        assert value[0] == pytest.approx(-1 / estimate, rel=3 / estimate**2 + 1e-9)
+        assert deviation[0] == pytest.approx(-1 / estimate, rel=1e-2)
+
+
 def test_an_absent_estimate_leaves_the_prior():
     value, _ = shrunk_positive(np.array([np.nan]), np.array([np.nan]), 5.0, 0.01)
     assert value[0] == pytest.approx(5.0, rel=1e-12)

@@ -182,8 +182,8 @@ def test_reducing_only_shrinks_positions_and_never_crosses_zero(pairs, halved):
     state = replace(initial_state(LADDER, 1.0), reducing=True, capital_fraction=0.5 if halved else 1.0)
     allowed = apply_actions(state, current, wanted)
     assert (np.abs(allowed) <= np.abs(current)).all()
-    assert (allowed * current >= 0).all()
-    inside = (wanted * current >= 0) & (np.abs(wanted * state.capital_fraction) <= np.abs(current))
+    assert (np.sign(allowed) * np.sign(current) >= 0).all()
+    inside = (np.sign(wanted) * np.sign(current) >= 0) & (np.abs(wanted * state.capital_fraction) <= np.abs(current))
     np.testing.assert_array_equal(allowed[inside], (wanted * state.capital_fraction)[inside])
 
 
