@@ -71,6 +71,41 @@ def time_lines(
     return svg.document(WIDTH, height, label, body)
 
 
+def depth_panels(
+    sessions: NDArray[np.datetime64],
+    series: Sequence[Series],
+    label: str,
+    y_format: Callable[[float], str],
+    *,
+    references: Sequence[Reference] = (),
+    height: float = 300.0,
+) -> Markup:
+    """Values at or below zero as filled areas, one panel under the other on one scale, each with its lowest value."""
+    rows = np.arange(len(sessions), dtype=np.float64)
+    low, _ = _range([s.values for s in series], [0.0, *(1.15 * r.level for r in references)])
+    panel = max((height - 40.0) / len(series), 58.0)
+    total = panel * len(series) + 40.0
+    body: list[str] = []
+    for i, item in enumerate(series):
+        top = 14.0 + i * panel
+        frame = Frame(
+            WIDTH, total, 46, 104, top + 4, total - top - panel + 10, (0.0, max(len(rows) - 1.0, 1.0)), (low, 0.0)
+        )
+        body += svg.axes(frame, svg.nice_ticks(low, 0.0, 2 if panel < 90 else 4), y_format)
+        keep = svg.decimate(item.values, BUCKETS)
+        body.append(_area(frame, rows[keep], item.values[keep], f"f {item.style}"))
+        body.append(_line(frame, rows[keep], item.values[keep], item.style))
+        body += _references(frame, references, named=False)
+        x = frame.width - frame.right + 6
+        lowest = float(np.nanmin(item.values)) if np.isfinite(item.values).any() else float("nan")
+        body.append(svg.text(x, top + 14, clip_text(item.name, 15), f"t{item.style}"))
+        body.append(svg.text(x, top + 29, f"worst {y_format(lowest)}", "k"))
+        body.append(svg.text(x, top + 43, f"now {y_format(_last(item.values))}", "k"))
+    frame = Frame(WIDTH, total, 46, 104, 14, 26, (0.0, max(len(rows) - 1.0, 1.0)), (low, 0.0))
+    body += svg.date_axis(frame, sessions, int(frame.plot_width // 70))
+    return svg.document(WIDTH, total, label, body)
+
+
 def curves(
     x: NDArray[np.float64],
     series: Sequence[Series],
@@ -140,14 +175,15 @@ def density_map(
 ) -> Markup:
     """The crowd's density over time (across) and inventory (up), with the path of its mean.
 
-    The darkness is the square root of density / maximum, so that the thin early tails are seen beside the late peak.
+    The darkness is the density over its highest value at the same moment: the width is what the reader compares.
     """
     low, high = float(states[0]), float(states[-1])
     frame = Frame(WIDTH, height, 56, 96, 14, 40, (float(times[0]), float(times[-1])), (low, high))
     even = np.linspace(times[0], times[-1], 160)
     nearest = np.clip(np.searchsorted(times, even), 1, len(times) - 1)
     nearest -= (even - times[nearest - 1]) < (times[nearest] - even)
-    darkness = np.sqrt(np.maximum(density, 0.0) / max(float(density.max()), 1e-300))[nearest]
+    law = np.maximum(density[nearest], 0.0)
+    darkness = law / np.maximum(law.max(axis=1, keepdims=True), 1e-300)
     picture = _resample(darkness.T[::-1], 96, 160)
     data = base64.b64encode(_alpha_png(picture)).decode("ascii")
     body = [
@@ -160,6 +196,14 @@ def density_map(
     body.append(_line(frame, times, mean, line.style))
     body += _end_labels(frame, [line], [line.name])
     return svg.document(WIDTH, height, label, body)
+
+
+def _area(frame: Frame, x: NDArray[np.float64], y: NDArray[np.float64], style: str) -> str:
+    """The area between a line and zero; a gap counts as zero."""
+    if len(x) == 0:
+        return ""
+    closed = np.concatenate([[0.0], np.nan_to_num(y), [0.0]])
+    return _line(frame, np.concatenate([x[:1], x, x[-1:]]), closed, style)
 
 
 def _line(frame: Frame, x: NDArray[np.float64], y: NDArray[np.float64], style: str) -> str:
@@ -197,12 +241,13 @@ def _number_axis(frame: Frame, words: str) -> list[str]:
     return body
 
 
-def _references(frame: Frame, references: Sequence[Reference]) -> list[str]:
+def _references(frame: Frame, references: Sequence[Reference], *, named: bool = True) -> list[str]:
     body = []
     for item in references:
         y = frame.y(item.level)
         body.append(svg.segment(frame.left, y, frame.width - frame.right, y, item.style))
-        body.append(svg.text(frame.left + 4, y - 4, item.words, "k o"))
+        if named:
+            body.append(svg.text(frame.left + 4, y - 3, item.words, "k o"))
     return body
 
 

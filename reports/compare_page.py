@@ -36,7 +36,7 @@ def write_comparison_page(run_folders: Sequence[Path | str], output: Path | str)
     Raises
     ------
     DataError
-        When a folder is not that of a complete run.
+        When a folder is not that of a complete run, one is given twice, or the runs have too many pods.
     ValueError
         When there is no folder.
     """
@@ -45,7 +45,7 @@ def write_comparison_page(run_folders: Sequence[Path | str], output: Path | str)
         raise ValueError("run_folders must name at least one run folder; was empty")
     repeated = [folder for i, folder in enumerate(folders) if folder.resolve() in [f.resolve() for f in folders[:i]]]
     if repeated:
-        raise ValueError(f"run_folders must differ; {repeated[0]} was given twice")
+        raise DataError(f"run_folders must differ; {repeated[0]} was given twice")
     runs = [view_run(folder) for folder in folders]
     return write_page(Path(output), "comparison.html.j2", values(runs))
 
@@ -83,9 +83,14 @@ def labelled_pods(runs: Sequence[RunView]) -> list[PodResult]:
 
 
 def run_labels(runs: Sequence[RunView]) -> list[str]:
-    """The runs' names, or their folders' where two runs have one name."""
+    """The runs' names; where two runs have one name, with the beginning of the hash in their folders' names."""
     names = [run.name for run in runs]
-    return [run.name if names.count(run.name) == 1 else run.folder_name for run in runs]
+    short = [f"{run.name}-{run.folder_name.removeprefix(run.name).strip('-')[:4]}" for run in runs]
+    unique = len(set(short)) == len(runs)
+    return [
+        run.name if names.count(run.name) == 1 else short[i] if unique else run.folder_name
+        for i, run in enumerate(runs)
+    ]
 
 
 def common_sessions(pods: Sequence[PodResult]) -> NDArray[np.datetime64]:

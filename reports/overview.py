@@ -23,7 +23,7 @@ STATES = {
 """What each state of a pod means on the lights."""
 
 LEVELS = {"amber": "warn", "hard": "bad", "kill": "bad"}
-QUALITY = {"green": ("ok", "good"), "amber": ("warn", "look"), "red": ("bad", "bad")}
+QUALITY = {"green": ("ok", "green"), "amber": ("warn", "amber"), "red": ("bad", "red")}
 CLOSEST = 4
 """How many limits a pod's card shows: those that are used most."""
 
@@ -70,7 +70,7 @@ def header(run: RunView) -> dict[str, Any]:
 
 def quality_light(quality: Mapping[str, Any]) -> Markup:
     """The light of the data, with the words of the quality file."""
-    level, verdict = QUALITY.get(str(quality.get("light", "")).lower(), ("none", "unknown"))
+    level, verdict = QUALITY.get(str(quality.get("light", "")).lower(), ("none", "not known"))
     reasons = quality.get("reasons") or []
     detail = str(reasons[0]) if level != "ok" and reasons else ""
     return light(level, f"Data quality: {verdict}", detail)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from reports import charts
 from reports.charts import Reference, Series
 from reports.formats import MISSING, basis_points, integer, is_number, number, percent, probability
+from reports.overview import action_words
 from reports.read_run import PodResult
 from reports.tables import Cell, Grid, Group, key_line
 
@@ -113,27 +114,31 @@ def growth(pod: PodResult) -> NDArray[np.float64]:
 
 
 def drawdown_chart(pods: Sequence[PodResult], benchmark: str, levels: Sequence[Reference]) -> Markup:
-    """Fall from the highest value so far, drawn downwards, with the levels at which a limit acts."""
+    """Fall from the highest value so far, one panel per pod on one scale, with the levels at which a limit acts."""
     sessions = pods[0].sessions
     series = [
         Series(p.name, on_sessions(p, sessions, -p.column("drawdown")), style_of(i, p, benchmark))
         for i, p in enumerate(pods)
     ]
-    return charts.time_lines(
-        sessions, series, "Drawdown by pod", lambda v: percent(v, 1), references=levels, include=[0.0]
-    )
+    return charts.depth_panels(sessions, series, "Drawdown by pod", lambda v: percent(v, 1), references=levels)
 
 
 def drawdown_levels(limits: Sequence[Mapping[str, Any]]) -> list[Reference]:
     """The hard and kill levels of the drawdown limit as lines below zero."""
-    words = {"hard": ("halved", "ra"), "kill": ("flattened", "rk")}
+    styles = {"hard": "ra", "kill": "rk"}
     levels = []
     for limit in limits:
         if limit.get("measure", limit.get("name")) == "drawdown":
-            for level, (what, style) in words.items():
+            for level, style in styles.items():
                 if is_number(limit.get(level)):
                     value = float(limit[level])
-                    levels.append(Reference(-value, f"{number(100 * value, 1)}%: {what}", style))
+                    levels.append(
+                        Reference(
+                            -value,
+                            f"{number(100 * value, 1)}% {action_words(str(limit.get(f'action_{level}')))}",
+                            style,
+                        )
+                    )
     return levels
 
 

@@ -8,11 +8,14 @@ from typing import Any
 
 from reports.overview import quality_light
 from reports.page import write_page
-from reports.quality_view import quality_tables
+from reports.quality_view import coverage_pictures, quality_chapters, totals_table
+
+MOST = 200
+"""Rows of each list on the page."""
 
 
 def write_quality_page(quality: Mapping[str, Any], output: Path | str) -> Path:
-    """Path of the page that shows a data-quality record (the content of `quality.json`).
+    """Path of the page that shows a data-quality record (`data_pipeline.quality`, or a run's `quality.json`).
 
     Raises
     ------
@@ -22,6 +25,8 @@ def write_quality_page(quality: Mapping[str, Any], output: Path | str) -> Path:
     content = {
         "light": quality_light(quality),
         "reasons": [str(reason) for reason in quality.get("reasons") or ()],
-        "tables": quality_tables(quality, most=400),
+        "totals": totals_table(quality),
+        "pictures": coverage_pictures(quality),
+        "chapters": quality_chapters(quality, MOST),
     }
     return write_page(Path(output), "quality.html.j2", content)

@@ -1,75 +1,197 @@
-"""The data-quality summary as tables: coverage, gaps, quarantine, events, renames, stale quotes, outliers."""
+"""The data-quality record as tables: totals, coverage, gaps, quarantine, events, renames, stale quotes, outliers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from reports.formats import integer, is_number, plain, significant, words
+import numpy as np
+from markupsafe import Markup
+
+from reports import charts
+from reports.charts import Series
+from reports.formats import integer, is_number, money, number, percent, plain, significant, words
 from reports.tables import Cell, Grid
 
-TITLES = {
-    "coverage": "Coverage",
-    "gaps": "Gaps against the B3 calendar",
-    "quarantine": "Quarantined rows",
-    "events": "Corporate events",
-    "renames": "Renamed instruments",
-    "stale": "Stale quotes",
-    "outliers": "Outliers",
-    "rule_counts": "Repairs by rule",
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One list of the record: its title, what the reader learns from it, and what is said when it is empty."""
+
+    name: str
+    title: str
+    sentence: str
+    empty: str
+
+
+PARTS = (
+    Part(
+        "gaps",
+        "Gaps against the B3 calendar",
+        "Sessions that B3 held and the data lack, or the reverse.",
+        "Every session that B3 held is there, and no other.",
+    ),
+    Part(
+        "quarantine",
+        "Quarantined rows",
+        "Rows that broke a rule and are not in the store's tables.",
+        "No row was quarantined.",
+    ),
+    Part(
+        "unsized",
+        "Events of unknown size",
+        "The exchange marked an event, and neither an event file nor the prices tell its size. Jump is the log return "
+        "that it left in the prices.",
+        "Every event has a size.",
+    ),
+    Part(
+        "events",
+        "Corporate events",
+        "Events with a size, how sure it is, and when it was known: a backtest does not use it before.",
+        "No event.",
+    ),
+    Part("renames", "Renamed instruments", "Tickers that continue another; joined ones are one series.", "No rename."),
+    Part("outliers", "Outliers", "Returns that no event explains, in robust deviations.", "No outlier."),
+    Part("suspicious", "Suspicious rows", "Rows that cannot be quite right.", "No suspicious row."),
+    Part("stale", "Stale quotes", "Closing quotes that did not move, or lie outside the day.", "No stale quote."),
+    Part(
+        "trade_counts",
+        "Wrapped trade counts",
+        "The file holds the number of trades modulo 100,000; these counts were unwrapped.",
+        "No count was wrapped.",
+    ),
+    Part("missing_cdi", "Sessions without CDI", "Carried from the session before.", "Every session has its CDI."),
+    Part("coverage", "Coverage by instrument", "The least present first.", "No instrument."),
+    Part("months", "Coverage by month", "", "No month."),
+)
+"""The lists in the order of the page."""
+
+FORMS: Mapping[str, Callable[[Any], str]] = {
+    "presence": percent,
+    "median_value": money,
+    "traded_value": money,
+    "confidence": lambda v: number(v, 2),
+    "cash": lambda v: number(v, 4),
+    "share_factor": lambda v: significant(v, 6),
+    "return": lambda v: percent(v, 1, signed=True),
+    "robust_z": lambda v: number(v, 1),
+    "value_ratio": lambda v: number(v, 2),
+    "jump": lambda v: number(v, 3),
 }
-"""Parts of the quality record in the order of the page; parts that it does not know follow under their own names."""
+"""Forms of the numeric columns; whole numbers and others have a general one."""
 
-_HEADER = {"light", "reasons"}
-MOST = 60
-
-
-def quality_tables(quality: Mapping[str, Any], most: int = MOST) -> list[tuple[str, Grid]]:
-    """Title and table of each part of the record; a list of records becomes rows, a mapping names and values."""
-    known = [name for name in TITLES if name in quality]
-    other = [name for name in quality if name not in TITLES and name not in _HEADER]
-    return [(TITLES.get(name, words(name)), _part(name, quality[name], most)) for name in known + other]
+BRIEF = ("gaps", "quarantine", "unsized", "outliers")
+"""Lists that the report shows the beginning of; the quality page shows them all."""
 
 
-def _part(name: str, content: Any, most: int) -> Grid:
-    title = TITLES.get(name, words(name))
-    if isinstance(content, Mapping):
-        return _pairs(name, title, content)
-    if isinstance(content, Sequence) and not isinstance(content, str):
-        if all(isinstance(item, Mapping) for item in content):
-            return _records(name, title, content, most)
-        content = ", ".join(plain(item) for item in content) or "none"
-    return Grid(key=f"quality-{name}", head=(title, ""), rows=[(title, plain(content))], words=2)
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """A part of the page."""
+
+    title: str
+    sentence: str
+    table: Grid
+    anchor: str
+    count: str
 
 
-def _pairs(name: str, title: str, content: Mapping[str, Any]) -> Grid:
-    rows = [(words(str(key)), _value(value)) for key, value in content.items()]
-    return Grid(key=f"quality-{name}", head=(title, ""), rows=rows, empty=f"{title}: none.")
+def quality_chapters(quality: Mapping[str, Any], most: int) -> list[Chapter]:
+    """Every list of the record that it has, with at most `most` rows each; then repairs and provenance."""
+    totals = quality.get("totals") or {}
+    made = []
+    for part in PARTS:
+        if part.name in quality:
+            content = quality[part.name] or []
+            total = totals.get(part.name, len(content))
+            table = record_table(part.name, content, most, int(total), part.empty)
+            made.append(Chapter(part.title, part.sentence, table, part.name, integer(total)))
+    if quality.get("rule_counts"):
+        repairs = pairs_table("rule_counts", quality["rule_counts"], "None.")
+        made.append(Chapter("Repairs by rule", "How often each named rule acted.", repairs, "rule_counts", ""))
+    if quality.get("provenance"):
+        source = pairs_table("provenance", quality["provenance"], "None.", mono=True)
+        made.append(Chapter("Provenance", "", source, "provenance", ""))
+    return made
 
 
-def _records(name: str, title: str, content: Sequence[Mapping[str, Any]], most: int) -> Grid:
-    columns: list[str] = []
-    for record in content:
-        columns += [str(key) for key in record if key not in columns]
-    rows = [tuple(_cell(record.get(column)) for column in columns) for record in content[:most]]
-    left = len(content) - len(rows)
+def brief_chapters(quality: Mapping[str, Any], date: np.datetime64 | None, most: int = 6) -> list[Chapter]:
+    """The lists that explain the light, each with its first rows; records of days after `date` are left out."""
+    kept = {}
+    for name in BRIEF:
+        records = quality.get(name) or []
+        if date is not None:
+            records = [r for r in records if r.get("session") is None or np.datetime64(r["session"], "D") <= date]
+        if records:
+            kept[name] = records
+    return quality_chapters({"totals": {} if date is not None else quality.get("totals") or {}, **kept}, most)
+
+
+def totals_table(quality: Mapping[str, Any]) -> Grid:
+    """How many of everything."""
+    names = {part.name: part.title for part in PARTS} | {"coverage": "Instruments", "months": "Months"}
+    totals = dict(quality.get("totals") or {})
+    first = [name for name in ("sessions", "rows", "coverage") if name in totals]
+    order = first + [name for name in names if name in totals and name not in first]
+    order += [name for name in totals if name not in order]
+    rows = [(names.get(name, words(name)), integer(totals[name])) for name in order]
+    return Grid(key="quality-totals", head=("Totals", ""), rows=rows, empty="No totals were recorded.")
+
+
+def record_table(name: str, content: Sequence[Mapping[str, Any]], most: int, total: int, empty: str) -> Grid:
+    """A list of records as a table; a column with any number is one of numbers."""
+    columns = list(dict.fromkeys(str(key) for record in content for key in record))
+    numeric = {column for column in columns if any(is_number(record.get(column)) for record in content)}
+    rows = [
+        tuple(_cell(column, record.get(column), column in numeric) for column in columns) for record in content[:most]
+    ]
+    left = max(total, len(content)) - len(rows)
     return Grid(
         key=f"quality-{name}",
-        head=[words(column) for column in columns],
+        head=[Cell(words(column), "n" if column in numeric else "l") for column in columns],
         rows=rows,
         words=len(columns),
-        empty=f"{title}: none.",
-        note=f"{left} more are in the quality file." if left > 0 else "",
+        style="sticky",
+        empty=empty,
+        note=f"{integer(left)} more are not shown." if left > 0 else "",
     )
 
 
-def _cell(value: Any) -> Cell:
-    return Cell(
-        _value(value), "n" if is_number(value) else "long" if isinstance(value, str) and len(value) > 24 else ""
-    )
+def pairs_table(name: str, content: Mapping[str, Any], empty: str, *, mono: bool = False) -> Grid:
+    """Names and values."""
+    style = "mono" if mono else "n"
+    rows = [(words(str(key)), Cell(_text(str(key), value), style)) for key, value in content.items()]
+    return Grid(key=f"quality-{name}", head=("Rule" if not mono else "Source", ""), rows=rows, words=2, empty=empty)
 
 
-def _value(value: Any) -> str:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return integer(value)
-    return significant(value, 4) if is_number(value) else plain(value)
+def coverage_pictures(quality: Mapping[str, Any]) -> list[tuple[str, Markup]]:
+    """Instruments that traded and value traded per session, by month; nothing for fewer than two months."""
+    months = quality.get("months") or []
+    if len(months) < 2:
+        return []
+    days = np.array([record["month"] for record in months], dtype="datetime64[M]").astype("datetime64[D]")
+    sessions = np.array([max(1, record["sessions"]) for record in months], dtype=float)
+    instruments = np.array([record["instruments"] for record in months], dtype=float)
+    value = np.array([record["traded_value"] for record in months], dtype=float) / sessions
+    return [
+        (title, charts.time_lines(days, [Series("", numbers, "s0")], title, form, include=[0.0], height=200.0))
+        for title, numbers, form in (
+            ("Instruments that traded, by month", instruments, integer),
+            ("R$ traded per session, by month", value, money),
+        )
+    ]
+
+
+def _cell(column: str, value: Any, numeric: bool) -> Cell:
+    text = _text(column, value)
+    return Cell(text, "n" if numeric else "long" if len(text) > 28 else "")
+
+
+def _text(column: str, value: Any) -> str:
+    if column in FORMS:
+        return FORMS[column](value)
+    if value is None:
+        return "–"
+    if is_number(value):
+        return integer(value) if float(value).is_integer() else significant(value, 4)
+    return plain(value)

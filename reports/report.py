@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from reports import overview, performance, policy_view, record, risk_view, trading
+from reports import folds_view, overview, performance, policy_view, record, risk_view, trading
 from reports.page import write_page
-from reports.quality_view import quality_tables
+from reports.quality_view import brief_chapters, totals_table
 from reports.read_run import RunView, view_run
 
 RECENT = 20
@@ -52,6 +52,7 @@ def values(run: RunView) -> dict[str, Any]:
     """Everything that the report's template prints."""
     pods, benchmark = run.pods, run.benchmark
     policies = policy_view.last_policies(run)
+    levels = performance.drawdown_levels(run.limits)
     return {
         "head": overview.header(run),
         "cards": overview.cards(run),
@@ -59,7 +60,8 @@ def values(run: RunView) -> dict[str, Any]:
         "profit": overview.profit_table(run),
         "pod_table": performance.pod_table(pods, run.comparison, benchmark),
         "equity": performance.equity_chart(pods, benchmark),
-        "drawdown": performance.drawdown_chart(pods, benchmark, performance.drawdown_levels(run.limits)),
+        "drawdown": performance.drawdown_chart(pods, benchmark, levels),
+        "drawdown_words": "Dashed lines: " + ", ".join(level.words for level in levels) + "." if levels else "",
         "correlation": performance.correlation_table(pods, run.comparison),
         "months": performance.month_tables(pods),
         "var_table": risk_view.var_table(pods),
@@ -73,13 +75,18 @@ def values(run: RunView) -> dict[str, Any]:
         else None,
         "costs": trading.cost_table(pods),
         "fills": trading.fill_table(pods),
-        "folds": policy_view.fold_tables(pods),
-        "calibration": policy_view.calibration_table(pods),
+        "folds": folds_view.fold_tables(pods),
+        "calibration": folds_view.calibration_table(pods),
         "policies": [
             policy_view.policy_page(policy, digest, names, fold, everybody=len(names) == len(pods))
             for policy, digest, names, fold in policies[:2]
         ],
-        "quality": {"light": overview.quality_light(run.quality), "tables": quality_tables(run.quality, most=12)},
+        "quality": {
+            "light": overview.quality_light(run.quality),
+            "reasons": [str(reason) for reason in run.quality.get("reasons") or ()],
+            "totals": totals_table(run.quality),
+            "chapters": brief_chapters(run.quality, None if run.complete else run.date),
+        },
         "positions": trading.position_tables(pods),
         "method": record.methodology(run),
         "provenance": record.provenance_table(run),

@@ -102,7 +102,18 @@ def fabricate_run(
             "code_hash": "3d" * 32,
             "libraries": {"python": "3.11.0"},
         },
-        limits=tuple({"name": n, "measure": n, "amber": a, "hard": h, "kill": k} for n, (a, h, k) in LEVELS.items()),
+        limits=tuple(
+            {
+                "name": n,
+                "measure": n,
+                "amber": a,
+                "hard": h,
+                "kill": k,
+                "action_hard": "HALVE",
+                "action_kill": "FLATTEN",
+            }
+            for n, (a, h, k) in LEVELS.items()
+        ),
         comparison=compare_pods(
             {r.pod: r.returns[1:] for r in results},
             results[0].risk_free[1:],
@@ -116,22 +127,56 @@ def fabricate_run(
 
 
 def quality_record(days: np.ndarray) -> dict[str, Any]:
+    """A record with the keys of data_pipeline.quality."""
+    months = np.unique(days.astype("datetime64[M]"))
+    quarantine = {"ticker": "ABCD3", "reason": "high below low", "source": "COTAHIST_A2020.TXT", "line": 17}
+    event = {"instrument": "MGLU3", "kind": "reverse_split", "share_factor": 0.1, "cash": 0.0, "source": "event file"}
     return {
         "light": "amber",
-        "reasons": ["3 instruments have stale quotes"],
-        "coverage": {"sessions": len(days), "instruments": 60, "first": days[0], "last": days[-1]},
-        "gaps": [],
-        "quarantine": [{"reason": "negative price", "rows": 2}, {"reason": "duplicate key", "rows": 1}],
-        "events": [{"ticker": "MGLU3", "session": days[50], "kind": "reverse_split", "factor": 0.1, "confidence": 0.9}],
-        "stale": [{"ticker": "ABCD3", "sessions": 12}],
-    }
+        "reasons": ["1 rows are quarantined", "events of unknown size left jumps above 10% in QUAL3"],
+        "totals": {
+            "rows": 50_000, "sessions": len(days), "coverage": 2, "months": len(months), "gaps": 1, "quarantine": 1,
+            "events": 1, "unsized": 1, "renames": 0, "trade_counts": 0, "stale": 1, "outliers": 2, "suspicious": 0,
+            "missing_cdi": 0,
+        },
+        "coverage": [
+            {"instrument": "QUAL3", "first": days[0], "last": days[-1], "sessions": 400, "presence": 0.4,
+             "median_value": 2.5e5},
+            {"instrument": "PETR4", "first": days[0], "last": days[-1], "sessions": len(days), "presence": 1.0,
+             "median_value": 1.3e9},
+        ],
+        "months": [
+            {"month": str(month), "sessions": 21, "instruments": 60, "rows": 1260, "traded_value": 3.1e11}
+            for month in months
+        ],
+        "gaps": [{"session": days[10], "kind": "missing"}],
+        "quarantine": [{"session": days[20]} | quarantine],
+        "events": [{"session": days[50], "confidence": 0.9, "known": days[50]} | event],
+        "unsized": [
+            {"session": days[60], "confidence": 0.3, "known": days[60], "jump": -0.21, "liquid": True}
+            | event | {"instrument": "QUAL3", "kind": "unsized", "share_factor": 1.0, "source": "DISMES change"}
+        ],
+        "renames": [], "trade_counts": [], "suspicious": [], "missing_cdi": [],
+        "stale": [{"instrument": "QUAL3", "kind": "unchanged", "sessions": 12, "first": days[5], "last": days[16]}],
+        "outliers": [
+            {"session": days[30], "instrument": "QUAL3", "return": -0.41, "robust_z": -22.0, "value_ratio": 6.1},
+            {"session": days[-1], "instrument": "PETR4", "return": 0.12, "robust_z": 11.0, "value_ratio": None},
+        ],
+        "rule_counts": {"unwrapped_trade_count": 3},
+        "provenance": {"store": "4f" * 32},
+    }  # fmt: skip
 
 
 def game_artefact() -> PolicyArtefact:
     times = np.linspace(0.0, 3.0, 257)
     gain = 1.2 + 0.8 * (times / 3.0) ** 2
     log_remaining = -np.concatenate([[0.0], np.cumsum(0.5 * np.diff(times) * (gain[1:] + gain[:-1]))])
+    mean = 0.02 * np.exp(log_remaining)
     friction = 0.4 + 0.3 * np.exp(log_remaining)
+    states = np.linspace(-0.02, 0.06, 161)
+    width = np.maximum(0.01 * np.exp(log_remaining), 5e-4)[:, None]
+    density = np.exp(-0.5 * ((states - mean[:, None]) / width) ** 2) / (width * np.sqrt(2 * np.pi))
+    edges = np.interp([0.0, 1.0, 2.0, 3.0], times, log_remaining)
     return PolicyArtefact(
         arrays={
             "times": times,
@@ -139,16 +184,27 @@ def game_artefact() -> PolicyArtefact:
             "friction": friction,
             "friction_slope": np.gradient(friction, times),
             "log_remaining": log_remaining,
+            "crowd_inventory": mean,
+            "crowd_rate": -gain * mean,
+            "crowd_temporary_impact": friction,
+            "states": states,
+            "density": density,
+            "session_fractions": -np.expm1(np.diff(edges)),
+            "session_crowd_rate": 0.02 * np.diff(np.exp(edges)),
         },
         parameters={
-            "temporary_impact": 0.4,
-            "crowd_impact": 0.6,
-            "running_penalty": 0.1,
-            "terminal_penalty": 5.0,
-            "inventory_noise": 0.0,
-            "initial_mean": 0.02,
-            "initial_std": 0.01,
-            "horizon": 3.0,
+            "kind": "execution",
+            "version": 1,
+            "game": {
+                "temporary_impact": 0.4,
+                "crowd_impact": 0.6,
+                "running_penalty": 0.1,
+                "terminal_penalty": 5.0,
+                "inventory_noise": 0.0,
+                "initial_mean": 0.02,
+                "initial_std": 0.01,
+                "horizon": 3.0,
+            },
         },
         certificate={
             "iterations": 14,
@@ -157,7 +213,8 @@ def game_artefact() -> PolicyArtefact:
             "mass_error": 0.0,
             "tolerance": 1e-9,
             "converged": True,
-            "status": "The undamped residual is within the tolerance.",
+            "status": "CONVERGED",
+            "status_sentence": "The undamped residual is within the tolerance.",
         },
         calibration={},
         window={},
