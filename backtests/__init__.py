@@ -1,0 +1,51 @@
+"""Honest backtests: folds, one continuous account per pod, and what its results are worth.
+
+    plan -> walkforward -> run folder
+    folds -> (calibrate, screen, fit on the training window) -> simulator -> account -> statistics -> comparison
+    ledger, pool      finished work is kept, found again, and computed on processes that may die
+
+A pod author starts with `simulate` and the checks of `backtests.lookahead`; a user of results with `read_run`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOME = {
+    "Account": "account",
+    "BacktestError": "errors",
+    "FoldSettings": "folds",
+    "PodPlan": "plan",
+    "Result": "result",
+    "Run": "result",
+    "Segment": "simulator",
+    "TradingRules": "accounting",
+    "WalkForwardPlan": "plan",
+    "assert_no_lookahead": "lookahead",
+    "assert_warm_up": "lookahead",
+    "compare_pods": "comparison",
+    "compare_runs": "comparison",
+    "make_folds": "folds",
+    "performance": "statistics",
+    "read_policy": "policy_files",
+    "read_run": "result_files",
+    "run_walkforward": "walkforward",
+    "simulate": "simulator",
+    "to_vectorbt": "vectorbt_bridge",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name's module when it is first used, so that `import backtests` stays cheap."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})
