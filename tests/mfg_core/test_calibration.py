@@ -368,5 +368,5 @@ def test_the_real_year_calibrates_and_dealt_volumes_lose_the_impact(realdata):
     rng = np.random.default_rng(0)
     dealt = rng.permuted(window["volume"], axis=0)
     placebo = calibrate_execution(**{**window, "volume": dealt}).temporary_impact
-    # Not exactly zero: shares whose volume varies more have a flatter slope on the close location, one slope serves all.
+    # Not exactly zero: one slope on the location serves all shares, though it is flatter where volume varies more.
     assert abs(placebo.sampled) < 0.25 * impact.sampled
