@@ -24,6 +24,7 @@ from data_pipeline.synthetic.config import ExchangeConfig
 FORMAT_VERSION = 1
 MINIMUM_SESSIONS = 120
 _COMPRESSION = 4
+_OWN_NAMES = ("draft", "raw", "truth", "exchange.json.partial")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +100,8 @@ def write_exchange(folder: str | Path, config: ExchangeConfig | None = None, /, 
     for part in ("raw", "truth"):
         shutil.rmtree(folder / part, ignore_errors=True)
         (draft / part).rename(folder / part)
-    draft.rmdir()
     _commit(folder, chosen, files, records)
+    draft.rmdir()
     return ExchangeManifest(folder, chosen, files, records)
 
 
@@ -112,7 +113,7 @@ def _present_exchange(folder: Path, config: ExchangeConfig) -> ExchangeManifest 
         raise ValueError(f"folder must be a folder; {folder} is a file")
     commit = folder / "exchange.json"
     if not commit.exists():
-        foreign = [path.name for path in folder.iterdir() if path.name not in ("draft", "raw", "truth")]
+        foreign = [path.name for path in folder.iterdir() if path.name not in _OWN_NAMES]
         unfinished = (folder / "draft").exists()
         if foreign or (not unfinished and any(folder.iterdir())):
             raise ValueError(f"folder must be empty or hold a synthetic exchange; {folder} holds something else")

@@ -112,7 +112,7 @@ def _volume(
     rng: np.random.Generator, typical: FloatArray, volatility: FloatArray, move: FloatArray, flow: FloatArray
 ) -> FloatArray:
     noise = VOLUME_NOISE * autoregression(normals(rng, len(typical)), 0.6)
-    level = (volatility / np.median(volatility)) ** VOLUME_EXPONENT * (1.0 + 0.3 * np.clip(move - 2.0, 0.0, 40.0))
+    level = (volatility / np.median(volatility)) ** VOLUME_EXPONENT * (1.0 + 0.3 * np.clip(move - 3.0, 0.0, 40.0))
     return np.asarray(typical * (BALANCED_VOLUME * level * np.exp(noise - 0.5 * VOLUME_NOISE**2) + np.abs(flow)))
 
 

@@ -195,6 +195,16 @@ def test_a_damaged_exchange_is_written_again(exchange, config, tmp_path):
     assert victim.read_bytes() == (exchange.raw / victim.name).read_bytes()
 
 
+@pytest.mark.parametrize("moved", [(), ("raw",), ("raw", "truth")])
+def test_an_interrupted_write_is_taken_up_again(exchange, config, tmp_path, moved):
+    folder = tmp_path / "killed"
+    shutil.copytree(exchange.folder, folder / "draft", ignore=shutil.ignore_patterns("exchange.json"))
+    for part in moved:
+        (folder / "draft" / part).rename(folder / part)
+    assert write_exchange(folder, config).files == exchange.files
+    assert sorted(path.name for path in folder.iterdir()) == ["exchange.json", "raw", "truth"]
+
+
 def test_another_exchange_or_foreign_files_are_left_alone(exchange, config, tmp_path):
     with pytest.raises(ValueError, match="holds one of other settings"):
         write_exchange(exchange.folder, dataclasses.replace(config, seed=99))
