@@ -14,11 +14,16 @@ from typing import TYPE_CHECKING, Any
 from data_pipeline.errors import DataError
 
 if TYPE_CHECKING:
+    from data_pipeline.close_value import read_close_value_panel
     from data_pipeline.cotahist import iter_blocks, parse_records, read_cotahist, read_header
     from data_pipeline.ingest_report import IngestReport
     from data_pipeline.manifest import Manifest
     from data_pipeline.panel import CorporateEvent, DailyPanel
+    from data_pipeline.panel_build import build_panel
+    from data_pipeline.panel_files import load_panel, save_panel
     from data_pipeline.store import Store
+    from data_pipeline.universe import UniverseRules
+    from data_pipeline.view import MarketView
 
 _HOMES = {
     "CorporateEvent": "panel",
@@ -29,13 +34,10 @@ _HOMES = {
     "Store": "store",
     "UniverseRules": "universe",
     "build_panel": "panel_build",
-    "panel_hash": "panel_files",
-    "panel_quality": "quality",
-    "store_quality": "quality",
     "iter_blocks": "cotahist",
     "load_panel": "panel_files",
     "parse_records": "cotahist",
-    "read_close_value_panel": "panel_files",
+    "read_close_value_panel": "close_value",
     "read_cotahist": "cotahist",
     "read_header": "cotahist",
     "save_panel": "panel_files",
@@ -47,11 +49,17 @@ __all__ = [
     "DataError",
     "IngestReport",
     "Manifest",
+    "MarketView",
     "Store",
+    "UniverseRules",
+    "build_panel",
     "iter_blocks",
+    "load_panel",
     "parse_records",
+    "read_close_value_panel",
     "read_cotahist",
     "read_header",
+    "save_panel",
 ]
 
 

@@ -8,6 +8,7 @@ after it the old ones are.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -38,6 +39,8 @@ _SUFFIXES = (".zip", ".txt", ".json")
 _LOCK = ".lock"
 _STAGING = ".staging"
 _PART_FOLDERS = ("cotahist", "quarantine", "events", "cdi")
+_PART = re.compile(r"part-[0-9a-f]{16}\.parquet")
+"""Names of the store's own files: nothing else is ever removed."""
 
 
 @dataclass(slots=True)
@@ -71,11 +74,12 @@ def ingest(
     Raises
     ------
     DataError
-        When a path does not exist, a folder holds no such file, the store is of another schema version or is being
-        written by another ingest, or the disk is full. The store is then as it was before the call.
+        When a path does not exist, a folder holds no such file, the store's folder holds other things or a store of
+        another schema version, another ingest is writing to it, or the disk is full. The store is then as it was.
     """
-    files = _expand([paths] if isinstance(paths, str | Path) else paths)
     store = Path(store_path)
+    files = _expand([paths] if isinstance(paths, str | Path) else paths, store)
+    _refuse_foreign_folder(store)
     with disk_errors(store):
         store.mkdir(parents=True, exist_ok=True)
         with exclusive_lock(store / _LOCK), _staging(store) as staging:
@@ -96,11 +100,14 @@ def ingest(
     return IngestReport(accepted, tuple(harvest.unchanged), replaced, kept, refused, notes)
 
 
-def _expand(paths: Iterable[Path | str]) -> list[Path]:
+def _expand(paths: Iterable[Path | str], store: Path) -> list[Path]:
     files: list[Path] = []
+    own = store.resolve()
     for path in map(Path, paths):
         if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
+            named = (p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
+            # a store that lies in the folder of its raw files is no raw file
+            found = sorted(p for p in named if own not in p.resolve().parents)
             if not found:
                 raise DataError(f"{path} holds no {', '.join(_SUFFIXES)} file: name the folder of the raw files")
             files += found
@@ -111,6 +118,17 @@ def _expand(paths: Iterable[Path | str]) -> list[Path]:
     if not files:
         raise DataError("no path was given: name a raw file or a folder of raw files")
     return list(dict.fromkeys(files))
+
+
+def _refuse_foreign_folder(store: Path) -> None:
+    """Raise DataError when the folder holds anything but a store or what an interrupted ingest left of one."""
+    if not store.is_dir() or (store / MANIFEST).exists():
+        return
+    for path in store.rglob("*"):
+        place = path.relative_to(store).parts
+        left_over = place[0] in (_LOCK, _STAGING) or place[0].startswith(f".{MANIFEST}.")
+        if not left_over and (place[0] not in _PART_FOLDERS or (path.is_file() and not _PART.fullmatch(path.name))):
+            raise DataError(f"{store} holds other files ({path.name}) and no store: name a new or an empty folder")
 
 
 @contextmanager
@@ -125,17 +143,16 @@ def _staging(store: Path) -> Iterator[Path]:
 
 
 def _sweep(store: Path, manifest: Manifest) -> None:
-    """Remove the files that the manifest does not name, and the folders they leave empty."""
+    """Remove the parts that the manifest does not name, and the folders they leave empty."""
     named = {store / part.path for part in manifest.parts()}
     for leftover in store.glob(f".{MANIFEST}.*.tmp"):
         leftover.unlink()
     for folder in _PART_FOLDERS:
         # children come after their folder in sorted order, so the reverse empties a folder before it is looked at
-        for path in sorted((store / folder).rglob("*"), reverse=True):
-            if path.is_dir():
-                if not any(path.iterdir()):
-                    path.rmdir()
-            elif path not in named:
+        for path in (*sorted((store / folder).rglob("*"), reverse=True), store / folder):
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+            elif _PART.fullmatch(path.name) and path not in named:
                 path.unlink()
 
 

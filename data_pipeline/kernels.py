@@ -86,7 +86,11 @@ def _day_number(yyyymmdd: int) -> Any:
 
 @njit(cache=True)
 def _fault(n: Any, r: int, session: int, generated: int) -> int:
-    """Quarantine code of row r (see schema.REASONS), 0 for a good row."""
+    """Quarantine code of row r (see schema.REASONS), 0 for a good row.
+
+    What is odd but can be true stays: a bid above the ask (the book at the close may be crossed or stale), 0 trades
+    (100,000 modulo 100,000), an average outside low..high (corrected later than the other prices).
+    """
     low, high, first, last = n[_LOW, r], n[_HIGH, r], n[_OPEN, r], n[_CLOSE, r]
     if low == 0 or high == 0 or first == 0 or last == 0:
         return 4

@@ -261,6 +261,29 @@ def test_a_store_path_that_is_a_file_is_an_error(days, tmp_path):
         ingest(days, days)
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "cotahist/COTAHIST_A2023.ZIP", "events/party.ics"])
+def test_a_folder_with_other_files_is_not_made_a_store_and_loses_nothing(days, tmp_path, name):
+    path = tmp_path / "precious" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("precious")
+    with pytest.raises(DataError, match=rf"precious holds other files \({path.name}\) and no store: name a new"):
+        ingest(days, tmp_path / "precious")
+    assert [p for p in (tmp_path / "precious").rglob("*") if p.is_file()] == [path]
+
+
+def test_files_of_others_in_a_store_are_left_alone(days, write, tmp_path):
+    ingest(days, tmp_path / "store")
+    path = tmp_path / "store" / "cotahist" / "notes.txt"
+    path.write_text("precious")
+    ingest(write("newer.txt", [{"DATA": DAYS[0]}], 20230301), tmp_path / "store")
+    assert path.read_text() == "precious"
+
+
+def test_a_store_inside_the_folder_of_the_raw_files_is_not_read_as_raw(days):
+    for _ in range(2):
+        assert ingest(days.parent, days.parent / "store").complete
+
+
 def test_two_ingests_at_once_are_an_error(days, tmp_path):
     (tmp_path / "store").mkdir()
     with (
@@ -399,6 +422,22 @@ def test_a_process_killed_before_the_commit_leaves_the_old_store_and_the_next_in
     assert len(list(store.rglob("part-*.parquet"))) == 3  # two of the store, one orphan
     ingest(days, store)
     assert tree(store).keys() == {".lock", "manifest.json", *(part.path for part in before.manifest.parts())}
+
+
+def test_what_a_killed_first_ingest_leaves_is_no_store_and_is_cleaned_by_the_next(days, tmp_path):
+    store = tmp_path / "store"
+    ingest(days, tmp_path / "clean")
+    shutil.copytree(tmp_path / "clean", store)
+    (store / "manifest.json").rename(store / ".manifest.json.77.tmp")
+    (store / ".staging" / "spill").mkdir(parents=True)
+    orphan = store / "cotahist" / "year=1999" / "month=01" / f"part-{0:016x}.parquet"
+    orphan.parent.mkdir(parents=True)
+    orphan.write_bytes(b"half")
+    with pytest.raises(DataError, match="holds no store"):
+        Store.open(store)
+    assert ingest(days, store).complete
+    assert tree(store) == tree(tmp_path / "clean")
+    assert not orphan.parent.parent.exists()
 
 
 def company_files(folder, name="GetListedCashDividends.json"):

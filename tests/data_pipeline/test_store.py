@@ -216,5 +216,7 @@ def test_the_package_gives_its_public_names_when_asked():
 
     assert data_pipeline.Store is Store
     assert set(data_pipeline.__all__) <= set(dir(data_pipeline))
+    for name in data_pipeline.__all__:
+        assert getattr(data_pipeline, name).__name__ == name
     with pytest.raises(AttributeError, match="module 'data_pipeline' has no attribute 'Stor'"):
         _ = data_pipeline.Stor
