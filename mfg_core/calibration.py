@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfg_core.costs import TradingCosts, urgency_from_risk_aversion
+from mfg_core.execution_prior import Estimate, ExecutionPrior, weigh
 from mfg_core.impact_regression import (
     MIN_DAYS,
     MIN_INSTRUMENTS,
@@ -18,14 +18,8 @@ from mfg_core.impact_regression import (
     regress_impact,
     usual_volume,
 )
-from mfg_core.spread_estimators import (
-    edge_half_spread,
-    median_and_error,
-    pooled_moments,
-    quoted_half_spread,
-    roll_half_spread,
-    shrunk_positive,
-)
+from mfg_core.spread_calibration import MIN_SESSIONS, SPREAD_SOURCES, Bars, by_blocks, calibrate_half_spread
+from mfg_core.spread_estimators import median_and_error
 from mfg_core.volatility_estimators import close_to_close_volatility, yang_zhang_volatility
 
 if TYPE_CHECKING:
@@ -34,76 +28,10 @@ if TYPE_CHECKING:
 FloatTN = NDArray[np.float64]
 FloatN = NDArray[np.float64]
 
-SPREAD_SOURCES = ("quotes", "bars", "closes", "pooled")
-"""What `ExecutionCalibration.spread_source` numbers: closing quotes, EDGE, Roll, the others' mean."""
-
-MIN_SESSIONS = 20
-"""Returns, bars or quotes below which an instrument's own figure is not used."""
+__all__ = ["SPREAD_SOURCES", "Estimate", "ExecutionCalibration", "ExecutionPrior", "calibrate_execution"]
 
 VOLUME_WINDOW = 63
 """Sessions at the end of the window of which the median volume is the usual one."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutionPrior:
-    """What is believed before the data: means, standard deviations, and how far the data's proxy may be off.
-
-    Attributes
-    ----------
-    temporary_impact, temporary_impact_std : float
-        eta_0. At a participation of 10 % of the daily volume, Almgren, Thum, Hauptmann & Li (2005: temporary
-        0.142 (q/V)^0.6 and permanent 0.314 (q/V)(Theta/V)^(1/4) / 2, with 200 daily volumes outstanding) is a cost of
-        1/2 eta q/V with eta = 1.9; the square-root law with unit prefactor (Toth et al. 2011: mean cost 2/3
-        (q/V)^(1/2)) one with eta = 4.2. The prior is their middle, and the distance to each its standard deviation.
-    temporary_impact_proxy_error : float
-        Standard deviation of the systematic error of the regression (the flow is a proxy: see `regress_impact`),
-        added to its sampling error. As large as the prior's own: a precise regression moves the value half way.
-    crowd_impact, crowd_impact_std, crowd_impact_proxy_error : float
-        The same for eta_1. There is no published figure in this unit; the prior is ours: a crowd that trades one daily
-        volume per session makes trading half as dear again, give or take as much.
-    spread_per_volatility : float
-        Half-spread over daily volatility where neither quotes nor enough bars tell. Ours: 0.05, 10 basis points for a
-        share that moves 2 % a day; spreads are proportional to volatility (Wyart et al. 2008).
-    crowd_rate : float
-        Mean |m|, daily volumes per session, when the volumes cannot tell. Ours: 0.2.
-    """
-
-    temporary_impact: float = 3.0
-    temporary_impact_std: float = 1.2
-    temporary_impact_proxy_error: float = 1.2
-    crowd_impact: float = 1.5
-    crowd_impact_std: float = 1.5
-    crowd_impact_proxy_error: float = 1.5
-    spread_per_volatility: float = 0.05
-    crowd_rate: float = 0.2
-
-    def __post_init__(self) -> None:
-        """Check the figures."""
-        for name in self.__slots__:
-            value = getattr(self, name)
-            if not 0 < value < np.inf and not (name.endswith("proxy_error") and value == 0):
-                raise ValueError(f"{name} must be finite and positive; was {value}")
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A calibrated number, its error, and what the data alone said.
-
-    Attributes
-    ----------
-    value, standard_error : float
-        After the prior, with the proxy's systematic error in it.
-    sampled, sampling_error : float
-        From the data alone; NaN when there were too few.
-    source : str
-        "data and prior", "data" or "prior".
-    """
-
-    value: float
-    standard_error: float
-    sampled: float
-    sampling_error: float
-    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +171,7 @@ def calibrate_execution(
     bars = (arrays["opening"], arrays["high"], arrays["low"], c) if "opening" in arrays else None
     notes: list[str] = []
 
-    sigma_close, error_close, returns = _by_blocks(close_to_close_volatility, c)
+    sigma_close, error_close, returns = by_blocks(close_to_close_volatility, c)
     known = (returns >= MIN_SESSIONS) & (sigma_close > 0)
     if not known.any():
         raise ValueError(
@@ -253,7 +181,7 @@ def calibrate_execution(
     sigma, sigma_error, sigma_range = _volatility(sigma_close, error_close, returns, bars)
     usual, usual_error = _daily_volume(shares)
     replaced = ~(known & (usual > 0))
-    spread, spread_error, source = _half_spread(arrays, bars, sigma, prior, notes)
+    spread, spread_error, source = calibrate_half_spread(arrays, bars, sigma, prior, notes)
 
     if replaced.any():
         notes.append(
@@ -290,13 +218,6 @@ def calibrate_execution(
     )
 
 
-def _by_blocks(estimate: Callable[..., tuple[NDArray[Any], ...]], *columns: FloatTN) -> tuple[NDArray[Any], ...]:
-    """`estimate` of all columns, made of blocks of columns: their temporaries stay in the processor's cache."""
-    width, n = 64, columns[0].shape[1]
-    parts = [estimate(*(x[:, start : start + width] for x in columns)) for start in range(0, max(n, 1), width)]
-    return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
-
-
 def _checked(**given: ArrayLike | None) -> dict[str, FloatTN]:
     arrays = {name: np.asarray(values, dtype=np.float64) for name, values in given.items() if values is not None}
     shape = arrays["close"].shape
@@ -320,16 +241,13 @@ def _checked(**given: ArrayLike | None) -> dict[str, FloatTN]:
     return arrays
 
 
-Bars = tuple[FloatTN, FloatTN, FloatTN, FloatTN]
-
-
 def _volatility(
     sigma_close: FloatN, error_close: FloatN, returns: NDArray[np.int64], bars: Bars | None
 ) -> tuple[FloatN, FloatN, FloatN]:
     """Yang-Zhang where at least nine in ten of the returns have a full bar, else close to close."""
     if bars is None:
         return sigma_close, error_close, np.full(sigma_close.size, np.nan)
-    sigma_range, error_range, count = _by_blocks(yang_zhang_volatility, *bars)
+    sigma_range, error_range, count = by_blocks(yang_zhang_volatility, *bars)
     sigma_range = np.where((count >= MIN_SESSIONS) & (sigma_range > 0), sigma_range, np.nan)
     better = np.isfinite(sigma_range) & np.isfinite(sigma_close) & (count >= 0.9 * returns)
     return np.where(better, sigma_range, sigma_close), np.where(better, error_range, error_close), sigma_range
@@ -344,61 +262,6 @@ def _daily_volume(shares: FloatTN) -> tuple[FloatN, FloatN]:
     mean_error = last.std(axis=0, ddof=1) / np.sqrt(len(last))
     usual = np.where(median > 0, median, mean)
     return np.where(traded, usual, np.nan), np.where(traded, np.where(median > 0, error, mean_error), np.nan)
-
-
-def _half_spread(
-    arrays: dict[str, FloatTN], bars: Bars | None, sigma: FloatN, prior: ExecutionPrior, notes: list[str]
-) -> tuple[FloatN, FloatN, NDArray[np.int8]]:
-    """Quotes first; else bars or closes, shrunk in (half-spread/volatility)^2 towards what the instruments share.
-
-    Daily bars cannot tell a spread of a few basis points from none, and to keep only the significant estimates would
-    keep the largest errors: hence all are shrunk, by as much as they are noisy.
-    """
-    n = sigma.size
-    spread, error = np.full(n, np.nan), np.full(n, np.nan)
-    source = np.full(n, SPREAD_SOURCES.index("pooled"), dtype=np.int8)
-    if "bid" in arrays:
-        quoted, quoted_error, count = _by_blocks(quoted_half_spread, arrays["bid"], arrays["ask"])
-        good = (count >= MIN_SESSIONS) & (quoted > 0)
-        spread[good], error[good], source[good] = quoted[good], quoted_error[good], SPREAD_SOURCES.index("quotes")
-    missing = np.flatnonzero(np.isnan(spread))
-    if missing.size == 0:
-        return spread, error, source
-    if bars is not None:
-        method, estimate, deviation = "bars", *_by_blocks(edge_half_spread, *(prices[:, missing] for prices in bars))
-    else:
-        method, estimate, deviation = "closes", *roll_half_spread(arrays["close"][:, missing])
-    unit = sigma[missing] ** 2
-    ratio = np.sign(estimate) * estimate**2 / unit
-    ratio_error = 2.0 * np.abs(estimate) * deviation / unit
-    own = np.isfinite(ratio) & (ratio_error > 0)
-    quoted_ratio = ((spread / sigma) ** 2)[np.isfinite(spread) & np.isfinite(sigma)]
-    mean, variance, towards = _shared_ratio(ratio[own], ratio_error[own], quoted_ratio, prior)
-    shrunk, shrunk_error = shrunk_positive(ratio, ratio_error, mean, variance)
-    spread[missing] = sigma[missing] * np.sqrt(shrunk)
-    error[missing] = sigma[missing] * shrunk_error / (2.0 * np.sqrt(shrunk))
-    source[missing[own]] = SPREAD_SOURCES.index(method)
-    unknown = np.isnan(spread)
-    spread[unknown] = np.quantile(spread[~unknown], 0.9)
-    notes.append(
-        f"{missing.size} of {n} half-spreads have no quotes: {int(own.sum())} estimated from {method} and shrunk "
-        f"towards {towards}, {missing.size - int(own.sum())} pooled."
-    )
-    return np.minimum(spread, 0.5), error, source
-
-
-def _shared_ratio(ratio: FloatN, error: FloatN, quoted: FloatN, prior: ExecutionPrior) -> tuple[float, float, str]:
-    """Mean and variance over instruments of (half-spread/volatility)^2, and in words what they are."""
-    usual = prior.spread_per_volatility**2
-    if ratio.size < MIN_INSTRUMENTS:
-        if quoted.size < MIN_INSTRUMENTS:
-            return usual, (2.0 * usual) ** 2, "the prior"
-        return float(quoted.mean()), max(float(quoted.var(ddof=1)), (0.5 * usual) ** 2), "the mean of those with quotes"
-    pooled, pooled_error, variance = pooled_moments(ratio, error)
-    data, belief = pooled_error**-2, (2.0 * usual) ** -2
-    mean = (data * pooled + belief * usual) / (data + belief)
-    # Spreads differ from share to share even where the estimates are too noisy to show it.
-    return mean, max(variance, (0.5 * usual) ** 2), "their mean"
 
 
 def _impact(
@@ -430,7 +293,7 @@ def _impact(
     slopes = []
     for place, name, symbol in ((0, "temporary_impact", "eta0"), (1, "crowd_impact", "eta1")):
         slopes.append(
-            _shrunk(
+            weigh(
                 float(regression.slope[place]),
                 float(np.sqrt(regression.covariance[place, place])),
                 getattr(prior, name),
@@ -441,20 +304,6 @@ def _impact(
             )
         )
     return regression, slopes[0], slopes[1], _crowd_rate(regression.crowd, prior)
-
-
-def _shrunk(
-    sampled: float, error: float, mean: float, std: float, proxy_error: float, symbol: str, notes: list[str]
-) -> Estimate:
-    """Precision-weighted mean of data and prior; the prior alone when the data say nothing or nonsense."""
-    if not np.isfinite(sampled):
-        return Estimate(mean, std, np.nan, np.nan, "prior")
-    if sampled <= 0:
-        notes.append(f"{symbol} estimate {sampled:.3g} (se {error:.2g}) refused: prior {mean:.3g} used.")
-        return Estimate(mean, std, sampled, error, "prior")
-    data, belief = 1.0 / (error**2 + proxy_error**2), 1.0 / std**2
-    value = (data * sampled + belief * mean) / (data + belief)
-    return Estimate(value, (data + belief) ** -0.5, sampled, error, "data and prior")
 
 
 def _crowd_rate(crowd: NDArray[np.float64], prior: ExecutionPrior) -> Estimate:
