@@ -60,7 +60,7 @@ def time_lines(
     shown = [r.level for r in references]
     low, high = _range([s.values for s in series], [*include, *shown])
     names = [f"{clip_text(s.name, 16)} {y_format(_last(s.values))}" for s in series]
-    frame = Frame(WIDTH, height, 46, _label_room(names), 14, 26, (0.0, float(max(len(sessions) - 1, 1))), (low, high))
+    frame = Frame(WIDTH, height, 50, _label_room(names), 14, 26, (0.0, float(max(len(sessions) - 1, 1))), (low, high))
     body = svg.axes(frame, svg.nice_ticks(low, high, 5), y_format)
     body += svg.date_axis(frame, sessions, int(frame.plot_width // 70))
     for item in series:
@@ -83,13 +83,13 @@ def depth_panels(
     """Values at or below zero as filled areas, one panel under the other on one scale, each with its lowest value."""
     rows = np.arange(len(sessions), dtype=np.float64)
     low, _ = _range([s.values for s in series], [0.0, *(1.15 * r.level for r in references)])
-    panel = max((height - 40.0) / len(series), 58.0)
+    panel = max((height - 40.0) / len(series), 64.0)
     total = panel * len(series) + 40.0
     body: list[str] = []
     for i, item in enumerate(series):
         top = 14.0 + i * panel
         frame = Frame(
-            WIDTH, total, 46, 104, top + 4, total - top - panel + 10, (0.0, max(len(rows) - 1.0, 1.0)), (low, 0.0)
+            WIDTH, total, 50, 112, top + 4, total - top - panel + 10, (0.0, max(len(rows) - 1.0, 1.0)), (low, 0.0)
         )
         body += svg.axes(frame, svg.nice_ticks(low, 0.0, 2 if panel < 90 else 4), y_format)
         keep = svg.decimate(item.values, BUCKETS)
@@ -98,10 +98,10 @@ def depth_panels(
         body += _references(frame, references, named=False)
         x = frame.width - frame.right + 6
         lowest = float(np.nanmin(item.values)) if np.isfinite(item.values).any() else float("nan")
-        body.append(svg.text(x, top + 14, clip_text(item.name, 15), f"t{item.style}"))
-        body.append(svg.text(x, top + 29, f"worst {y_format(lowest)}", "k"))
-        body.append(svg.text(x, top + 43, f"now {y_format(_last(item.values))}", "k"))
-    frame = Frame(WIDTH, total, 46, 104, 14, 26, (0.0, max(len(rows) - 1.0, 1.0)), (low, 0.0))
+        body.append(svg.text(x, top + 12, clip_text(item.name, 14), f"t{item.style}"))
+        body.append(svg.text(x, top + 27, f"worst {y_format(lowest)}", "k"))
+        body.append(svg.text(x, top + 42, f"now {y_format(_last(item.values))}", "k"))
+    frame = Frame(WIDTH, total, 50, 112, 14, 26, (0.0, max(len(rows) - 1.0, 1.0)), (low, 0.0))
     body += svg.date_axis(frame, sessions, int(frame.plot_width // 70))
     return svg.document(WIDTH, total, label, body)
 
@@ -146,7 +146,7 @@ def daily_results(
     rows = np.arange(len(sessions), dtype=np.float64)
     loss, deeper = -value_at_risk, -expected_shortfall
     low, high = _range([returns, loss, deeper], [0.0])
-    frame = Frame(WIDTH, height, 46, 62, 10, 26, (0.0, float(max(len(sessions) - 1, 1))), (low, high))
+    frame = Frame(WIDTH, height, 50, 76, 10, 26, (0.0, float(max(len(sessions) - 1, 1))), (low, high))
     body = svg.axes(frame, svg.nice_ticks(low, high, 5), lambda v: percent(v, 1))
     body += svg.date_axis(frame, sessions, int(frame.plot_width // 70))
     body.append(svg.path(_bars(frame, returns), "d"))
@@ -277,7 +277,7 @@ def _last(values: NDArray[np.float64]) -> float:
 
 def _label_room(names: Sequence[str]) -> float:
     """Pixels to the right of the plot for the longest label at the page's font."""
-    return 14.0 + 6.6 * max((len(name) for name in names), default=0)
+    return 14.0 + 7.2 * max((len(name) for name in names), default=0)
 
 
 def _resample(picture: NDArray[np.float64], rows: int, columns: int) -> NDArray[np.float64]:

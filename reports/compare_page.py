@@ -76,7 +76,7 @@ def labelled_pods(runs: Sequence[RunView]) -> list[PodResult]:
     names = [pod.name for run in runs for pod in run.pods]
     labels = run_labels(runs)
     return [
-        pod if names.count(pod.name) == 1 else replace(pod, name=f"{pod.name} · {label}")
+        pod if names.count(pod.name) == 1 else replace(pod, name=f"{pod.name} · {label.removeprefix(f'{run.name}-')}")
         for run, label in zip(runs, labels, strict=True)
         for pod in run.pods
     ]
@@ -119,7 +119,7 @@ def _run_table(runs: Sequence[RunView]) -> Grid:
         rows.append(
             (
                 label,
-                Cell(f"{day(sessions[0])} to {day(sessions[-1])}"),
+                Cell(f"{day(sessions[0])} to {day(sessions[-1])}", "w"),
                 Cell(integer(len(sessions)), "n"),
                 Cell(integer(len(run.pods)), "n"),
                 run.benchmark,

@@ -22,8 +22,8 @@ def _fold_table(pod: PodResult) -> Grid:
         rows.append(
             (
                 integer(row["fold"]),
-                f"{day(row['train_start'])} to {day(row['train_end'])}",
-                f"{day(row['test_start'])} to {day(row['test_end'])}",
+                Cell(f"{day(row['train_start'])} to {day(row['train_end'])}", "w"),
+                Cell(f"{day(row['test_start'])} to {day(row['test_end'])}", "w"),
                 Cell(parameter_text(row["parameters"]), "long"),
                 Cell(integer(row["trials"]), "n"),
                 Cell(number(row["training_score"], 2), "n"),
@@ -87,7 +87,9 @@ def calibration_table(pods: Sequence[PodResult]) -> Grid:
             percent(volatility, 2),
         )
         who = "all" if len(owners) == len(pods) else ", ".join(owners)
-        rows.append((str(key[0]), key[1], who, *(Cell(n, "n") for n in numbers), Cell(str(notes or "–"), "long")))
+        rows.append(
+            (str(key[0]), Cell(key[1], "w"), who, *(Cell(n, "n") for n in numbers), Cell(str(notes or "–"), "long"))
+        )
     numeric = ("η0 ± s.e.", "η1 ± s.e.", "Crowd rate ± s.e.", "Half-spread, bps", "Volatility")
     return Grid(
         key="calibration",

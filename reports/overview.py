@@ -104,7 +104,7 @@ def breach_table(
             _recorded(row, "threshold"),
             str(row["kind"]),
             Cell(action_words(str(row["action"])), "long"),
-            day(cleared) if not np.isnat(cleared) else "open",
+            Cell(day(cleared) if not np.isnat(cleared) else "open", "w"),
         )
         for begun, name, cleared, row in found[first : first + most]
     ]
