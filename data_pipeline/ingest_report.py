@@ -55,7 +55,10 @@ class IngestReport:
         for source in self.accepted:
             dropped = f", {source.quarantined:,} in quarantine" if source.quarantined else ""
             span = f" in {len(source.sessions)} sessions" if source.sessions else ""
-            yield f"accepted {source.file}: {source.rows:,} rows{span}{dropped}"
+            # the parser's own rules act on nearly every quote row: they are in the manifest and on the quality page
+            counts = {} if source.kind == "cotahist" else source.rule_counts
+            rules = "".join(f"; {count:,} {rule}" for rule, count in sorted(counts.items()))
+            yield f"accepted {source.file}: {source.rows:,} rows{span}{dropped}{rules}"
         for name in self.unchanged:
             yield f"unchanged {name}: already in the store"
         yield from _grouped(self.replaced, "replaced")

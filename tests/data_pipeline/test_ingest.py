@@ -514,6 +514,7 @@ def test_rates_of_several_files_are_joined_and_a_changed_day_is_told(tmp_path):
     report = ingest(tmp_path / "b.json", tmp_path / "store")
     assert report.notes == ("replaced the CDI of 1 days by b.json",)
     assert dict(report.accepted[0].rule_counts) == {"CDI days out of order were sorted": 1}
+    assert "accepted b.json: 2 rows; 1 CDI days out of order were sorted" in list(report.lines())
     assert Store.open(tmp_path / "store").cdi()["daily_return"].to_pylist() == [0.0005, 0.0006, 0.0005]
 
 
