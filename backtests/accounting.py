@@ -163,21 +163,6 @@ def _shortable(instruments: tuple[str, ...], rules: TradingRules) -> NDArray[np.
     return np.array([name in rules.shortable for name in instruments], dtype=np.bool_)
 
 
-def session_of(market: Market, row: int) -> Market:
-    """One session of a `Market` path."""
-    return Market(
-        market.fill_price[row],
-        market.close[row],
-        market.volume[row],
-        market.share_factor[row],
-        market.cash_gross[row],
-        market.cash_net[row],
-        float(market.risk_free[row]),
-        market.lot_size,
-        market.shortable,
-    )
-
-
 def kernel_costs(costs: TradingCosts, share_factor: Floats | float = 1.0) -> Costs:
     """A private copy of the costs for the kernel, its daily volume restated by `share_factor`."""
     return Costs(
@@ -218,7 +203,7 @@ def empty_outcome(n_instruments: int) -> Outcome:
 def parent_orders(wanted: Floats, shares: Floats, lot_size: Floats) -> Floats:
     """Orders (N,) that take `shares` to `wanted`: whole lots cut towards zero, everything for a target of zero.
 
-    The plain twin of `kernels.place_weights`; a lot size of 0 means fractions of a share trade.
+    The plain twin of `kernels.place_targets`; a lot size of 0 means fractions of a share trade.
     """
     change = wanted - shares
     lots = np.where(lot_size > 0.0, lot_size, 1.0)
@@ -235,8 +220,8 @@ def last_known_close(close: Floats) -> Floats:
 
 
 @dataclass(frozen=True, slots=True)
-class WeightPath:
-    """The account along a path of given weights: one entry per session, money in R$.
+class TargetPath:
+    """The account along a path of given targets: one entry per session, money in R$.
 
     `orders` (N,) counts the fills of each instrument.
     """
@@ -249,56 +234,59 @@ class WeightPath:
     orders: NDArray[np.int64]
 
 
-def march_weights(
+def march_targets(
     panel: DailyPanel,
-    weights: Floats,
+    targets: Floats,
     *,
+    in_shares: bool = False,
     first: int,
     costs: TradingCosts,
     executor: Executor,
     rules: TradingRules,
     capital: float,
-) -> WeightPath:
-    """The account that follows `weights` (T, N) from row `first` of the panel on, wholly compiled.
+) -> TargetPath:
+    """The account that follows `targets` (T, N) from row `first` of the panel on, wholly compiled.
 
-    Row t of `weights` is decided at close first + t and traded from the next session on; a row of NaN keeps the last
-    targets. For screening and for benchmarks: no view, no limits; `simulator.simulate` is the honest way.
+    Targets are weights of net asset value, or shares. Row t is decided at close first + t and traded from the next
+    session on; a row of NaN keeps the last targets. For screening and for benchmarks: no view, no limits;
+    `simulator.simulate` is the honest way.
 
     Raises
     ------
     ValueError
-        When the weights do not fit the panel, or a row is neither finite nor all NaN.
+        When the targets do not fit the panel, or a row is neither finite nor all NaN.
     """
-    weights = np.array(weights, dtype=np.float64, order="C")
-    last = first + weights.shape[0] - 1
+    targets = np.array(targets, dtype=np.float64, order="C")
+    last = first + targets.shape[0] - 1
     n = len(panel.instruments)
-    if weights.ndim != 2 or weights.shape[1] != n or not 0 <= first <= last < panel.sessions.size:
+    if targets.ndim != 2 or targets.shape[1] != n or not 0 <= first <= last < panel.sessions.size:
         raise ValueError(
-            f"weights must be (sessions, {n}) inside the panel's {panel.sessions.size} sessions from row {first} on; "
-            f"was {weights.shape}"
+            f"targets must be (sessions, {n}) inside the panel's {panel.sessions.size} sessions from row {first} on; "
+            f"was {targets.shape}"
         )
-    absent = np.isnan(weights)
-    if np.any(absent.any(axis=1) != absent.all(axis=1)) or np.isinf(weights).any():
-        row = int(np.argmax((absent.any(axis=1) != absent.all(axis=1)) | np.isinf(weights).any(axis=1)))
-        raise ValueError(f"weights must be finite, or NaN in a whole row; was mixed in row {row}")
+    absent = np.isnan(targets)
+    if np.any(absent.any(axis=1) != absent.all(axis=1)) or np.isinf(targets).any():
+        row = int(np.argmax((absent.any(axis=1) != absent.all(axis=1)) | np.isinf(targets).any(axis=1)))
+        raise ValueError(f"targets must be finite, or NaN in a whole row; was mixed in row {row}")
     market = market_of(panel, rules, first, last)
     # The account starts after the first session: its events and interest are not the account's.
     market.share_factor[0], market.cash_gross[0], market.cash_net[0], market.risk_free[0] = 1.0, 0.0, 0.0, 0.0
     book = opening_book(capital, last_known_close(panel.close[: first + 1]))
-    totals, orders = np.zeros((weights.shape[0], kernels.N_TOTALS)), np.zeros(n, dtype=np.int64)
-    kernels.march_weight_path(
+    totals, orders = np.zeros((targets.shape[0], kernels.N_TOTALS)), np.zeros(n, dtype=np.int64)
+    kernels.march_target_path(
         market,
         kernel_costs(costs),
         kernel_schedule(executor, n),
         rules.kernel_rules(),
-        weights,
+        targets,
+        in_shares,
         book,
         empty_outcome(n),
         totals,
         orders,
     )
     charged = totals[:, [kernels.HALF_SPREAD, kernels.IMPACT, kernels.FEES, kernels.BORROW]].sum(axis=1)
-    return WeightPath(
+    return TargetPath(
         net_asset_value=totals[:, kernels.NET_ASSET_VALUE].copy(),
         cash=totals[:, kernels.CASH].copy(),
         gross=totals[:, kernels.GROSS].copy(),

@@ -20,7 +20,7 @@ function of another file.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -38,19 +38,19 @@ WHOLE = 1e-6
 
 
 class Market(NamedTuple):
-    """One session, (N,) each: prices in R$ per share, volume in shares, events per share held before them.
+    """T sessions of N instruments: prices in R$ per share, volume in shares, events per share held before them.
 
-    `lot_size` 0 means that fractions of a share trade and are kept. For a path the arrays are (T, N) (except
-    `lot_size` and `shortable`, (N,)) and `risk_free` is (T,).
+    (T, N), but `risk_free` (T,), `lot_size` and `shortable` (N,). `lot_size` 0 means that fractions of a share trade
+    and are kept.
     """
 
-    fill_price: Any
-    close: Any
-    volume: Any
-    share_factor: Any
-    cash_gross: Any
-    cash_net: Any
-    risk_free: Any
+    fill_price: Floats
+    close: Floats
+    volume: Floats
+    share_factor: Floats
+    cash_gross: Floats
+    cash_net: Floats
+    risk_free: Floats
     lot_size: Floats
     shortable: NDArray[np.bool_]
 
@@ -154,19 +154,19 @@ def child_order(remaining: float, fraction: float, is_last: bool, lot: float, sh
 
 
 @njit(cache=True)
-def _apply_events(market: Market, costs: Costs, book: Book, out: Outcome) -> tuple[float, float]:
+def _apply_events(market: Market, t: int, costs: Costs, book: Book, out: Outcome) -> tuple[float, float]:
     """Dividends and fraction proceeds of the session's events; positions, orders, marks and daily volumes restated."""
     dividends = 0.0
     proceeds = 0.0
     for i in range(book.shares.size):
         out.fraction_quantity[i] = 0.0
         out.fraction_price[i] = np.nan
-        gross = market.cash_gross[i]
-        factor = market.share_factor[i]
+        gross = market.cash_gross[t, i]
+        factor = market.share_factor[t, i]
         if gross == 0.0 and factor == 1.0:
             continue
         held = book.shares[i]
-        dividends += held * (market.cash_net[i] if held > 0.0 else gross)
+        dividends += held * (market.cash_net[t, i] if held > 0.0 else gross)
         book.mark[i] = max(book.mark[i] - gross, 0.0) / factor
         if factor == 1.0:
             continue
@@ -185,12 +185,19 @@ def _apply_events(market: Market, costs: Costs, book: Book, out: Outcome) -> tup
 
 
 @njit(cache=True)
-def _send_children(market: Market, schedule: Schedule, rules: Rules, book: Book, out: Outcome) -> None:
-    """Child orders of the session in `out.quantity`, and in `out.reducing` the part that makes a position smaller."""
+def _send_children(market: Market, t: int, schedule: Schedule, rules: Rules, book: Book, out: Outcome) -> bool:
+    """Child orders of the session in `out.quantity`, and in `out.reducing` the part that makes a position smaller.
+
+    The answer is whether there are any.
+    """
     horizon = schedule.crowd_rate.size
+    found = False
     for i in range(book.shares.size):
         out.quantity[i] = 0.0
         out.reducing[i] = 0.0
+        out.half_spread[i] = 0.0
+        out.impact[i] = 0.0
+        out.fees[i] = 0.0
         remaining = book.remaining[i]
         if remaining == 0.0:
             continue
@@ -198,8 +205,8 @@ def _send_children(market: Market, schedule: Schedule, rules: Rules, book: Book,
         lot = market.lot_size[i]
         k = book.age[i] % horizon
         book.age[i] = k + 1
-        volume = market.volume[i]
-        if not (volume > 0.0 and np.isfinite(market.fill_price[i])):
+        volume = market.volume[t, i]
+        if not (volume > 0.0 and np.isfinite(market.fill_price[t, i])):
             continue
         sent = child_order(remaining, schedule.fractions[k, i], k == horizon - 1, lot, held)
         if abs(sent) > rules.participation * volume:
@@ -209,6 +216,8 @@ def _send_children(market: Market, schedule: Schedule, rules: Rules, book: Book,
         out.quantity[i] = sent
         if sent * held < 0.0:
             out.reducing[i] = np.copysign(min(abs(sent), abs(held)), sent)
+        found |= sent != 0.0
+    return found
 
 
 @njit(cache=True)
@@ -220,7 +229,7 @@ def _impact_coefficient(price: float, crowd_rate: float, costs: Costs, i: int) -
 
 
 @njit(cache=True)
-def _gross_factor(market: Market, rules: Rules, book: Book, out: Outcome) -> float:
+def _gross_factor(market: Market, t: int, rules: Rules, book: Book, out: Outcome) -> float:
     """Largest factor in [0, 1] on the position-increasing parts that keeps gross within its limit, before costs."""
     value = 0.0 + book.cash[0]
     kept = 0.0
@@ -229,7 +238,7 @@ def _gross_factor(market: Market, rules: Rules, book: Book, out: Outcome) -> flo
         sent = out.quantity[i]
         if book.shares[i] == 0.0 and sent == 0.0:
             continue
-        price = market.fill_price[i] if sent != 0.0 else book.mark[i]
+        price = market.fill_price[t, i] if sent != 0.0 else book.mark[i]
         value += book.shares[i] * price
         kept += abs(book.shares[i] + out.reducing[i]) * price
         added += abs(sent - out.reducing[i]) * price
@@ -242,7 +251,14 @@ def _gross_factor(market: Market, rules: Rules, book: Book, out: Outcome) -> flo
 
 @njit(cache=True)
 def _cash_factor(
-    market: Market, costs: Costs, schedule: Schedule, rules: Rules, book: Book, out: Outcome, gross_factor: float
+    market: Market,
+    t: int,
+    costs: Costs,
+    schedule: Schedule,
+    rules: Rules,
+    book: Book,
+    out: Outcome,
+    gross_factor: float,
 ) -> float:
     """Largest factor in [0, 1] on the position-increasing purchases that leaves cash at zero or above, costs included.
 
@@ -258,7 +274,7 @@ def _cash_factor(
         sent = out.quantity[i]
         if sent == 0.0:
             continue
-        price = market.fill_price[i]
+        price = market.fill_price[t, i]
         rate = costs.half_spread[i] + costs.fee
         k = schedule.crowd_rate[book.age[i] - 1]
         curvature = _impact_coefficient(price, k, costs, i)
@@ -280,15 +296,12 @@ def _cash_factor(
 
 @njit(cache=True)
 def _fill(
-    market: Market, costs: Costs, schedule: Schedule, book: Book, out: Outcome, gross: float, cash: float
+    market: Market, t: int, costs: Costs, schedule: Schedule, book: Book, out: Outcome, gross: float, cash: float
 ) -> None:
     """Fills of the session's children after scaling: shares, cash and costs."""
     totals = out.totals
     for i in range(book.shares.size):
         sent = out.quantity[i]
-        out.half_spread[i] = 0.0
-        out.impact[i] = 0.0
-        out.fees[i] = 0.0
         if sent == 0.0:
             continue
         factor = min(gross, cash) if sent > 0.0 else gross
@@ -298,7 +311,7 @@ def _fill(
             out.quantity[i] = sent
             if sent == 0.0:
                 continue
-        price = market.fill_price[i]
+        price = market.fill_price[t, i]
         traded = abs(sent) * price
         crowd_rate = schedule.crowd_rate[book.age[i] - 1]
         out.half_spread[i] = traded * costs.half_spread[i]
@@ -316,7 +329,7 @@ def _fill(
 
 
 @njit(cache=True)
-def _mark(market: Market, rules: Rules, book: Book, out: Outcome) -> None:
+def _mark(market: Market, t: int, rules: Rules, book: Book, out: Outcome) -> None:
     """Marks at the close, positions of dead instruments closed, and the value totals."""
     totals = out.totals
     value = 0.0
@@ -324,8 +337,8 @@ def _mark(market: Market, rules: Rules, book: Book, out: Outcome) -> None:
     for i in range(book.shares.size):
         out.delisted_quantity[i] = 0.0
         out.delisted_price[i] = np.nan
-        if np.isfinite(market.close[i]):
-            book.mark[i] = market.close[i]
+        if np.isfinite(market.close[t, i]):
+            book.mark[i] = market.close[t, i]
             book.stale[i] = 0
         else:
             book.stale[i] += 1
@@ -350,75 +363,72 @@ def _mark(market: Market, rules: Rules, book: Book, out: Outcome) -> None:
 
 
 @njit(cache=True)
-def march_session(market: Market, costs: Costs, schedule: Schedule, rules: Rules, book: Book, out: Outcome) -> None:
-    """One session: `book` goes from the previous close to this one, `out` says what happened (module docstring)."""
+def march_session(
+    market: Market, t: int, costs: Costs, schedule: Schedule, rules: Rules, book: Book, out: Outcome
+) -> None:
+    """Session t: `book` goes from the close before to this one, `out` says what happened (module docstring)."""
     out.totals[:] = 0.0
     lent = 0.0
     for i in range(book.shares.size):
         if book.shares[i] < 0.0:
             lent -= book.shares[i] * book.mark[i]
-    interest = book.cash[0] * market.risk_free
+    interest = book.cash[0] * market.risk_free[t]
     borrow = lent * rules.borrow_rate
-    dividends, proceeds = _apply_events(market, costs, book, out)
+    dividends, proceeds = _apply_events(market, t, costs, book, out)
     book.cash[0] += interest - borrow + dividends + proceeds
     out.totals[INTEREST] = interest
     out.totals[BORROW] = borrow
     out.totals[DIVIDENDS] = dividends
-    _send_children(market, schedule, rules, book, out)
-    gross = _gross_factor(market, rules, book, out)
-    cash = _cash_factor(market, costs, schedule, rules, book, out, gross)
-    _fill(market, costs, schedule, book, out, gross, cash)
-    _mark(market, rules, book, out)
+    if _send_children(market, t, schedule, rules, book, out):
+        gross = _gross_factor(market, t, rules, book, out)
+        cash = _cash_factor(market, t, costs, schedule, rules, book, out, gross)
+        _fill(market, t, costs, schedule, book, out, gross, cash)
+    _mark(market, t, rules, book, out)
 
 
 @njit(cache=True)
-def place_weights(weights: Floats, value: float, lot_size: Floats, book: Book) -> None:
-    """Parent orders to positions worth `weights * value` at the marks, in whole lots; a zero weight closes.
+def place_targets(targets: Floats, t: int, in_shares: bool, value: float, lot_size: Floats, book: Book) -> None:
+    """Parent orders to the positions `targets[t]`, in whole lots; a target of zero closes.
 
-    The order is cut towards zero, so a position never overshoots its target. An instrument that never traded gets none.
+    Targets are shares, or weights of `value` at the marks. The order is cut towards zero, so a position never
+    overshoots its target. A weight in an instrument that never traded gets none.
     """
-    for i in range(weights.size):
+    for i in range(book.shares.size):
         book.age[i] = 0
-        if weights[i] == 0.0:
+        target = targets[t, i]
+        if target == 0.0:
             book.remaining[i] = -book.shares[i]
-        elif book.mark[i] > 0.0:
-            book.remaining[i] = whole_lots(weights[i] * value / book.mark[i] - book.shares[i], lot_size[i])
-        else:
-            book.remaining[i] = 0.0
+            continue
+        if not in_shares:
+            target = target * value / book.mark[i] if book.mark[i] > 0.0 else book.shares[i]
+        book.remaining[i] = whole_lots(target - book.shares[i], lot_size[i])
 
 
 @njit(cache=True)
-def march_weight_path(
+def march_target_path(
     market: Market,
     costs: Costs,
     schedule: Schedule,
     rules: Rules,
-    weights: Floats,
+    targets: Floats,
+    in_shares: bool,
     book: Book,
     out: Outcome,
     totals: Floats,
     orders: NDArray[np.int64],
 ) -> None:
-    """A whole path: `weights[t]` (a NaN at its head keeps the last targets) is decided at close t, traded from t+1.
+    """A whole path: the positions `targets[t]` are decided at close t and traded from the next session on.
 
-    Row t of `totals` (T, N_TOTALS) is the account at close t; `orders` (N,) counts the fills of each instrument.
+    Targets are weights or shares; a NaN at the head of a row keeps the last ones. Row t of `totals` (T, N_TOTALS) is
+    the account at close t; `orders` (N,) counts the fills of each instrument.
     """
-    for t in range(weights.shape[0]):
-        session = Market(
-            market.fill_price[t],
-            market.close[t],
-            market.volume[t],
-            market.share_factor[t],
-            market.cash_gross[t],
-            market.cash_net[t],
-            market.risk_free[t],
-            market.lot_size,
-            market.shortable,
-        )
-        march_session(session, costs, schedule, rules, book, out)
-        for i in range(orders.size):
-            if out.quantity[i] != 0.0:
-                orders[i] += 1
-        totals[t] = out.totals
-        if not np.isnan(weights[t, 0]):
-            place_weights(weights[t], out.totals[NET_ASSET_VALUE], market.lot_size, book)
+    for t in range(targets.shape[0]):
+        march_session(market, t, costs, schedule, rules, book, out)
+        if out.totals[TRADED] > 0.0:
+            for i in range(orders.size):
+                if out.quantity[i] != 0.0:
+                    orders[i] += 1
+        for k in range(N_TOTALS):
+            totals[t, k] = out.totals[k]
+        if not np.isnan(targets[t, 0]):
+            place_targets(targets, t, in_shares, out.totals[NET_ASSET_VALUE], market.lot_size, book)

@@ -28,7 +28,6 @@ from backtests.accounting import (
     market_of,
     opening_book,
     parent_orders,
-    session_of,
 )
 from backtests.decisions import DecisionError, wanted_shares
 from backtests.gate import Gate
@@ -207,9 +206,8 @@ class _Run:
         """March one session and decide at its close."""
         at = row - self.first
         if at > 0:
-            market = session_of(self.market, at)
-            kernels.march_session(market, self.costs, self.schedule, self.kernel_rules, self.book, self.out)
-            self._log_fills(at, market.volume)
+            kernels.march_session(self.market, at, self.costs, self.schedule, self.kernel_rules, self.book, self.out)
+            self._log_fills(at, self.market.volume[at])
         else:
             self.out.totals[[kernels.NET_ASSET_VALUE, kernels.CASH]] = self.capital
         self.totals[at] = self.out.totals

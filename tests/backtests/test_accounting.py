@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backtests.accounting import TradingRules, event_grid, last_known_close, march_weights
+from backtests.accounting import TradingRules, event_grid, last_known_close, march_targets
 from backtests.lookahead import random_panel
 from backtests.simulator import Segment, simulate
 from mfg_core.costs import TradingCosts
@@ -113,7 +113,7 @@ def test_weight_path_equals_the_day_loop():
 
     decisions = [decider.decide(MarketView(panel, row)) for row in range(15, 100)]
     weights = np.array([np.full(5, np.nan) if item is None else item.weights for item in decisions])
-    path = march_weights(panel, weights, first=15, costs=some_costs(5), executor=Twap(3), rules=rules, capital=4e6)
+    path = march_targets(panel, weights, first=15, costs=some_costs(5), executor=Twap(3), rules=rules, capital=4e6)
     np.testing.assert_allclose(path.net_asset_value, account.net_asset_value, rtol=1e-13)
     assert path.orders.sum() == (account.fills.reason == "order").sum()
 
@@ -141,9 +141,24 @@ def test_rules_that_make_no_sense_are_refused(changes, message):
 def test_weights_that_do_not_fit_are_refused():
     panel = random_panel(2, sessions=30, instruments=3)
     settings = {"first": 0, "costs": some_costs(3), "executor": Immediate(), "rules": TradingRules(), "capital": 1e6}
-    with pytest.raises(ValueError, match=r"weights must be \(sessions, 3\) inside the panel's 30 sessions"):
-        march_weights(panel, np.zeros((31, 3)), **settings)
+    with pytest.raises(ValueError, match=r"targets must be \(sessions, 3\) inside the panel's 30 sessions"):
+        march_targets(panel, np.zeros((31, 3)), **settings)
     with pytest.raises(ValueError, match="was mixed in row 1"):
-        march_weights(panel, np.array([[0.1, 0.1, 0.1], [0.1, np.nan, 0.1]]), **settings)
+        march_targets(panel, np.array([[0.1, 0.1, 0.1], [0.1, np.nan, 0.1]]), **settings)
     with pytest.raises(ValueError, match="'XXXX3' is not one"):
-        march_weights(panel, np.zeros((9, 3)), **settings | {"rules": TradingRules(shortable=("XXXX3",))})
+        march_targets(panel, np.zeros((9, 3)), **settings | {"rules": TradingRules(shortable=("XXXX3",))})
+
+
+def test_targets_in_shares_are_reached_and_held_whatever_the_value():
+    panel = random_panel(6, sessions=60, instruments=3, silent=0.0, events=False)
+    targets = np.full((60, 3), np.nan)
+    targets[[0, 30]] = [[500.0, 0.0, -200.0], [0.0, 300.0, -200.0]]
+    rules = TradingRules(participation_limit=1.0, gross_limit=3.0)
+    path = march_targets(
+        panel, targets, in_shares=True, first=0, costs=some_costs(3), executor=Immediate(), rules=rules, capital=1e6
+    )
+    held = np.zeros((60, 3))
+    held[1:31], held[31:] = targets[0], targets[30]
+    value = path.cash + (held * panel.close).sum(axis=1)
+    np.testing.assert_allclose(path.net_asset_value, value, rtol=1e-13)
+    assert path.orders.tolist() == [2, 1, 1]

@@ -35,10 +35,16 @@ def one_session(**changes):
         "lot_size": [100.0, 100.0],
         "shortable": [True, True],
     } | changes
-    arrays = {
-        k: v if k == "risk_free" else np.array(v, dtype=bool if k == "shortable" else float) for k, v in fields.items()
-    }
-    return Market(**arrays)
+    per_instrument = ("lot_size", "shortable")
+    arrays = {name: np.array(value, dtype=float) for name, value in fields.items()}
+    rows = {name: array if name in per_instrument else array[None] for name, array in arrays.items()}
+    return Market(**rows | {"shortable": rows["shortable"] != 0.0})
+
+
+def as_rows(session):
+    """A session given per instrument as a market of one row."""
+    rows = {name: np.atleast_1d(np.asarray(getattr(session, name), dtype=float))[None] for name in session._fields[:6]}
+    return session._replace(**rows, risk_free=np.array([float(session.risk_free)]))
 
 
 def free_costs(n=2):
@@ -50,6 +56,7 @@ def step(market, book, rules=None, costs=None, executor=None):
     out = empty_outcome(n)
     kernels.march_session(
         market,
+        0,
         kernel_costs(costs or free_costs(n)),
         kernel_schedule(executor or Immediate(), n),
         (rules or TradingRules()).kernel_rules(),
@@ -213,7 +220,7 @@ def test_parent_orders_equal_the_kernels():
         book = book_with(shares=tuple(random.integers(-3000, 3000, 2)), marks=tuple(random.uniform(1, 50, 2)))
         weights = random.uniform(-1, 1, 2) * random.integers(0, 2, 2)
         lots = np.array([100.0, 0.0])
-        kernels.place_weights(weights, 1e6, lots, book)
+        kernels.place_targets(weights[None], 0, False, 1e6, lots, book)
         wanted = weights * 1e6 / book.mark
         np.testing.assert_array_equal(book.remaining, parent_orders(wanted, book.shares, lots))
 
@@ -234,7 +241,9 @@ class Twin:
         n = len(self.shares)
         total = dict.fromkeys(("traded", "half_spread", "impact", "fees", "dividends"), 0.0)
         total["interest"] = self.cash * m.risk_free
-        total["borrow"] = sum(-s * p for s, p in zip(self.shares, self.mark) if s < 0) * rules.borrow_annual / 252
+        total["borrow"] = (
+            sum(-s * p for s, p in zip(self.shares, self.mark, strict=True) if s < 0) * rules.borrow_annual / 252
+        )
         self.cash += total["interest"] - total["borrow"]
         for i in range(n):
             total["dividends"] += self.shares[i] * (m.cash_net[i] if self.shares[i] > 0 else m.cash_gross[i])
@@ -251,9 +260,9 @@ class Twin:
         children = [self._child(i, m, fractions, rules) for i in range(n)]
         reducing = [self._reducing(i, q) for i, q in enumerate(children)]
         price = [m.fill_price[i] if children[i] else self.mark[i] for i in range(n)]
-        equity = self.cash + sum(s * p for s, p in zip(self.shares, price) if s)
-        kept = sum(abs(s + r) * p for s, r, p in zip(self.shares, reducing, price) if s or r)
-        added = sum(abs(q - r) * p for q, r, p in zip(children, reducing, price) if q)
+        equity = self.cash + sum(s * p for s, p in zip(self.shares, price, strict=True) if s)
+        kept = sum(abs(s + r) * p for s, r, p in zip(self.shares, reducing, price, strict=True) if s or r)
+        added = sum(abs(q - r) * p for q, r, p in zip(children, reducing, price, strict=True) if q)
         gross = 1.0 if added == 0 else min(1.0, max(rules.gross_limit * equity - kept, 0.0) / added)
 
         def after(f):
@@ -297,7 +306,7 @@ class Twin:
             if self.shares[i] and self.quiet[i] >= rules.delisting_sessions:
                 self.cash += self.shares[i] * self.mark[i] * (rules.delisting_recovery if self.shares[i] > 0 else 1.0)
                 self.shares[i] = self.pending[i] = 0.0
-        total["value"] = self.cash + sum(s * p for s, p in zip(self.shares, self.mark) if s)
+        total["value"] = self.cash + sum(s * p for s, p in zip(self.shares, self.mark, strict=True) if s)
         self.totals = total
 
     def _child(self, i, m, fractions, rules):
@@ -381,7 +390,7 @@ def test_kernel_equals_the_plain_account_on_random_paths(seed):
             np.full(n, 100.0),
             np.full(n, rules.allow_short),
         )
-        kernels.march_session(market, kernel_cost, schedule, numbers, book, out)
+        kernels.march_session(as_rows(market), 0, kernel_cost, schedule, numbers, book, out)
         twin.session(market, costs, volumes, executor.fractions, executor.crowd_rate, rules)
         np.testing.assert_array_equal(book.shares, twin.shares)
         np.testing.assert_allclose(book.remaining, twin.pending, rtol=1e-12, atol=1e-6)
@@ -393,6 +402,6 @@ def test_kernel_equals_the_plain_account_on_random_paths(seed):
         if t % 7 == 0:
             weights = random.uniform(-1.0 if rules.allow_short else 0.0, 1.0, n)
             weights *= rules.gross_limit / np.abs(weights).sum()
-            kernels.place_weights(weights, out.totals[kernels.NET_ASSET_VALUE], market.lot_size, book)
+            kernels.place_targets(weights[None], 0, False, out.totals[kernels.NET_ASSET_VALUE], market.lot_size, book)
             twin.pending, twin.age = book.remaining.tolist(), [0] * n
     assert traded > 50

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from backtests import screening
-from backtests.accounting import TradingRules, march_weights
+from backtests.accounting import TradingRules, march_targets
 from backtests.lookahead import random_panel
 from backtests.screening import screen, weight_path
 from mfg_core.costs import TradingCosts
@@ -38,7 +38,7 @@ def test_scores_equal_those_of_accounts_that_trade_the_same_weights():
     start = 40
     for index, pod in enumerate(pods):
         weights = weight_path(pod, panel, train, start)
-        path = march_weights(
+        path = march_targets(
             panel, weights, first=train[0] + start, costs=costs, executor=Immediate(), rules=rules, capital=1e9
         )
         returns = np.diff(path.net_asset_value) / path.net_asset_value[:-1]

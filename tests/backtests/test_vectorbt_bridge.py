@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from backtests.accounting import TradingRules, march_weights
+from backtests.accounting import TradingRules, march_targets
 from backtests.lookahead import random_panel
 from backtests.simulator import Segment, simulate
 from backtests.vectorbt_bridge import CASH_FLOWS, ENGINE, to_vectorbt
@@ -48,7 +48,7 @@ def test_target_weights_give_the_same_value_and_orders_as_vectorbt(direction):
         borrow_cash=True,
         borrow_annual=0.0,
     )
-    path = march_weights(
+    path = march_targets(
         panel, weights, first=0, costs=linear_costs(n, rate), executor=Immediate(), rules=rules, capital=1e6
     )
     # A target is a number of shares fixed at the decision close, and traded at the next: vectorbt gets that number.
@@ -78,7 +78,7 @@ def test_target_percent_decided_and_traded_at_the_same_close_is_vectorbts_own_re
     weights = np.full((sessions, n), np.nan)
     weights[0::6] = np.random.default_rng(1).dirichlet(np.ones(n), 10) * 0.8
     rules = TradingRules(fill_price="close", participation_limit=1.0, whole_lots=False, gross_limit=5.0)
-    path = march_weights(
+    path = march_targets(
         panel, weights, first=0, costs=linear_costs(n, rate), executor=Immediate(), rules=rules, capital=1e6
     )
     wanted = np.full((sessions, n), np.nan)
