@@ -12,6 +12,7 @@ import numpy as np
 MISSING = "n/a"
 MINUS = "\N{MINUS SIGN}"
 THIN_SPACE = "\N{NARROW NO-BREAK SPACE}"
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def is_number(value: Any) -> bool:
@@ -76,15 +77,15 @@ def significant(value: Any, digits: int = 3) -> str:
 def money(value: Any) -> str:
     """An amount of R$ with three or four digits that count and its size in words.
 
-    >>> money(51_234_567.0), money(-2_500), money(12.3)
-    ('51.23 m', '−2.5 k', '12.30')
+    >>> [money(value).replace(NO_BREAK, " ") for value in (51_234_567.0, -2_500, 12.3)]
+    ['51.23 m', '−2.5 k', '12.30']
     """
     if not is_number(value):
         return MISSING
     x = float(value)
     for size, digits, word in ((1e9, 2, "bn"), (1e6, 2, "m"), (1e3, 1, "k")):
         if abs(x) >= size:
-            return f"{number(x / size, digits)}\N{NO-BREAK SPACE}{word}"
+            return f"{number(x / size, digits)}{NO_BREAK}{word}"
     return number(x, 2)
 
 
@@ -96,12 +97,12 @@ def integer(value: Any) -> str:
 def probability(value: Any) -> str:
     """A probability with three digits; a tiny one as "< 0.001".
 
-    >>> probability(0.0499), probability(1e-9), probability(float("nan"))
+    >>> probability(0.0499), probability(1e-9).replace(NO_BREAK, " "), probability(float("nan"))
     ('0.050', '< 0.001', 'n/a')
     """
     if not is_number(value):
         return MISSING
-    return "<\N{NO-BREAK SPACE}0.001" if 0.0 <= float(value) < 0.0005 else number(value, 3)
+    return f"<{NO_BREAK}0.001" if 0.0 <= float(value) < 0.0005 else number(value, 3)
 
 
 def day(value: Any) -> str:

@@ -81,6 +81,13 @@ FORMS: Mapping[str, Callable[[Any], str]] = {
 }
 """Forms of the numeric columns; whole numbers and others have a general one."""
 
+COLUMNS = (
+    "session", "month", "instrument", "ticker", "old", "new", "kind", "reason", "problem", "share_factor", "cash", "jump",
+    "liquid", "return", "robust_z", "value_ratio", "confidence", "known", "joined", "first", "last", "sessions",
+    "presence", "median_value", "instruments", "rows", "traded_value", "unwrapped", "source", "line",
+)  # fmt: skip
+"""Order of the columns: what and when first, where it came from last; others follow in their own order."""
+
 BRIEF = ("gaps", "quarantine", "unsized", "outliers")
 """Lists that the report shows the beginning of; the quality page shows them all."""
 
@@ -140,7 +147,8 @@ def totals_table(quality: Mapping[str, Any]) -> Grid:
 
 def record_table(name: str, content: Sequence[Mapping[str, Any]], most: int, total: int, empty: str) -> Grid:
     """A list of records as a table; a column with any number is one of numbers."""
-    columns = list(dict.fromkeys(str(key) for record in content for key in record))
+    found = list(dict.fromkeys(str(key) for record in content for key in record))
+    columns = [column for column in COLUMNS if column in found] + [name for name in found if name not in COLUMNS]
     numeric = {column for column in columns if any(is_number(record.get(column)) for record in content)}
     rows = [
         tuple(_cell(column, record.get(column), column in numeric) for column in columns) for record in content[:most]

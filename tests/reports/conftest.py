@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from backtests.comparison import compare_pods
 from backtests.policy_files import PolicyArtefact, write_policy
 from backtests.result import COLUMNS, Result, Run, account_statistics
 from backtests.result_files import write_run
+from reports.report import write_report
 
 INSTRUMENTS = (
     "PETR4",
@@ -329,3 +331,60 @@ def fold_columns(days: np.ndarray, digest: str | None) -> dict[str, Any]:
         "calibration_notes": notes,
         "policy_hash": np.full(n, digest, dtype=object),
     }
+
+
+class Page(HTMLParser):
+    """What a reader finds on a page: its visible text, its tables by `data-t`, its tags with their attributes."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tables: dict[str, list[list[str]]] = {}
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._table: list[list[str]] | None = None
+        self._cell = False
+        self._style = False
+        self.feed(source)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.tags.append((tag, found))
+        if tag == "table":
+            self._table = self.tables.setdefault(str(found["data-t"]), [])
+        elif tag == "tr" and self._table is not None:
+            self._table.append([])
+        elif tag in ("td", "th") and self._table is not None:
+            self._table[-1].append("")
+            self._cell = True
+        self._style = tag == "style"
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "table":
+            self._table = None
+        if tag in ("td", "th"):
+            self._cell = False
+        if tag == "style":
+            self._style = False
+
+    def handle_data(self, data: str) -> None:
+        if self._style:
+            return
+        self.text += data + " "
+        if self._cell and self._table is not None:
+            self._table[-1][-1] += data
+
+    def rows(self, table: str) -> dict[str, list[str]]:
+        """The rows of a table by their first cell."""
+        return {row[0].strip(): [cell.strip() for cell in row[1:]] for row in self.tables[table]}
+
+
+@pytest.fixture(scope="session")
+def read_page() -> Callable[[Path], Page]:
+    return lambda path: Page(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def report(run_folder, read_page) -> Page:
+    """The usual run's report as a reader finds it."""
+    return read_page(write_report(run_folder))
