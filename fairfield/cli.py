@@ -42,7 +42,7 @@ def _root(
 def synthetic(
     folder: Annotated[Path, typer.Argument(help="Folder to write; new, empty, or holding the same exchange.")],
     years: Annotated[int, typer.Option(help="Calendar years, ending with 2023.", min=1, max=25)] = 6,
-    instruments: Annotated[int, typer.Option(help="Shares listed over the whole time.", min=16, max=2000)] = 60,
+    instruments: Annotated[int, typer.Option(help="Shares listed over the whole time.", min=24, max=200)] = 60,
     seed: Annotated[int, typer.Option(help="Seed of every random number.", min=0)] = 2026,
 ) -> None:
     """Write the raw files of a synthetic exchange, in B3's own formats."""
@@ -67,11 +67,16 @@ def ingest(
 
 @app.command()
 @answering
-def quality(store: StoreOption = Path("store"), output: OutputOption = None) -> None:
+def quality(
+    store: StoreOption = Path("store"),
+    output: OutputOption = None,
+    start: Annotated[str | None, typer.Option(help="First session looked at (YYYY-MM-DD).")] = None,
+    end: Annotated[str | None, typer.Option(help="Last session looked at (YYYY-MM-DD).")] = None,
+) -> None:
     """Check the store against the B3 calendar and itself; print a table and write a page."""
     from fairfield.stages import check_quality
 
-    check_quality(store, output)
+    check_quality(store, output, start, end)
 
 
 @app.command()

@@ -57,15 +57,18 @@ def ingest_files(paths: Sequence[Path], store: Path) -> IngestReport:
     return report
 
 
-def check_quality(store_path: Path, output: Path | None) -> Path:
+def check_quality(store_path: Path, output: Path | None, start: str | None = None, end: str | None = None) -> Path:
     """Print the quality table of a store and write its page."""
-    from data_pipeline.quality import summarise_quality
+    from data_pipeline.panel_build import build_panel
+    from data_pipeline.quality import store_quality
     from data_pipeline.store import Store
     from reports.quality_page import write_quality_page
 
     store = Store.open(store_path)
+    rate = None if store.cdi().num_rows else 0.0  # cash earns nothing here where there is no CDI: prices are checked
     with console.status("checking the store"):
-        summary = summarise_quality(store)
+        panel = build_panel(store, start=day(start, "--start"), end=day(end, "--end"), risk_free_annual=rate)
+        summary = store_quality(store, panel, risk_free_annual=rate)
     _print_quality(summary)
     page = write_quality_page(summary, output or store_path.with_name(f"{store_path.name}-quality.html"))
     console.print(f"page: {page}", markup=False)
@@ -114,12 +117,7 @@ def write_run_report(run: Path, date: str | None, output: Path | None) -> Path:
     """Write the report of a run, as of `date` when one is given."""
     from reports.report import write_report
 
-    if date is not None:
-        try:
-            dt.date.fromisoformat(date)
-        except ValueError:
-            raise ConfigError(f"--date must be a day like 2023-06-30; was {date!r}") from None
-    page = write_report(run, date=date, output=output)
+    page = write_report(run, date=day(date, "--date"), output=output)
     console.print(f"report: {page}", markup=False)
     return page
 
@@ -152,37 +150,50 @@ def run_demo(folder: Path) -> Path:
     return report
 
 
+def day(text: str | None, option: str) -> str | None:
+    """The option's value, checked to be a date, or None when it was not given."""
+    if text is None:
+        return None
+    try:
+        return dt.date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise ConfigError(f"{option} must be a day like 2023-06-30; was {text!r}") from None
+
+
 def _panel(config: RunConfig) -> tuple[DailyPanel, dict[str, Any]]:
     """The panel that a configuration names, with the quality summary of what it came from."""
-    from data_pipeline.quality import summarise_panel_quality, summarise_quality
-
     data = config.data
+    rate = data.risk_free_annual
+    start, end = (None if date is None else date.isoformat() for date in (data.start, data.end))
     if data.closes is not None:
-        from data_pipeline.panel_files import read_close_value_panel
+        from data_pipeline.close_value import read_close_value_panel
+        from data_pipeline.quality import panel_quality
 
-        panel = read_close_value_panel(data.closes, risk_free_annual=data.risk_free_annual)
-        return panel, summarise_panel_quality(panel)
+        panel = read_close_value_panel(data.closes, start=start, end=end, risk_free_annual=rate)
+        return panel, panel_quality(panel)
     from data_pipeline.panel_build import build_panel
+    from data_pipeline.quality import store_quality
     from data_pipeline.store import Store
     from data_pipeline.universe import UniverseRules
 
-    assert data.store is not None  # one of the two is given: checked with the file
+    if data.store is None:
+        raise ConfigError("data: exactly one of store and closes must be given")
     store = Store.open(data.store)
     universe = UniverseRules(min_median_value=data.min_median_value, min_presence=data.min_presence)
-    panel = build_panel(
-        store, start=data.start, end=data.end, universe=universe, risk_free_annual=data.risk_free_annual
-    )
-    return panel, summarise_quality(store)
+    panel = build_panel(store, start=start, end=end, universe=universe, risk_free_annual=rate)
+    return panel, store_quality(store, panel, risk_free_annual=rate)
 
 
 def _print_quality(summary: dict[str, Any]) -> None:
-    """The first rows of the summary; the page holds all of it."""
+    """The light, its reasons and the totals; the page holds the rest."""
     from rich.table import Table
 
-    table = Table("check", "result", title=f"data quality: {summary['light']}", title_justify="left")
-    for row in summary["checks"]:
-        table.add_row(row["name"], row["result"])
+    table = Table("what", "how many", title=f"data quality: {summary['light']}", title_justify="left")
+    for name, count in summary["totals"].items():
+        table.add_row(str(name).replace("_", " "), f"{count:,}")
     console.print(table)
+    for reason in summary["reasons"]:
+        console.print(f"- {reason}", markup=False)
 
 
 @contextmanager
