@@ -82,8 +82,8 @@ FORMS: Mapping[str, Callable[[Any], str]] = {
 """Forms of the numeric columns; whole numbers and others have a general one."""
 
 COLUMNS = (
-    "session", "month", "instrument", "ticker", "old", "new", "kind", "reason", "problem", "share_factor", "cash", "jump",
-    "liquid", "return", "robust_z", "value_ratio", "confidence", "known", "joined", "first", "last", "sessions",
+    "session", "month", "instrument", "ticker", "old", "new", "kind", "reason", "problem", "share_factor", "cash",
+    "jump", "liquid", "return", "robust_z", "value_ratio", "confidence", "known", "joined", "first", "last", "sessions",
     "presence", "median_value", "instruments", "rows", "traded_value", "unwrapped", "source", "line",
 )  # fmt: skip
 """Order of the columns: what and when first, where it came from last; others follow in their own order."""
