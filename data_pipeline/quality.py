@@ -24,7 +24,7 @@ there is a worst; `totals` says how many there are):
 
 The light: red when the data would falsify a backtest, amber when a reader should look.
 
-    red     a missing B3 session per 100 or more; more than 1 % of the rows quarantined; an unsized split state with
+    red     1 % or more of B3's sessions missing; more than 1 % of the rows quarantined; an unsized split state with
             |jump| above 0.4 in a liquid instrument (`LIQUID_VALUE`); a session B3 did not hold
     amber   any missing session, quarantined row, unsized event with |jump| above 0.1 in a liquid instrument, event
             sized below confidence 0.8, rename that is likely but not joined, carried CDI, suspicious row, or
