@@ -10,44 +10,19 @@ from __future__ import annotations
 
 import multiprocessing
 import multiprocessing.connection
-import os
 import signal
-import threading
-import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from backtests.errors import WorkerStartError
 from backtests.ledger import Ledger, LedgerDamageError
+from backtests.worker import Task, perform, serve, single_threaded
 
 MAX_DEATHS = 3
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One piece of work: `function(argument)` gives the payload bytes that the ledger stores under `key`.
-
-    `function` is found by its module and name in the worker, `argument` is pickled, `name` is what people read.
-    """
-
-    key: str
-    name: str
-    function: Callable[[Any], bytes]
-    argument: Any
-    description: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +202,7 @@ class TaskPool:
 
     def _run_here(self, todo: deque[Task], tally: _Tally) -> None:
         for task in todo:
-            error = _perform(task, self._ledger)
+            error = perform(task, self._ledger)
             self._settle(task, error, tally)
 
     def _run_on_workers(self, todo: deque[Task], tally: _Tally) -> None:
@@ -272,8 +247,8 @@ class TaskPool:
 
     def _start(self) -> _Worker:
         here, there = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(there,), daemon=True)
-        with _single_threaded():
+        process = self._context.Process(target=serve, args=(there,), daemon=True)
+        with single_threaded():
             process.start()
         there.close()
         worker = _Worker(process, here)
@@ -351,49 +326,3 @@ def _ending(exit_code: int | None) -> str:
         except ValueError:
             return f"by signal {-exit_code}"
     return f"with exit code {exit_code}"
-
-
-def _perform(task: Task, ledger: Ledger) -> str | None:
-    """Run one task into the ledger; the error in words, or None."""
-    try:
-        ledger.write(task.key, task.description, task.function(task.argument))
-    except Exception as error:  # noqa: BLE001  the rim of a task: whatever it raises is reported under the task's name
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        return f"{type(error).__name__}: {error} ({os.path.basename(place.filename)}:{place.lineno})"  # noqa: PTH119
-    return None
-
-
-def _serve(connection: Connection) -> None:
-    """A worker's life: take a task, do it, answer; end with the driver."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_leave_with_the_driver, daemon=True).start()
-    connection.send("ready")
-    while True:
-        try:
-            task, ledger = connection.recv()
-        except EOFError:
-            return
-        connection.send(_perform(task, ledger))
-
-
-def _leave_with_the_driver() -> None:
-    """End at once when the driver dies, so that a resumed run does not meet orphans at work."""
-    driver = multiprocessing.parent_process()
-    if driver is not None:
-        multiprocessing.connection.wait([driver.sentinel])
-        os._exit(1)
-
-
-@contextmanager
-def _single_threaded() -> Iterator[None]:
-    """Environment in which a new process computes with one thread: no oversubscription, one order of summation."""
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

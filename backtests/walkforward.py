@@ -12,6 +12,7 @@ there, and one that grows by new days finds its old folds again.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any, TypeVar
 
 from backtests.assembly import assemble_run
 from backtests.disk import plain_json
-from backtests.errors import WalkForwardError
+from backtests.errors import WalkForwardError, WindowError
 from backtests.fold_tasks import (
     AccountTask,
     CalibrationTask,
@@ -38,14 +39,18 @@ from backtests.folds import Fold, check_stitchable, make_folds
 from backtests.ledger import Ledger, LedgerDamageError, task_key
 from backtests.plan import PodPlan, WalkForwardPlan, describe_execution, describe_pod
 from backtests.policy_files import read_policy
-from backtests.pool import Progress, Task, TaskEvent, TaskFailure, TaskPool, ignore_progress
+from backtests.pool import Progress, TaskEvent, TaskFailure, TaskPool, ignore_progress
 from backtests.provenance import ROOMS, code_hash, library_versions, rows_hash
 from backtests.result_files import write_run
+from backtests.worker import Task
 from data_pipeline.errors import DataError
 from data_pipeline.panel import DailyPanel
 
 LEDGER_FOLDER = ".ledger"
 """Folder, inside the output folder, of the ledger, the policies and the panels that workers read."""
+
+MIN_TEST_SESSIONS = 5
+"""Sessions of all test windows together below which no statistic exists."""
 
 Name = TypeVar("Name")
 
@@ -87,12 +92,18 @@ def run_walkforward(
     """
     folds = make_folds(panel.sessions.size, plan.folds)
     check_stitchable(folds)
+    if sum(len(fold.test) for fold in folds) < MIN_TEST_SESSIONS:
+        raise WindowError(
+            f"the test windows must hold at least {MIN_TEST_SESSIONS} sessions together, or there is nothing to judge; "
+            f"held {sum(len(fold.test) for fold in folds)}: shorten the training window or add data"
+        )
+    quality = plain_json(quality) if quality else None
     store = Path(out_folder) / LEDGER_FOLDER
     ledger = Ledger(store)
     with ledger.exclusive():
         ledger.sweep()
         place = Workplace(_keep_panel(panel, store), store / "policies", code_hash(ROOMS))
-        job = _Job(plan, panel, folds, place, library_versions())
+        job = _Job(plan, panel, folds, place, library_versions(), _describe_windows(panel, folds))
         with TaskPool(ledger, workers, progress=progress) as pool:
             stages = _Stages(pool, ledger, len(folds) * (1 + len(plan.pods)) + len(plan.pods))
             calibrations = job.calibrations()
@@ -133,6 +144,7 @@ class _Job:
     folds: tuple[Fold, ...]
     place: Workplace
     libraries: Mapping[str, str]
+    windows: Mapping[int, Mapping[str, Any]]
 
     def calibrations(self) -> dict[int, Task]:
         """One task per fold."""
@@ -143,7 +155,7 @@ class _Job:
                 CalibrationTask(self.place, self.plan, fold),
                 task="calibration",
                 execution=describe_execution(self.plan),
-                **self._window(fold),
+                **self.windows[fold.index],
             )
             for fold in self.folds
         }
@@ -158,7 +170,7 @@ class _Job:
                 task="selection",
                 grid=[describe_pod(member) for member in pod.grid],
                 policy=policies[fold.index].policy_hash,
-                **self._window(fold),
+                **self.windows[fold.index],
             )
             for fold in self.folds
             if fold.index in policies
@@ -198,12 +210,17 @@ class _Job:
             "source": plain_json(dict(self.panel.provenance)),
         }
 
-    def _window(self, fold: Fold) -> dict[str, Any]:
-        return {"train": [fold.train.start, fold.train.stop], "data": rows_hash(self.panel, fold.train)}
-
     def _task(self, name: str, function: Any, argument: Any, **described: Any) -> Task:
         description = described | {"code": self.place.code_hash, "libraries": self.libraries}
         return Task(task_key(description), name, function, argument, description)
+
+
+def _describe_windows(panel: DailyPanel, folds: Sequence[Fold]) -> dict[int, dict[str, Any]]:
+    """What a task on a training window depends on: its rows and what they hold."""
+    return {
+        fold.index: {"train": [fold.train.start, fold.train.stop], "data": rows_hash(panel, fold.train)}
+        for fold in folds
+    }
 
 
 def _describe_account(plan: WalkForwardPlan, pod: PodPlan) -> dict[str, Any]:
@@ -219,10 +236,13 @@ def _describe_account(plan: WalkForwardPlan, pod: PodPlan) -> dict[str, Any]:
 
 
 def _keep_panel(panel: DailyPanel, store: Path) -> Path:
-    """The panel on disk for the workers, under the hash of its data."""
+    """The panel on disk for the workers, under the hash of its data; panels of earlier runs are removed."""
     from data_pipeline.panel_files import panel_hash, save_panel
 
     folder = store / "panels" / panel_hash(panel)
+    for other in folder.parent.glob("*"):
+        if other != folder:
+            shutil.rmtree(other)
     if not (folder / "panel.json").is_file():
         save_panel(panel, folder)
     return folder

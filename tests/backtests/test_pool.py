@@ -12,7 +12,8 @@ import pytest
 
 from backtests.errors import WorkerStartError
 from backtests.ledger import Ledger, task_key
-from backtests.pool import RunInterruptedError, Task, TaskPool
+from backtests.pool import RunInterruptedError, TaskPool
+from backtests.worker import Task
 
 JOBS = textwrap.dedent(
     """
@@ -168,7 +169,8 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import pool_jobs
 from backtests.ledger import Ledger, task_key
-from backtests.pool import RunInterruptedError, Task, TaskPool
+from backtests.pool import RunInterruptedError, TaskPool
+from backtests.worker import Task
 
 def tasks(folder):
     named = [("a", pool_jobs.work), ("b", pool_jobs.work), ("slow", pool_jobs.wait), ("c", pool_jobs.work)]
