@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtests import kernels
-from backtests.kernels import Book, Costs, Market, Outcome, Rules, Schedule
+from backtests.kernel_arrays import Market, Schedule, kernel_costs, march_target_path, opening_book
 from data_pipeline.adjust import gross_cash, group_events, net_cash, share_multiplier
 from data_pipeline.panel import DailyPanel
 from mfg_core.costs import TradingCosts
@@ -80,16 +80,17 @@ class TradingRules:
         _require(0.0 <= self.delisting_recovery <= 1.0, "delisting_recovery", "in [0, 1]", self.delisting_recovery)
         _require(self.sessions_per_year >= 1, "sessions_per_year", "at least 1", self.sessions_per_year)
 
-    def kernel_rules(self) -> Rules:
-        """The numbers that the kernel reads."""
-        return Rules(
-            float(self.participation_limit),
-            float(self.gross_limit),
-            bool(self.borrow_cash),
+    def kernel_rules(self) -> Floats:
+        """The numbers that the kernel reads, (6,), see `kernels.PARTICIPATION`."""
+        numbers = (
+            self.participation_limit,
+            self.gross_limit,
+            self.borrow_cash,
             self.borrow_annual / self.sessions_per_year,
-            int(self.delisting_sessions),
-            float(self.delisting_recovery),
+            self.delisting_sessions,
+            self.delisting_recovery,
         )
+        return np.array(numbers, dtype=np.float64)
 
 
 def _require(good: bool, name: str, rule: str, value: object) -> None:
@@ -139,17 +140,16 @@ def market_of(panel: DailyPanel, rules: TradingRules, first: int, last: int) -> 
         raise ValueError("fill_price must be 'close' for a panel without volume-weighted prices; was 'vwap'")
     events = event_grid(panel, first, last)
     lots = panel.lot_size.astype(np.float64) if rules.whole_lots else np.zeros(len(panel.instruments))
-    return Market(
-        np.array(price[rows], dtype=np.float64, order="C"),
-        np.array(panel.close[rows], dtype=np.float64, order="C"),
-        np.array(panel.volume[rows], dtype=np.float64, order="C"),
+    fields = (
+        price[rows],
+        panel.close[rows],
+        panel.volume[rows],
         events.share_factor,
         events.cash_gross,
         events.cash_net,
-        np.array(panel.risk_free[rows], dtype=np.float64),
-        lots,
-        _shortable(panel.instruments, rules),
     )
+    fixed = np.array([lots, _shortable(panel.instruments, rules)], dtype=np.float64)
+    return Market(np.stack(fields, axis=1), np.array(panel.risk_free[rows], dtype=np.float64), fixed)
 
 
 def _shortable(instruments: tuple[str, ...], rules: TradingRules) -> NDArray[np.bool_]:
@@ -163,41 +163,10 @@ def _shortable(instruments: tuple[str, ...], rules: TradingRules) -> NDArray[np.
     return np.array([name in rules.shortable for name in instruments], dtype=np.bool_)
 
 
-def kernel_costs(costs: TradingCosts, share_factor: Floats | float = 1.0) -> Costs:
-    """A private copy of the costs for the kernel, its daily volume restated by `share_factor`."""
-    return Costs(
-        np.array(costs.half_spread, dtype=np.float64),
-        np.array(costs.volatility, dtype=np.float64),
-        np.array(costs.daily_volume * share_factor, dtype=np.float64),
-        float(costs.temporary_impact),
-        float(costs.crowd_impact),
-        float(costs.fee),
-    )
-
-
 def kernel_schedule(executor: Executor, n_instruments: int) -> Schedule:
     """The executor's checked schedule, its fractions given per instrument."""
     fractions, crowd_rate = schedule_of(executor, n_instruments)
     return Schedule(fractions, crowd_rate)
-
-
-def opening_book(capital: float, marks: Floats) -> Book:
-    """An account that holds `capital` in cash and knows the closes `marks` (N,)."""
-    n = marks.size
-    return Book(
-        np.zeros(n),
-        np.zeros(n),
-        np.zeros(n, np.int64),
-        np.array(marks, dtype=np.float64),
-        np.zeros(n, np.int64),
-        np.array([float(capital)]),
-    )
-
-
-def empty_outcome(n_instruments: int) -> Outcome:
-    """Room for what one session of `n_instruments` does."""
-    a, b, c, d, e, f, g, h, i = np.zeros((9, n_instruments))
-    return Outcome(a, b, c, d, e, f, g, h, i, np.zeros(kernels.N_TOTALS))
 
 
 def parent_orders(wanted: Floats, shares: Floats, lot_size: Floats) -> Floats:
@@ -268,20 +237,17 @@ def march_targets(
     if np.any(absent.any(axis=1) != absent.all(axis=1)) or np.isinf(targets).any():
         row = int(np.argmax((absent.any(axis=1) != absent.all(axis=1)) | np.isinf(targets).any(axis=1)))
         raise ValueError(f"targets must be finite, or NaN in a whole row; was mixed in row {row}")
-    market = market_of(panel, rules, first, last)
-    # The account starts after the first session: its events and interest are not the account's.
-    market.share_factor[0], market.cash_gross[0], market.cash_net[0], market.risk_free[0] = 1.0, 0.0, 0.0, 0.0
+    market = market_of(panel, rules, first, last).without_first_events()
     book = opening_book(capital, last_known_close(panel.close[: first + 1]))
     totals, orders = np.zeros((targets.shape[0], kernels.N_TOTALS)), np.zeros(n, dtype=np.int64)
-    kernels.march_target_path(
+    march_target_path(
         market,
         kernel_costs(costs),
         kernel_schedule(executor, n),
         rules.kernel_rules(),
+        book,
         targets,
         in_shares,
-        book,
-        empty_outcome(n),
         totals,
         orders,
     )

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from backtests.errors import BacktestError
 from data_pipeline.view import MarketView
 from strategies.pod import Targets
 
 Floats = NDArray[np.float64]
 
 
-class DecisionError(ValueError):
+class DecisionError(BacktestError, ValueError):
     """A decision that cannot be carried out; the message names pod, session, instrument and rule."""
 
 

@@ -20,18 +20,15 @@ from backtests import kernels
 from backtests.account import Account, Fills, Orders, RiskForecasts
 from backtests.accounting import (
     TradingRules,
-    empty_outcome,
     event_grid,
-    kernel_costs,
     kernel_schedule,
     last_known_close,
     market_of,
-    opening_book,
     parent_orders,
 )
 from backtests.decisions import DecisionError, wanted_shares
 from backtests.gate import Gate
-from backtests.kernels import Costs, Schedule
+from backtests.kernel_arrays import Costs, Schedule, empty_outcome, kernel_costs, march_session, opening_book
 from backtests.measures import Issuers, Measures, issuers_of, measure, past_returns
 from data_pipeline.panel import DailyPanel
 from data_pipeline.view import MarketView
@@ -206,7 +203,7 @@ class _Run:
         """March one session and decide at its close."""
         at = row - self.first
         if at > 0:
-            kernels.march_session(self.market, at, self.costs, self.schedule, self.kernel_rules, self.book, self.out)
+            march_session(self.market, at, self.costs, self.schedule, self.kernel_rules, self.book, self.out)
             self._log_fills(at, self.market.volume[at])
         else:
             self.out.totals[[kernels.NET_ASSET_VALUE, kernels.CASH]] = self.capital
@@ -264,8 +261,7 @@ class _Run:
     def _place(self, row: int, wanted: Floats, reason: str) -> None:
         orders = parent_orders(wanted, self.book.shares, self.market.lot_size)
         changed = np.flatnonzero((orders != 0.0) | (self.book.remaining != 0.0))
-        self.book.remaining[:] = orders
-        self.book.age[:] = 0
+        self.book.place(orders)
         rows = np.full(changed.size, row - self.first)
         self.log.orders.append((rows, changed, orders[changed], reason))
 
@@ -283,11 +279,11 @@ class _Run:
         return shares
 
     def _log_fills(self, at: int, volume: Floats) -> None:
-        out = self.out
+        out = self.out.grid
         for quantity, price, reason in (
-            (out.fraction_quantity, out.fraction_price, "fraction"),
-            (out.quantity, self.market.fill_price[at], "order"),
-            (out.delisted_quantity, out.delisted_price, "delisted"),
+            (out[kernels.FRACTION_QUANTITY], out[kernels.FRACTION_PRICE], "fraction"),
+            (out[kernels.QUANTITY], self.market.fill_price[at], "order"),
+            (out[kernels.DELISTED_QUANTITY], out[kernels.DELISTED_PRICE], "delisted"),
         ):
             done = np.flatnonzero(quantity)
             if done.size == 0:
@@ -295,7 +291,7 @@ class _Run:
             zero = np.zeros(done.size)
             numbers = [quantity[done], price[done], zero, zero, zero, zero]
             if reason == "order":
-                costs = [out.half_spread[done], out.impact[done], out.fees[done]]
+                costs = out[kernels.COST_SPREAD : kernels.COST_FEES + 1, done]
                 numbers[2:] = [*costs, np.abs(quantity[done]) / volume[done]]
             self.log.fills.append((np.full(done.size, at), done, np.array(numbers), reason))
 

@@ -60,29 +60,27 @@ def changes(above: np.ndarray) -> np.ndarray:
 def run_kernel(close: np.ndarray, wanted: list[np.ndarray]) -> tuple[int, np.ndarray]:
     """One account of one instrument per column; `wanted` holds blocks of columns, all on `close` (one or as many)."""
     from backtests import kernels
-    from backtests.accounting import TradingRules, empty_outcome, kernel_schedule, opening_book
-    from backtests.kernels import Costs, Market
+    from backtests.accounting import TradingRules, kernel_schedule
+    from backtests.kernel_arrays import Costs, Market, march_target_path, opening_book
     from strategies.execution import Immediate
 
     rows = close.shape[0]
     rules = TradingRules(fill_price="close", participation_limit=1.0, whole_lots=False, gross_limit=1.0).kernel_rules()
     schedule = kernel_schedule(Immediate(), 1)
-    ones, zeros = np.ones((rows, 1)), np.zeros((rows, 1))
-    volume, risk_free = np.full((rows, 1), 1e15), np.zeros(rows)
-    out, totals, count = empty_outcome(1), np.empty((rows, kernels.N_TOTALS)), np.zeros(1, dtype=np.int64)
-    final, at, price = [], 0, None
+    grid = np.ones((rows, 6, 1))
+    grid[:, kernels.VOLUME], grid[:, kernels.CASH_GROSS :] = 1e15, 0.0
+    market = Market(grid, np.zeros(rows), np.array([[0.0], [1.0]]))
+    costs = Costs(np.array([[0.0], [0.02], [1e15]]), np.array([1e-12, 0.0, FEE]))
+    path, count = np.empty((rows, kernels.N_TOTALS)), np.zeros(1, dtype=np.int64)
+    final, at = [], 0
     for block in wanted:
         for column in range(block.shape[1]):
-            if price is None or close.shape[1] > 1:
-                price = np.ascontiguousarray(close[:, at % close.shape[1]])[:, None]
-            market = Market(
-                price, price, volume, ones, zeros, zeros, risk_free, np.zeros(1), np.ones(1, dtype=np.bool_)
-            )
-            costs = Costs(np.zeros(1), np.full(1, 0.02), np.full(1, 1e15), 1e-12, 0.0, FEE)
+            price = close[:, at % close.shape[1]]
+            grid[:, kernels.FILL_PRICE, 0] = grid[:, kernels.CLOSE, 0] = price
             targets = np.ascontiguousarray(block[:, column])[:, None]
-            book = opening_book(CAPITAL, price[0])
-            kernels.march_target_path(market, costs, schedule, rules, targets, True, book, out, totals, count)
-            final.append(totals[-1, kernels.NET_ASSET_VALUE])
+            book = opening_book(CAPITAL, price[:1])
+            march_target_path(market, costs, schedule, rules, book, targets, True, path, count)
+            final.append(path[-1, kernels.NET_ASSET_VALUE])
             at += 1
     return int(count[0]), np.array(final)
 

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from backtests import kernels
-from backtests.accounting import (
-    TradingRules,
-    empty_outcome,
-    kernel_costs,
-    kernel_schedule,
-    opening_book,
-    parent_orders,
-)
-from backtests.kernels import Market
+from backtests.accounting import TradingRules, kernel_schedule, parent_orders
+from backtests.kernel_arrays import Market, empty_outcome, kernel_costs, march_session, opening_book
 from mfg_core.costs import TradingCosts
 from strategies.execution import Immediate, MeanFieldSchedule, Twap
 
@@ -35,16 +29,13 @@ def one_session(**changes):
         "lot_size": [100.0, 100.0],
         "shortable": [True, True],
     } | changes
-    per_instrument = ("lot_size", "shortable")
-    arrays = {name: np.array(value, dtype=float) for name, value in fields.items()}
-    rows = {name: array if name in per_instrument else array[None] for name, array in arrays.items()}
-    return Market(**rows | {"shortable": rows["shortable"] != 0.0})
+    return market_of_one_session(**fields)
 
 
-def as_rows(session):
-    """A session given per instrument as a market of one row."""
-    rows = {name: np.atleast_1d(np.asarray(getattr(session, name), dtype=float))[None] for name in session._fields[:6]}
-    return session._replace(**rows, risk_free=np.array([float(session.risk_free)]))
+def market_of_one_session(risk_free, lot_size, shortable, **rows):
+    names = ("fill_price", "close", "volume", "share_factor", "cash_gross", "cash_net")
+    grid = np.array([[rows[name] for name in names]], dtype=float)
+    return Market(grid, np.array([float(risk_free)]), np.array([lot_size, shortable], dtype=float))
 
 
 def free_costs(n=2):
@@ -54,7 +45,7 @@ def free_costs(n=2):
 def step(market, book, rules=None, costs=None, executor=None):
     n = book.shares.size
     out = empty_outcome(n)
-    kernels.march_session(
+    march_session(
         market,
         0,
         kernel_costs(costs or free_costs(n)),
@@ -104,7 +95,7 @@ def test_reverse_split_leaves_whole_shares_and_pays_the_fraction():
     assert book.mark.tolist() == pytest.approx([100.0, 200.0])
     # 0.4 share at R$ 100 received, 0.5 share at R$ 200 paid: the value does not move.
     assert book.cash[0] == pytest.approx(0.4 * 100 - 0.5 * 200)
-    assert out.fraction_quantity.tolist() == pytest.approx([-0.4, 0.5])
+    assert out.grid[kernels.FRACTION_QUANTITY].tolist() == pytest.approx([-0.4, 0.5])
     assert out.totals[kernels.NET_ASSET_VALUE] == pytest.approx(1234 * 10 - 15 * 20)
 
 
@@ -220,7 +211,7 @@ def test_parent_orders_equal_the_kernels():
         book = book_with(shares=tuple(random.integers(-3000, 3000, 2)), marks=tuple(random.uniform(1, 50, 2)))
         weights = random.uniform(-1, 1, 2) * random.integers(0, 2, 2)
         lots = np.array([100.0, 0.0])
-        kernels.place_targets(weights[None], 0, False, 1e6, lots, book)
+        kernels.place_targets(weights[None], 0, False, 1e6, np.array([lots, lots]), book.grid)
         wanted = weights * 1e6 / book.mark
         np.testing.assert_array_equal(book.remaining, parent_orders(wanted, book.shares, lots))
 
@@ -379,19 +370,20 @@ def test_kernel_equals_the_plain_account_on_random_paths(seed):
         event = np.where(random.random(n) < 0.03, random.choice([0.1, 2.0, 1.1]), 1.0)
         gross = np.where(random.random(n) < 0.05, 0.02 * book.mark, 0.0)
         prices = (prices - gross) / event
-        market = Market(
-            np.where(quiet, np.nan, prices * 1.001),
-            np.where(quiet, np.nan, prices),
-            np.where(quiet, 0.0, np.floor(random.uniform(500, 60_000, n))),
-            event,
-            gross,
-            0.85 * gross,
-            4e-4,
-            np.full(n, 100.0),
-            np.full(n, rules.allow_short),
-        )
-        kernels.march_session(as_rows(market), 0, kernel_cost, schedule, numbers, book, out)
-        twin.session(market, costs, volumes, executor.fractions, executor.crowd_rate, rules)
+        session = {
+            "fill_price": np.where(quiet, np.nan, prices * 1.001),
+            "close": np.where(quiet, np.nan, prices),
+            "volume": np.where(quiet, 0.0, np.floor(random.uniform(500, 60_000, n))),
+            "share_factor": event,
+            "cash_gross": gross,
+            "cash_net": 0.85 * gross,
+            "risk_free": 4e-4,
+            "lot_size": np.full(n, 100.0),
+            "shortable": np.full(n, rules.allow_short),
+        }
+        market = market_of_one_session(**session)
+        march_session(market, 0, kernel_cost, schedule, numbers, book, out)
+        twin.session(SimpleNamespace(**session), costs, volumes, executor.fractions, executor.crowd_rate, rules)
         np.testing.assert_array_equal(book.shares, twin.shares)
         np.testing.assert_allclose(book.remaining, twin.pending, rtol=1e-12, atol=1e-6)
         np.testing.assert_allclose(book.cash[0], twin.cash, rtol=1e-10, atol=1e-5)
@@ -402,6 +394,6 @@ def test_kernel_equals_the_plain_account_on_random_paths(seed):
         if t % 7 == 0:
             weights = random.uniform(-1.0 if rules.allow_short else 0.0, 1.0, n)
             weights *= rules.gross_limit / np.abs(weights).sum()
-            kernels.place_targets(weights[None], 0, False, out.totals[kernels.NET_ASSET_VALUE], market.lot_size, book)
+            kernels.place_targets(weights[None], 0, False, out.totals[kernels.NET_ASSET_VALUE], market.fixed, book.grid)
             twin.pending, twin.age = book.remaining.tolist(), [0] * n
     assert traded > 50
