@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
 from data_pipeline.events import SizedCandidate
 from data_pipeline.spot import SpotRows, share_class
+
+NEAR_DAYS: Final = np.timedelta64(15, "D")
+SAME_FACTOR: Final = 0.01
 
 _NEUTRAL_KINDS = frozenset({"dividend", "jcp", "income", "monetary_update", "amortisation", "interest"})
 
@@ -110,7 +114,9 @@ def unexplained(sized: Sequence[SizedCandidate], events: Sequence[CompanyEvent])
     """Return the candidates that no company event accounts for, in order.
 
     A company event accounts for a candidate when its last day with the right lies in the gap between the two trades.
-    Where the state has newly B or G, only an event that is not plain cash does.
+    Where the state has newly B or G, only an event that is not plain cash does. A factor that the file gives too, up
+    to `NEAR_DAYS` days away, is the same event with a date in doubt: the file's date is kept and nothing is applied
+    twice.
     """
     by_instrument: dict[int, list[CompanyEvent]] = defaultdict(list)
     for event in events:
@@ -122,7 +128,17 @@ def _explained(item: SizedCandidate, events: Sequence[CompanyEvent]) -> bool:
     candidate = item.candidate
     needs_shares = bool(set("BG") & set(candidate.new_letters))
     return any(
-        candidate.previous_session <= event.last_date_prior < candidate.session
-        and not (needs_shares and event.kind in _NEUTRAL_KINDS)
+        (
+            candidate.previous_session <= event.last_date_prior < candidate.session
+            and not (needs_shares and event.kind in _NEUTRAL_KINDS)
+        )
+        or _is_same_split(item, event)
         for event in events
     )
+
+
+def _is_same_split(item: SizedCandidate, event: CompanyEvent) -> bool:
+    if item.share_factor == 1.0 or event.share_factor == 1.0:
+        return False
+    near = abs(event.last_date_prior - item.candidate.previous_session) <= NEAR_DAYS
+    return bool(near and abs(event.share_factor / item.share_factor - 1.0) <= SAME_FACTOR)

@@ -23,7 +23,6 @@ SPOT_COLUMNS: Final = (
     "session",
     "ticker",
     "market_type",
-    "short_name",
     "specification",
     "open_cents",
     "high_cents",
@@ -54,7 +53,7 @@ class SpotRows:
     offsets : (N + 1,) int64
         Rows of instrument i are offsets[i]:offsets[i + 1].
     session : (R,) datetime64[D]
-    ticker, isin, specification, short_name : (R,) object
+    ticker, isin, specification : (R,) object
         As in the file.
     open, high, low, close, bid, ask : (R,) float64
     trade_count_mod, quantity : (R,) int64
@@ -69,7 +68,6 @@ class SpotRows:
     ticker: NDArray[np.object_]
     isin: NDArray[np.object_]
     specification: NDArray[np.object_]
-    short_name: NDArray[np.object_]
     open: NDArray[np.float64]
     high: NDArray[np.float64]
     low: NDArray[np.float64]
@@ -153,7 +151,6 @@ def spot_rows(table: pa.Table, types: Sequence[str] = EQUITY_TYPES) -> SpotRows:
         ticker=ticker,
         isin=_texts(table, "isin"),
         specification=_texts(table, "specification"),
-        short_name=_texts(table, "short_name"),
         trade_count_mod=_integers(table, "trade_count_mod"),
         quantity=_integers(table, "quantity"),
         traded_value=_integers(table, "traded_value_cents") / 100.0,

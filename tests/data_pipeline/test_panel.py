@@ -121,6 +121,13 @@ def test_cash_of_the_file_does_not_explain_a_new_split_state(quotes):
     assert sorted((e.kind, e.share_factor) for e in events) == [("dividend", 1.0), ("split", 2.0)]
 
 
+@pytest.mark.parametrize(("day", "events"), [(12, ["split"]), (40, ["split", "split"])])
+def test_a_split_of_the_file_on_another_day_is_not_applied_twice(quotes, day, events):
+    rows = run("AAAA3", 0, 8) + run("AAAA3", 8, 60, distribution=101, state="EB", price=5.0)
+    split = {"kind": "split", "share_factor": 2.0, "cash": 0.0, "last_date_prior": DAYS[day].item()}
+    assert [event.kind for event in panel_of(quotes(rows), company_table(split)).events] == events
+
+
 def test_an_event_told_by_two_feeds_counts_once_and_twice_in_one_feed_counts_twice(quotes):
     rows = spot_rows(quotes(run("AAAA3", 0, 20)))
     both = company_table({}, {"feed": "cash_dividends"})

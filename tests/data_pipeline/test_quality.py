@@ -13,7 +13,8 @@ from data_pipeline.calendar import b3_sessions
 from data_pipeline.ingest import ingest
 from data_pipeline.panel import CorporateEvent, DailyPanel
 from data_pipeline.panel_build import build_panel
-from data_pipeline.quality import MOST, outliers, panel_quality, stale_quotes, store_quality, suspicious_rows
+from data_pipeline.quality import MOST, panel_quality, store_quality
+from data_pipeline.quality_checks import outliers, stale_quotes, suspicious_rows
 from data_pipeline.store import Store
 
 KEYS = {
