@@ -23,15 +23,16 @@ class Certificate:
     iterations : int
         Evaluations of the fixed-point map (or of the shooting function), over all time grids.
     residual : float
-        Largest |Phi(m) - m| of the undamped map Phi, divided by `rtol |m| + atol` scale's unit: for market making in
-        units of price, for execution and clearing relative to the path itself.
+        Largest |Phi(m) - m| of the undamped map Phi: in units of price for market making (mean quotes), relative to
+        the path for execution (friction) and clearing (rate).
     exploitability : float
         What one player gains by leaving the returned policy while the crowd stays; units of the objective, >= 0.
     mass_error : float
         Largest |sum of the density - 1| over time.
     discretisation_error : float
         Estimate of the error that the time grid leaves, from two grids (relative for execution, in units of the
-        value and the quotes, relative to 1 + their size, for market making).
+        value and the quotes, relative to 1/fill_decay + their size, for market making); inf when the sweeps did not
+        settle on the first grid, so that there was no second.
     tolerance : float
         What `residual` was compared with.
     converged : bool

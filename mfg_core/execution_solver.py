@@ -33,13 +33,17 @@ GAUSS_NODES, GAUSS_WEIGHTS = (
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Paths on one time grid: the Riccati solution for the friction `given`, and how much of the mean then remains."""
+    """Paths on one time grid: the Riccati solution for the friction `given`, and how much of the mean then remains.
+
+    `settled` is false when the fixed point on this grid was given up.
+    """
 
     times: Floats
     riccati: Floats
     log_remaining: Floats
     given: Floats
     evaluations: int
+    settled: bool = True
 
 
 def solve_execution(
@@ -53,22 +57,19 @@ def solve_execution(
     target = rtol + atol
     if isinstance(method, Shooting):
         times, log_end = adaptive_times(game, target, method.max_steps)
-        coarse = _shoot(game, times, log_end)
+        paths = _shoot(game, times, log_end)
     else:
-        coarse = _sweep(game, np.linspace(0.0, game.horizon, 65), None, method, target)
-    iterations = coarse.evaluations
-    while True:
-        times = bisect_times(coarse.times)
+        paths = _sweep(game, np.linspace(0.0, game.horizon, 65), None, method, target)
+    iterations, error = paths.evaluations, math.inf
+    while paths.settled and error > target and 2 * paths.times.size <= method.max_steps:
+        coarse, times = paths, bisect_times(paths.times)
         if isinstance(method, Shooting):
-            fine = _shoot(game, times, float(coarse.log_remaining[-1]))
+            paths = _shoot(game, times, float(coarse.log_remaining[-1]))
         else:
-            fine = _sweep(game, times, coarse, method, target)
-        iterations += fine.evaluations
-        error = _difference(game, coarse, fine) / (2**ORDER - 1)
-        if error <= target or 2 * fine.times.size > method.max_steps:
-            break
-        coarse = fine
-    return _certify(game, fine, error, iterations, target)
+            paths = _sweep(game, times, coarse, method, target)
+        iterations += paths.evaluations
+        error = _difference(game, coarse, paths) / (2**ORDER - 1)
+    return _certify(game, paths, error, iterations, target)
 
 
 def bisect_times(times: Floats) -> Floats:
@@ -189,7 +190,8 @@ def _sweep(game: ExecutionGame, times: Floats, start: Paths | None, rule: Picard
         first[1::2] = middle_values(first[::2])
     found = iterate(phi, first, rule, lambda _: 0.1 * target)
     phi(found.point)
-    return Paths(times, a.copy(), growth - growth[0], np.exp(found.point), found.sweeps)
+    settled = found.residual <= 0.1 * target
+    return Paths(times, a.copy(), growth - growth[0], np.exp(found.point), found.sweeps, settled)
 
 
 def middle_values(values: Floats) -> Floats:

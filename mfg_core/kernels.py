@@ -378,7 +378,10 @@ def march_quoted(times: Floats, ask_rates: Floats, bid_rates: Floats, rho: Float
 
 @njit(cache=True)
 def quote_means(value: Floats, rho: Floats, k: float, low: float, high: float, ask: Floats, bid: Floats) -> None:
-    """Fill the population's mean ask and bid half-spread on each node, over those who quote that side."""
+    """Fill the population's mean ask and bid half-spread on each node, over those who quote that side.
+
+    When nobody does (all start at one end of the grid), the quote of the first state that they reach: the limit.
+    """
     nodes, n = value.shape
     for t in range(nodes):
         ask_sum = ask_mass = bid_sum = bid_mass = 0.0
@@ -388,5 +391,5 @@ def quote_means(value: Floats, rho: Floats, k: float, low: float, high: float, a
             ask_mass += rho[t, i]
             bid_sum += rho[t, i - 1] * best_quote(-gap, k, low, high)
             bid_mass += rho[t, i - 1]
-        ask[t] = ask_sum / ask_mass
-        bid[t] = bid_sum / bid_mass
+        ask[t] = ask_sum / ask_mass if ask_mass > 0.0 else best_quote(value[t, 0] - value[t, 1], k, low, high)
+        bid[t] = bid_sum / bid_mass if bid_mass > 0.0 else best_quote(value[t, n - 1] - value[t, n - 2], k, low, high)

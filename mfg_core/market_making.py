@@ -116,8 +116,9 @@ class MarketMakingGame:
         """(2Q+1,) probability of each inventory at t = 0."""
         if self.initial_std == 0:
             return np.asarray((self.states == self.initial_mean).astype(np.float64))
-        log_density = -0.5 * ((self.states - self.initial_mean) / self.initial_std) ** 2
-        weights = np.exp(log_density - log_density.max())
+        square = (self.states - self.initial_mean) ** 2
+        with np.errstate(over="ignore"):
+            weights = np.exp(-0.5 * ((square - square.min()) / self.initial_std) / self.initial_std)
         return np.asarray(weights / weights.sum())
 
 
@@ -132,39 +133,38 @@ class MarketMakingPolicy:
     states : (nx,) float64
     ask, bid : (nt+1, nx) float64
         Half-spreads in units of price, nan where that side is not quoted (ask at -Q, bid at Q).
+    min_half_spread, max_half_spread : float
+        The game's bounds, which hold between the times too.
     """
 
     times: Floats
     states: Floats
     ask: Floats
     bid: Floats
+    min_half_spread: float = -math.inf
+    max_half_spread: float = math.inf
 
     def quotes(self, t: ArrayLike, inventory: ArrayLike) -> tuple[Floats, Floats]:
         """(bid, ask) half-spreads at time t and inventory x, broadcast; nan where that side is not quoted.
 
-        Quadratic in time over each pair of steps, never beyond the three quotes it passes through by more than the
-        quadratic needs; linear in inventory between the integers.
+        Quadratic in time over each pair of steps, within the bounds; linear in inventory between the integers.
         """
         at, x = np.broadcast_arrays(np.asarray(t, dtype=np.float64), np.asarray(inventory, dtype=np.float64))
         if not np.all((at >= self.times[0]) & (at <= self.times[-1])):
             raise ValueError(f"t must be in [{self.times[0]}, {self.times[-1]}]; was {t!r}")
         if not np.all(np.abs(x) <= self.states[-1]):
             raise ValueError(f"inventory must be in [{self.states[0]}, {self.states[-1]}]; was {inventory!r}")
-        below = np.clip(np.floor(x).astype(np.intp), int(self.states[0]), int(self.states[-1]) - 1)
-        share, column = x - below, below - int(self.states[0])
-        bid, ask = (
-            np.where(share == 0, self._at(side, at, column), 0.0) for side in (self.bid, self.ask)
-        )  # fmt: skip
-        between = share != 0
-        if between.any():
-            for side, out in ((self.bid, bid), (self.ask, ask)):
-                mixed = (1 - share) * self._at(side, at, column) + share * self._at(side, at, column + 1)
-                last = share == 1
-                out[between] = np.where(last, self._at(side, at, column + 1), mixed)[between]
-        return bid, ask
+        column = np.floor(x - self.states[0]).astype(np.intp)
+        share = x - self.states[column]
+        sides = []
+        for side in (self.bid, self.ask):
+            quote = self._at(side, at, column)
+            above = self._at(side, at, np.minimum(column + 1, self.states.size - 1))
+            sides.append(np.where(share == 0, quote, (1 - share) * quote + share * above))
+        return sides[0], sides[1]
 
     def _at(self, side: Floats, t: Floats, column: NDArray[np.intp]) -> Floats:
-        return interpolate_panels(self.times, side, t, column)
+        return np.clip(interpolate_panels(self.times, side, t, column), self.min_half_spread, self.max_half_spread)
 
 
 def interpolate_panels(times: Floats, values: Floats, t: Floats, column: NDArray[np.intp]) -> Floats:

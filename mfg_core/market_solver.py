@@ -28,12 +28,16 @@ if TYPE_CHECKING:
 
 FIRST_PANELS = 16
 LARGEST_EXPONENT = 600.0
+FEWEST_CHECK_TIMES = 257
 EDGE_MASS = 1e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sweep:
-    """The fixed-point map at `path` (2, n) on a grid: the best reply's value, its population, their mean quotes."""
+    """The fixed-point map at `path` (2, n) on a grid: the best reply's value, its population, their mean quotes.
+
+    `settled` is false when the fixed point on this grid was given up.
+    """
 
     times: Floats
     path: Floats
@@ -42,6 +46,7 @@ class Sweep:
     image: Floats
     residual: float
     sweeps: int
+    settled: bool
 
 
 class StepTooLongError(Exception):
@@ -68,6 +73,9 @@ def solve_market_making(
             if coarse is None:
                 coarse = _fixed_point(game, edges, best[0] if best else None, method, rtol, atol)
                 sweeps += coarse.sweeps
+            if not coarse.settled:
+                best = coarse, math.inf
+                break
             fine = _fixed_point(game, bisect(edges), coarse, method, rtol, atol)
         except StepTooLongError:
             edges, coarse = bisect(edges), None
@@ -75,7 +83,7 @@ def solve_market_making(
         sweeps += fine.sweeps
         scaled, arising = _compare(game, coarse, fine, rtol, atol)
         best = fine, scaled / (2**order - 1)
-        if best[1] <= 1.0 or not fine.residual <= _allowed(game, fine.image, rtol, atol):
+        if best[1] <= 1.0 or not fine.settled:
             break
         levels = _levels(arising / (2**order - 1), order)
         edges, coarse = (bisect(edges), fine) if np.mean(levels > 0) > 0.6 else (split(edges, levels), None)
@@ -152,7 +160,10 @@ def _fixed_point(
 
     found = iterate(phi, first, method, lambda image: 0.1 * _allowed(game, image, rtol, atol))
     value, density, image = last[0]
-    return Sweep(times, found.point.reshape(2, -1), value, density, image, found.residual, found.sweeps)
+    if not math.isfinite(found.residual):
+        raise SolveError("the mean quotes left the range of floating point; damp the fixed point or bound the quotes")
+    settled = found.residual <= _allowed(game, image, rtol, atol)
+    return Sweep(times, found.point.reshape(2, -1), value, density, image, found.residual, found.sweeps, settled)
 
 
 def interpolate_rows(times: Floats, values: Floats, at: Floats) -> Floats:
@@ -202,7 +213,8 @@ def weigh_moves(game: MarketMakingGame, times: Floats, path: Floats) -> Floats:
     quarters[:, ::2] = (3.0 * start + 6.0 * centre - end) / 8.0
     quarters[:, 1::2] = (3.0 * end + 6.0 * centre - start) / 8.0
     crowd = game.fill_decay * game.competition
-    at_nodes, at_quarters = np.exp(crowd * path), 4.0 * np.exp(crowd * quarters)
+    with np.errstate(over="ignore"):
+        at_nodes, at_quarters = np.exp(crowd * path), 4.0 * np.exp(crowd * quarters)
     left, right = at_nodes[:, :-1], at_nodes[:, 1:]
     arrivals = np.array([[game.ask_arrival], [game.bid_arrival]]) / (12.0 * math.e)
     near_right, near_left = 3.0 * right + at_quarters - left, 3.0 * left + at_quarters - right
@@ -252,7 +264,7 @@ def _certify(
         status = Status.SWEEPS
     elif not scaled_error <= 1.0:
         status = Status.STEPS
-    policy = MarketMakingPolicy(sweep.times, states, ask, bid)
+    policy = MarketMakingPolicy(sweep.times, states, ask, bid, game.min_half_spread, game.max_half_spread)
     certificate = Certificate(
         iterations=sweeps,
         residual=sweep.residual,
@@ -287,7 +299,7 @@ def best_quotes(game: MarketMakingGame, value: Floats) -> tuple[Floats, Floats]:
 def measure_exploitability(game: MarketMakingGame, policy: MarketMakingPolicy, crowd: Floats) -> float:
     """What one maker gains by leaving `policy` in the crowd with mean quotes `crowd` (2, nt+1); units of price, >= 0.
 
-    With V* the best-response value on the bisected grid, J(policy) solves the linear Bellman equation and
+    With V* the best-response value on a finer grid, J(policy) solves the linear Bellman equation and
 
         V*(0) - J(0) = E int sum over sides of [sup_d lambda(d)(d + dV*) - lambda(delta)(delta + dV*)] dt
 
@@ -295,6 +307,8 @@ def measure_exploitability(game: MarketMakingGame, policy: MarketMakingPolicy, c
     a difference of two large values.
     """
     times = bisect(policy.times)
+    while times.size < FEWEST_CHECK_TIMES:
+        times = bisect(times)
     between = bisect(times)
     paths = np.stack([interpolate_rows(policy.times, side, between) for side in crowd])
     value = reply(game, times, np.ascontiguousarray(paths[:, ::2]))[0]

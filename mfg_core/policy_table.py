@@ -39,7 +39,7 @@ def policy_arrays(equilibrium: Equilibrium) -> dict[str, Floats]:
     if isinstance(policy, ClearingPolicy):
         arrays |= {"mean": policy.mean, "mean_rate": policy.mean_rate}
         policy = policy.feedback
-    arrays |= {name: getattr(policy, name) for name in _names(policy) if name != "running_penalty"}
+    arrays |= {name: getattr(policy, name) for name in _names(policy) if name in _NEEDED[_kind(equilibrium)]}
     arrays |= {f"crowd_{name}": getattr(equilibrium.mean_field, name) for name in _names(equilibrium.mean_field)}
     return arrays | {"states": equilibrium.states, "density": equilibrium.density}
 
@@ -92,7 +92,10 @@ def rebuild_policy(arrays: Mapping[str, Floats], metadata: Mapping[str, Any]) ->
         if name != "states" and name != "times" and values.shape != shape:
             raise ValueError(f"{name} must have shape {shape}; was {values.shape}")
     if kind == "market_making":
-        return MarketMakingPolicy(**held)
+        game = metadata["game"]
+        return MarketMakingPolicy(
+            **held, **{name: float(game[name]) for name in ("min_half_spread", "max_half_spread")}
+        )
     penalty = float(metadata["game"]["running_penalty"])
     feedback = ExecutionPolicy(**{name: held[name] for name in _FEEDBACK}, running_penalty=penalty)
     return ClearingPolicy(feedback, held["mean"], held["mean_rate"]) if kind == "clearing" else feedback
