@@ -16,7 +16,8 @@ Everything that moves cash or shares happens in `march_session`, in this order:
 Arrays in, results in the arrays `book`, `cash`, `out` and `totals`; nothing is checked and nothing is allocated here:
 `kernel_arrays` names the arrays, `accounting` checks. Related columns share one array, because in a loop over sessions
 numba's counting of references to many small arrays takes longer than the arithmetic. All jitted functions that call
-each other are in this file, because numba's cache does not notice an edited function of another file.
+each other are in this file, because numba's cache does not notice an edited function of another file. The helpers
+of `march_session` are inlined: a call with a dozen arrays costs more than what it does for a few instruments.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def child_order(remaining: float, fraction: float, is_last: bool, lot: float, sh
     return wanted
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def _apply_events(
     market: Floats, fixed: Floats, t: int, costs: Floats, book: Floats, out: Floats
 ) -> tuple[float, float]:
@@ -138,7 +139,7 @@ def _apply_events(
     return dividends, proceeds
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def _send_children(
     market: Floats,
     fixed: Floats,
@@ -182,7 +183,7 @@ def _send_children(
     return found
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def _impact_coefficient(price: float, rate: float, costs: Floats, prices: Floats, i: int) -> float:
     """Money per squared share: 1/2 eta(m) sigma p / V, with m the crowd's `rate`."""
     eta = prices[TEMPORARY_IMPACT] + prices[CROWD_IMPACT] * abs(rate)
@@ -190,7 +191,7 @@ def _impact_coefficient(price: float, rate: float, costs: Floats, prices: Floats
     return per_share
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def _gross_factor(market: Floats, t: int, rules: Floats, book: Floats, cash: float, out: Floats) -> float:
     """Largest factor in [0, 1] on the position-increasing parts that keeps gross within its limit, before costs."""
     value = cash
@@ -211,7 +212,7 @@ def _gross_factor(market: Floats, t: int, rules: Floats, book: Floats, cash: flo
     return factor
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def _cash_factor(
     market: Floats,
     fixed: Floats,
@@ -258,7 +259,7 @@ def _cash_factor(
     return factor
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def _fill(
     market: Floats,
     fixed: Floats,
@@ -302,7 +303,7 @@ def _fill(
         totals[FEES] += out[COST_FEES, i]
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def _mark(market: Floats, t: int, rules: Floats, book: Floats, cash: Floats, out: Floats, totals: Floats) -> None:
     """Marks at the close, positions of dead instruments closed, and the value totals."""
     value = 0.0
