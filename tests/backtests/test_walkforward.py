@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ from backtests.fold_tasks import Selection, best_index, calibrate_view, make_exe
 from backtests.folds import FoldSettings, make_folds
 from backtests.ledger import Ledger
 from backtests.lookahead import scramble_future
-from backtests.plan import PodPlan, WalkForwardPlan, describe
+from backtests.plan import PodPlan, WalkForwardPlan, describe, describe_pod
 from backtests.policy_files import read_policy
 from backtests.pool import RunInterruptedError
 from backtests.result_files import read_run
@@ -105,6 +107,14 @@ class Events(list):
 
 def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unchanging_code():
+    """One code hash for the whole module, so that editing the project while its tests run does not part the runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("backtests.walkforward.code_hash", lambda rooms: "c" * 64)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +224,18 @@ def test_a_second_run_computes_nothing_and_gives_the_same_folder(base):
     assert events.names("finished") == []
     assert len(events.names("skipped")) == 8
     assert tree(folder) == before
+
+
+def test_other_code_finds_nothing_of_the_ledger(base, tmp_path, monkeypatch):
+    shutil.copytree(base[0], tmp_path / "out")
+    monkeypatch.setattr("backtests.walkforward.code_hash", lambda rooms: "d" * 64)
+    events = Events()
+    folder = run_walkforward(make_plan(), make_panel(), tmp_path / "out", workers=0, progress=events)
+    assert events.names("skipped") == []
+    assert len(events.names("finished")) == 8
+    assert folder.name != base[1].name
+    for before, after in zip(read_run(base[1]).results, read_run(folder).results, strict=True):
+        np.testing.assert_array_equal(before.returns, after.returns)
 
 
 def test_damage_in_the_ledger_or_to_a_policy_is_found_and_computed_again(tmp_path):
@@ -396,6 +418,25 @@ def test_the_description_holds_all_that_can_change_a_result():
     fields = {item.name for item in dataclasses.fields(WalkForwardPlan)}
     in_execution = {"horizon", "risk_aversion", "terminal_penalty", "fee", "prior", "rtol"}
     assert set(describe(plan)) == fields - in_execution | {"execution"}
+
+
+def test_a_test_of_a_few_sessions_is_refused_before_any_work(tmp_path):
+    with pytest.raises(WindowError, match="must hold at least 5 sessions together"):
+        run_walkforward(make_plan(folds=FoldSettings(ROWS - 4, 40)), make_panel(), tmp_path, workers=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_the_panel_of_the_last_run_stays(base, tmp_path):
+    for rows in (TRAIN + 31, TRAIN + 32):
+        run_walkforward(make_plan(), make_panel(rows), tmp_path, workers=0)
+    assert len(list((tmp_path / LEDGER_FOLDER / "panels").iterdir())) == 1
+
+
+def test_a_pod_of_the_users_own_is_known_by_its_source_and_parameters():
+    described = describe_pod(Stumbling())
+    assert described["source"] == hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    assert "source" not in describe_pod(make_plan().pods[0].grid[0])
+    assert describe_pod(make_plan().pods[0].grid[0])["parameters"]["target_volatility"] == "inf"
 
 
 def test_the_best_score_wins_the_first_among_equals_and_nan_never():
