@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import doctest
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
+import backtests.measures
 from backtests.accounting import TradingRules
 from backtests.decisions import DecisionError
 from backtests.lookahead import random_panel
@@ -311,3 +313,7 @@ def test_tables_have_the_columns_of_the_contract():
     ]  # fmt: skip
     for table in tables.values():
         assert len({len(values) for values in table.values()}) == 1
+
+
+def test_examples_in_the_text_run():
+    assert doctest.testmod(backtests.measures).failed == 0
