@@ -176,9 +176,15 @@ def density_map(
     """The crowd's density over time (across) and inventory (up), with the path of its mean.
 
     The darkness is the density over its highest value at the same moment: the width is what the reader compares.
+    Inventories at which it is never above a hundredth of that are left out.
     """
-    low, high = float(states[0]), float(states[-1])
+    inhabited = np.flatnonzero((density > 0.01 * density.max(axis=1, keepdims=True)).any(axis=0))
+    first, last = int(inhabited[0]), int(inhabited[-1])
+    half_cell = 0.5 * float(states[1] - states[0])
+    states, density = states[first : last + 1], density[:, first : last + 1]
+    low, high = min(0.0, float(states[0]) - half_cell), max(0.0, float(states[-1]) + half_cell)
     frame = Frame(WIDTH, height, 56, 96, 14, 40, (float(times[0]), float(times[-1])), (low, high))
+    top, bottom = frame.y(float(states[-1]) + half_cell), frame.y(float(states[0]) - half_cell)
     even = np.linspace(times[0], times[-1], 160)
     nearest = np.clip(np.searchsorted(times, even), 1, len(times) - 1)
     nearest -= (even - times[nearest - 1]) < (times[nearest] - even)
@@ -187,7 +193,7 @@ def density_map(
     picture = _resample(darkness.T[::-1], 96, 160)
     data = base64.b64encode(_alpha_png(picture)).decode("ascii")
     body = [
-        f'<image x="{frame.left}" y="{frame.top}" width="{frame.plot_width}" height="{frame.plot_height}"'
+        f'<image x="{frame.left}" y="{top:.1f}" width="{frame.plot_width:.1f}" height="{bottom - top:.1f}"'
         f' preserveAspectRatio="none" href="data:image/png;base64,{data}"/>'
     ]
     body += svg.axes(frame, svg.nice_ticks(low, high, 5), lambda v: significant(v, 3))

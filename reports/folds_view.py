@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reports.formats import basis_points, day, integer, is_number, number, percent, plain, short_hash, significant
-from reports.read_run import PodResult
+from reports.read_run import PodResult, RunView
 from reports.tables import Cell, Grid
 
 
-def fold_tables(pods: Sequence[PodResult]) -> list[tuple[str, Grid]]:
+def fold_tables(run: RunView) -> list[tuple[str, Grid]]:
     """Per pod, each fold's windows, chosen parameters, and the score in training beside the one out of sample."""
-    return [(pod.name, _fold_table(pod)) for pod in pods]
+    return [(pod.name, _fold_table(pod, *grid_names(run, pod))) for pod in run.pods]
 
 
-def _fold_table(pod: PodResult) -> Grid:
+def grid_names(run: RunView, pod: PodResult) -> tuple[list[str], list[str]]:
+    """Parameters that the pod's grid varies (or that differ between its folds), and the others."""
+    members = [parameters_of(value) for value in pod.folds["parameters"]]
+    for settings in run.configuration.get("pods", ()):
+        if settings.get("name") == pod.name:
+            members += [dict(member.get("parameters") or {}) for member in settings.get("grid") or ()]
+    names = list(dict.fromkeys(name for member in members for name in member))
+    chosen = [name for name in names if len({plain(member.get(name)) for member in members}) > 1]
+    return chosen, [name for name in names if name not in chosen]
+
+
+def _fold_table(pod: PodResult, chosen: Sequence[str], fixed: Sequence[str]) -> Grid:
     rows = []
     for row in pod.folds.to_dict("records"):
         rows.append(
@@ -24,13 +35,14 @@ def _fold_table(pod: PodResult) -> Grid:
                 integer(row["fold"]),
                 Cell(f"{day(row['train_start'])} to {day(row['train_end'])}", "w"),
                 Cell(f"{day(row['test_start'])} to {day(row['test_end'])}", "w"),
-                Cell(parameter_text(row["parameters"]), "long"),
+                Cell(_named(parameters_of(row["parameters"]), chosen) or "the only set", "long"),
                 Cell(integer(row["trials"]), "n"),
                 Cell(number(row["training_score"], 2), "n"),
                 Cell(number(out_of_sample_score(pod, row["fold"]), 2), "n"),
-                Cell(short_hash(row["policy_hash"], 8), "mono", str(row["policy_hash"] or "")),
+                Cell(short_hash(row["policy_hash"], 8), "mono w", str(row["policy_hash"] or "")),
             )
         )
+    fixed_text = _named(parameters_of(pod.folds["parameters"].iloc[0]), fixed) if len(pod.folds) else ""
     numeric = [Cell(name, "n") for name in ("Trials", "Score in training", "Sharpe in test")]
     return Grid(
         key=f"folds-{pod.name}",
@@ -39,16 +51,18 @@ def _fold_table(pod: PodResult) -> Grid:
         words=8,
         style="wide",
         empty="No fold.",
+        note=f"In every fold: {fixed_text}." if fixed_text else "",
     )
 
 
-def parameter_text(value: Any) -> str:
-    """The parameters of a fold (a JSON object) as "name = value" pairs."""
-    try:
-        content = json.loads(value) if isinstance(value, str) else value
-    except json.JSONDecodeError:
-        return str(value)
-    return plain(content)
+def parameters_of(value: Any) -> dict[str, Any]:
+    """The parameters of a fold, a JSON object."""
+    content = json.loads(value)
+    return content if isinstance(content, dict) else {}
+
+
+def _named(parameters: Mapping[str, Any], names: Sequence[str]) -> str:
+    return plain({name: parameters[name] for name in names if name in parameters}) if names else ""
 
 
 def out_of_sample_score(pod: PodResult, fold: Any) -> float:

@@ -128,7 +128,7 @@ def short_hash(value: Any, length: int = 10) -> str:
 
 
 def plain(value: Any) -> str:
-    """Any value of a configuration file or a record on one line."""
+    """Any value of a configuration file or a record on one line ("inf" is how JSON files here spell infinity)."""
     if value is None:
         return "none"
     if isinstance(value, bool | np.bool_):
@@ -140,7 +140,7 @@ def plain(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} = {plain(inner)}" for key, inner in value.items()) or "none"
     if isinstance(value, str):
-        return value
+        return {"inf": "∞", "-inf": f"{MINUS}∞"}.get(value, value)
     if isinstance(value, Iterable):
         return ", ".join(plain(inner) for inner in value) or "none"
     return str(value)

@@ -69,7 +69,7 @@ def pod_table(pods: Sequence[PodResult], comparison: Mapping[str, Any], benchmar
     if benchmark and len(pods) > 1:
         rows += [Group(f"Against {benchmark}"), *_difference_rows(pods, comparison, benchmark)]
     head = [Markup("Out of sample")] + [key_line(style_of(i, p, benchmark), p.name) for i, p in enumerate(pods)]
-    return Grid(key="pods", head=head, rows=rows, style="sticky wide")
+    return Grid(key="pods", head=head, rows=rows, style="sticky wide" if len(pods) > 2 else "sticky")
 
 
 def find(record: Mapping[str, Any], path: str) -> Any:

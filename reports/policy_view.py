@@ -121,7 +121,7 @@ def certificate_table(certificate: Mapping[str, Any]) -> Grid:
 
 def game_table(parameters: Mapping[str, Any]) -> Grid:
     """The game's parameters."""
-    rows = [(words(name), plain_number(value)) for name, value in dict(parameters.get("game") or {}).items()]
+    rows = [(words(name), plain_number(value)) for name, value in parameters.items()]
     note = "Inventory in daily volumes, time in sessions, money in σ·p·V."
     return Grid(key="game", head=("Game", ""), rows=rows, style="wide", empty="No parameters.", note=note)
 

@@ -50,7 +50,8 @@ def write_report(
 
 def values(run: RunView) -> dict[str, Any]:
     """Everything that the report's template prints."""
-    pods, benchmark = run.pods, run.benchmark
+    pods = run.pods
+    benchmark = run.benchmark if len(pods) > 1 else ""
     policies = policy_view.last_policies(run)
     levels = performance.drawdown_levels(run.limits)
     return {
@@ -75,7 +76,7 @@ def values(run: RunView) -> dict[str, Any]:
         else None,
         "costs": trading.cost_table(pods),
         "fills": trading.fill_table(pods),
-        "folds": folds_view.fold_tables(pods),
+        "folds": folds_view.fold_tables(run),
         "calibration": folds_view.calibration_table(pods),
         "policies": [
             policy_view.policy_page(policy, digest, names, fold, everybody=len(names) == len(pods))

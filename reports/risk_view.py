@@ -65,7 +65,13 @@ def exception_table(pods: Sequence[PodResult], most: int = 12) -> Grid:
         var, flags = pod.column("var_99", "risk"), _flags(pod)
         for i in np.flatnonzero(flags):
             result = by_day.get(forecast[i].item(), float("nan"))
-            row = (day(forecast[i]), pod.name, percent(result, 2), percent(-var[i], 2), number(-result / var[i], 2))
+            row = (
+                day(forecast[i]),
+                pod.name,
+                percent(result, 2),
+                percent(-var[i], 2),
+                number(-result / var[i] if var[i] > 0 else None, 2),
+            )
             found.append((result, row))
     found.sort(key=lambda item: (item[0], item[1]))
     left = len(found) - most

@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 SUBPIXEL = 10
 """Path coordinates are whole tenths of a pixel: short text, invisible rounding."""
 
+CLOSE_TICKS = 52
+"""Pixels between two dates below which they cover each other."""
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -170,7 +173,10 @@ def date_axis(frame: Frame, sessions: NDArray[np.datetime64], count: int = 7) ->
     """Tick marks and dates along the bottom."""
     base = frame.height - frame.bottom
     body = []
-    for row, label in date_ticks(sessions, count):
+    ticks = date_ticks(sessions, count)
+    if len(ticks) > 1 and frame.x(ticks[1][0]) - frame.x(ticks[0][0]) < CLOSE_TICKS:
+        ticks = ticks[1:]  # the first period has only just begun to be shown: its date would cover the next one
+    for row, label in ticks:
         x = frame.x(row)
         body.append(segment(x, base, x, base + 4, "g"))
         body.append(text(x, base + 16, label, "k", "middle" if x > frame.left + 20 else "start"))

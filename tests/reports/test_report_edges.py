@@ -66,6 +66,15 @@ def test_names_are_escaped_and_long_ones_are_cut(tmp_path, fabricate, read_page)
     assert max(len(cell) for cell in cells) <= 20
 
 
+def test_an_exception_to_a_forecast_of_nothing_has_no_ratio(tmp_path, fabricate, read_page):
+    def edit(pod, tables):
+        tables["risk"]["var_99"][80] = 0.0
+        tables["risk"]["var_exception"][:] = np.arange(90) == 80
+
+    page = read_page(write_report(fabricate(tmp_path, pods=("hold",), sessions=90, edit=edit)))
+    assert [row[4] for row in page.tables["exceptions"][1:]] == ["n/a"]
+
+
 def test_eight_pods_have_eight_lines(tmp_path, fabricate, read_page):
     names = [f"pod {i}" for i in range(8)]
     page = read_page(write_report(fabricate(tmp_path, pods=names, sessions=150)))

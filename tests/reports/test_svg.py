@@ -125,12 +125,20 @@ def test_the_crowd_picture_is_the_density_over_its_peak():
     start = data.index(b"IDAT")
     raw = zlib.decompress(data[start + 4 : start + 4 + struct.unpack(">I", data[start - 4 : start])[0]])
     levels = np.frombuffer(raw, np.uint8).reshape(height, width + 1)[:, 1:]
-    assert (width, height) == (160, 41)
-    top_down = states[::-1]
+    reach = np.sqrt(-0.05 * np.log(0.01))
+    top_down = states[(states > -reach) & (states < 0.4 + reach)][::-1]
+    assert (width, height) == (160, len(top_down))
+    drawn = list(pictures(markup).iter())
+    image = next(node for node in drawn if node.tag.endswith("image"))
+    mean = decode(next(node for node in drawn if node.get("class") == "sm").get("d"))
+    cell = float(image.get("height")) / height
     for column in (0, 80, 159):
         t = times[round(column / 159 * 49)]
         assert levels[:, column].max() == 63
         assert abs(top_down[levels[:, column].argmax()] - 0.2 * t) <= 0.05
+        row = levels[:, column].astype(float) ** 8
+        centre = float(image.get("y")) + cell * (float((row * np.arange(height)).sum() / row.sum()) + 0.5)
+        assert abs(centre - mean[1 + round(column / 159 * 49)][1]) <= 0.5 * cell
 
 
 def test_words_in_a_picture_are_escaped():
