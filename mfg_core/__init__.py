@@ -10,7 +10,36 @@ Arrays in, arrays out: no input or output, no pandas. Calibration and the cost o
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mfg_core.calibration import ExecutionCalibration as ExecutionCalibration
+    from mfg_core.calibration import calibrate_execution as calibrate_execution
+    from mfg_core.certificate import Certificate as Certificate
+    from mfg_core.certificate import Status as Status
+    from mfg_core.clearing import ClearingEquilibrium as ClearingEquilibrium
+    from mfg_core.clearing import ClearingGame as ClearingGame
+    from mfg_core.clearing import ClearingPolicy as ClearingPolicy
+    from mfg_core.costs import FillCost as FillCost
+    from mfg_core.costs import TradingCosts as TradingCosts
+    from mfg_core.costs import urgency_from_risk_aversion as urgency_from_risk_aversion
+    from mfg_core.errors import EdgeMassWarning as EdgeMassWarning
+    from mfg_core.errors import SolveError as SolveError
+    from mfg_core.execution import ExecutionEquilibrium as ExecutionEquilibrium
+    from mfg_core.execution import ExecutionGame as ExecutionGame
+    from mfg_core.execution import ExecutionPolicy as ExecutionPolicy
+    from mfg_core.execution import Shooting as Shooting
+    from mfg_core.execution_prior import Estimate as Estimate
+    from mfg_core.execution_prior import ExecutionPrior as ExecutionPrior
+    from mfg_core.fixed_point import Anderson as Anderson
+    from mfg_core.fixed_point import Picard as Picard
+    from mfg_core.market_making import MarketMakingEquilibrium as MarketMakingEquilibrium
+    from mfg_core.market_making import MarketMakingGame as MarketMakingGame
+    from mfg_core.market_making import MarketMakingPolicy as MarketMakingPolicy
+    from mfg_core.policy_table import policy_arrays as policy_arrays
+    from mfg_core.policy_table import policy_metadata as policy_metadata
+    from mfg_core.policy_table import rebuild_policy as rebuild_policy
+    from mfg_core.solve import solve_mfg as solve_mfg
 
 _HOME = {
     "MarketMakingGame": "market_making",
@@ -36,9 +65,41 @@ _HOME = {
     "TradingCosts": "costs",
     "FillCost": "costs",
     "calibrate_execution": "calibration",
+    "ExecutionCalibration": "calibration",
+    "ExecutionPrior": "execution_prior",
+    "Estimate": "execution_prior",
+    "urgency_from_risk_aversion": "costs",
 }
 
-__all__ = sorted(_HOME)
+__all__ = [
+    "Anderson",
+    "Certificate",
+    "ClearingEquilibrium",
+    "ClearingGame",
+    "ClearingPolicy",
+    "EdgeMassWarning",
+    "Estimate",
+    "ExecutionCalibration",
+    "ExecutionEquilibrium",
+    "ExecutionGame",
+    "ExecutionPolicy",
+    "ExecutionPrior",
+    "FillCost",
+    "MarketMakingEquilibrium",
+    "MarketMakingGame",
+    "MarketMakingPolicy",
+    "Picard",
+    "Shooting",
+    "SolveError",
+    "Status",
+    "TradingCosts",
+    "calibrate_execution",
+    "policy_arrays",
+    "policy_metadata",
+    "rebuild_policy",
+    "solve_mfg",
+    "urgency_from_risk_aversion",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from mfg_core.certificate import Certificate, Status
 from mfg_core.checks import require_finite, require_nonnegative, require_positive
 from mfg_core.execution import ExecutionGame, ExecutionPolicy, Shooting
-from mfg_core.execution_solver import (
+from mfg_core.execution_solver import adaptive_times
+from mfg_core.gaussian_law import (
     GAUSS_NODES,
     GAUSS_WEIGHTS,
-    adaptive_times,
-    bisect_times,
     gaussian_cells,
     make_states,
     march_constant,
     march_variance,
 )
 from mfg_core.riccati import march_given
+from mfg_core.time_grid import bisect
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -190,7 +190,7 @@ def solve_clearing(game: ClearingGame, method: Shooting, rtol: float, atol: floa
     )
     coarse = _quadrature(game, adaptive_times(layer, target, method.max_steps)[0])
     while True:
-        fine = _quadrature(game, bisect_times(coarse.times))
+        fine = _quadrature(game, bisect(coarse.times))
         error = max(
             float(np.max(np.abs(a - b[::2]))) / max(float(np.max(np.abs(b))), math.ulp(1.0))
             for a, b in (

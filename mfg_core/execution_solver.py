@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import ndtr
 
 from mfg_core.certificate import Certificate, Status
 from mfg_core.errors import SolveError
 from mfg_core.execution import ExecutionEquilibrium, ExecutionGame, ExecutionMeanField, ExecutionPolicy, Shooting
 from mfg_core.fixed_point import Anderson, Picard, iterate
+from mfg_core.gaussian_law import gaussian_cells, make_states, march_constant, march_variance
 from mfg_core.riccati import march_adaptive, march_coupled, march_given
+from mfg_core.time_grid import bisect, middle_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,11 +25,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 ORDER = 4
-STATES = 201
-GAUSS_NODES, GAUSS_WEIGHTS = (
-    0.5 * (np.polynomial.legendre.leggauss(3)[0] + 1.0),
-    np.polynomial.legendre.leggauss(3)[1] / 2,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +58,7 @@ def solve_execution(
         paths = _sweep(game, np.linspace(0.0, game.horizon, 65), None, method, target)
     iterations, error = paths.evaluations, math.inf
     while paths.settled and error > target and 2 * paths.times.size <= method.max_steps:
-        coarse, times = paths, bisect_times(paths.times)
+        coarse, times = paths, bisect(paths.times)
         if isinstance(method, Shooting):
             paths = _shoot(game, times, float(coarse.log_remaining[-1]))
         else:
@@ -70,14 +66,6 @@ def solve_execution(
         iterations += paths.evaluations
         error = _difference(game, coarse, paths) / (2**ORDER - 1)
     return _certify(game, paths, error, iterations, target)
-
-
-def bisect_times(times: Floats) -> Floats:
-    """Times with the midpoint of each step put between, (2 nt + 1,)."""
-    out = np.empty(2 * times.size - 1)
-    out[::2] = times
-    out[1::2] = 0.5 * (times[1:] + times[:-1])
-    return out
 
 
 def clear_friction(game: ExecutionGame, riccati: Floats, log_remaining: Floats) -> Floats:
@@ -194,15 +182,6 @@ def _sweep(game: ExecutionGame, times: Floats, start: Paths | None, rule: Picard
     return Paths(times, a.copy(), growth - growth[0], np.exp(found.point), found.sweeps, settled)
 
 
-def middle_values(values: Floats) -> Floats:
-    """Values half-way between equally spaced ones, by cubic interpolation; (n,) to (n-1,)."""
-    out = np.empty(values.size - 1)
-    out[1:-1] = (9.0 * (values[1:-2] + values[2:-1]) - values[:-3] - values[3:]) / 16.0
-    out[0] = (5.0 * values[0] + 15.0 * values[1] - 5.0 * values[2] + values[3]) / 16.0
-    out[-1] = (5.0 * values[-1] + 15.0 * values[-2] - 5.0 * values[-3] + values[-4]) / 16.0
-    return out
-
-
 def _difference(game: ExecutionGame, coarse: Paths, fine: Paths) -> float:
     """Largest relative difference of a and eta, and difference of the share remaining, at the common times."""
     a, b = coarse.riccati, fine.riccati[::2]
@@ -224,7 +203,7 @@ def _certify(game: ExecutionGame, paths: Paths, error: float, iterations: int, t
     """The equilibrium object with its independently computed certificate."""
     policy = make_policy(game, paths)
     reply, growth = np.empty(paths.times.size), np.empty(paths.times.size)
-    friction = policy.interpolate(bisect_times(paths.times))[2]
+    friction = policy.interpolate(bisect(paths.times))[2]
     march_given(paths.times, 1.0 / friction, game.terminal_penalty, game.running_penalty, reply, growth)
     image = clear_friction(game, reply, growth - growth[0])
     residual = float(np.max(np.abs(np.log(image / paths.given))))
@@ -255,46 +234,14 @@ def _certify(game: ExecutionGame, paths: Paths, error: float, iterations: int, t
     )
 
 
-def _gauss(policy: ExecutionPolicy) -> tuple[Floats, Floats, Floats]:
-    """(a, log share remaining, eta) at the three Gauss points of each step, each (nt, 3)."""
-    h = np.diff(policy.times)
-    return policy.interpolate(policy.times[:-1, None] + h[:, None] * GAUSS_NODES)
-
-
-def march_variance(std: float, noise: float, policy: ExecutionPolicy) -> Floats:
-    """(nt+1,) variance of the inventory: v' = -2 gain v + 2 nu."""
-    remaining = policy.log_remaining
-    variance = std**2 * np.exp(2.0 * remaining)
-    if noise:
-        log_remaining = _gauss(policy)[1]
-        fresh = (
-            2.0 * noise * np.diff(policy.times) * (np.exp(2.0 * (remaining[1:, None] - log_remaining)) @ GAUSS_WEIGHTS)
-        )
-        kept = np.exp(2.0 * np.diff(remaining))
-        added = 0.0
-        for i in range(fresh.size):
-            added = kept[i] * added + fresh[i]
-            variance[i + 1] += added
-    return variance
-
-
-def march_constant(noise: float, policy: ExecutionPolicy) -> Floats:
-    """(nt+1,) value constant c(t) = 2 nu int_t^T a ds."""
-    constant = np.zeros(policy.times.size)
-    if noise:
-        parts = 2.0 * noise * np.diff(policy.times) * (_gauss(policy)[0] @ GAUSS_WEIGHTS)
-        constant[:-1] = np.cumsum(parts[::-1])[::-1]
-    return constant
-
-
 def measure_exploitability(game: ExecutionGame, policy: ExecutionPolicy) -> float:
     """What one trader gains by leaving `policy` while the crowd that plays it stays, in units of the cost.
 
     With K* the gain of the best response to that crowd, completing the square in the Bellman equation gives
     J(K) - J(K*) = E int 1/2 eta (K - K*)^2 x^2 dt along the inventory of K: no difference of close numbers.
     """
-    times = bisect_times(policy.times)
-    wide = bisect_times(times)
+    times = bisect(policy.times)
+    wide = bisect(times)
     mean = np.abs(game.initial_mean) * np.exp(policy.interpolate(wide)[1])
     friction = game.temporary_impact + game.crowd_impact * policy.gain(wide) * mean
     reply, growth = np.empty(times.size), np.empty(times.size)
@@ -303,24 +250,3 @@ def measure_exploitability(game: ExecutionGame, policy: ExecutionPolicy) -> floa
     regret = 0.5 * friction[::2] * (policy.gain(times) - 2.0 * reply / friction[::2]) ** 2
     integrand = regret * (mean[::2] ** 2 + variance)
     return float(np.sum(np.diff(times) * (integrand[1:] + integrand[:-1]) / 2.0))
-
-
-def make_states(mean: Floats, variance: Floats) -> Floats:
-    """Equally spaced inventories that hold the law at all times, six standard deviations either side, and zero."""
-    reach = 6.0 * np.sqrt(variance)
-    low, high = float(min(np.min(mean - reach), 0.0)), float(max(np.max(mean + reach), 0.0))
-    if low == high:
-        low, high = -1.0, 1.0
-    return np.linspace(low, high, STATES)
-
-
-def gaussian_cells(states: Floats, mean: Floats, std: Floats) -> Floats:
-    """(nt+1, nx) mean density of Gaussian laws over the cells around `states`; the tails are in the end cells."""
-    cell = states[1] - states[0]
-    edges = states[:-1] + 0.5 * cell
-    gap = edges - mean[:, None]
-    spread = std[:, None]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        score = np.where(spread > 0, gap / spread, np.where(gap >= 0, np.inf, -np.inf))
-    below = np.concatenate([np.zeros((mean.size, 1)), ndtr(score), np.ones((mean.size, 1))], axis=1)
-    return np.asarray(np.diff(below, axis=1) / cell)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mfg_core.checks import require_count, require_finite, require_nonnegative, require_positive, require_real
+from mfg_core.time_grid import interpolate_panels
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -165,14 +166,6 @@ class MarketMakingPolicy:
 
     def _at(self, side: Floats, t: Floats, column: NDArray[np.intp]) -> Floats:
         return np.clip(interpolate_panels(self.times, side, t, column), self.min_half_spread, self.max_half_spread)
-
-
-def interpolate_panels(times: Floats, values: Floats, t: Floats, column: NDArray[np.intp]) -> Floats:
-    """Values (nt+1, nx) at times t and columns, by the quadratic of each pair of steps."""
-    start = np.clip((np.searchsorted(times, t, side="right") - 1) // 2 * 2, 0, times.size - 3)
-    share = (t - times[start]) / (times[start + 2] - times[start])
-    left, middle, right = (values[start + j, column] for j in range(3))
-    return np.asarray(left + share * (right - left - 2.0 * (1.0 - share) * (left - 2.0 * middle + right)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -93,9 +93,8 @@ def rebuild_policy(arrays: Mapping[str, Floats], metadata: Mapping[str, Any]) ->
             raise ValueError(f"{name} must have shape {shape}; was {values.shape}")
     if kind == "market_making":
         game = metadata["game"]
-        return MarketMakingPolicy(
-            **held, **{name: float(game[name]) for name in ("min_half_spread", "max_half_spread")}
-        )
+        low, high = float(game["min_half_spread"]), float(game["max_half_spread"])
+        return MarketMakingPolicy(held["times"], held["states"], held["ask"], held["bid"], low, high)
     penalty = float(metadata["game"]["running_penalty"])
     feedback = ExecutionPolicy(**{name: held[name] for name in _FEEDBACK}, running_penalty=penalty)
     return ClearingPolicy(feedback, held["mean"], held["mean_rate"]) if kind == "clearing" else feedback

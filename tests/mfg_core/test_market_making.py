@@ -24,7 +24,8 @@ from mfg_core import (
     kernels,
     solve_mfg,
 )
-from mfg_core.market_solver import bisect, interpolate_rows, reply, weigh_moves
+from mfg_core.market_reply import reply, weigh_moves
+from mfg_core.time_grid import bisect, interpolate_rows
 
 BASE = {
     "ask_arrival": 1.0,
