@@ -69,7 +69,7 @@ class ExecutionSection(_Section):
 
     method: Literal["mean_field", "twap", "immediate"] = "mean_field"
     horizon: int = Field(default=3, ge=1, le=60)
-    risk_aversion: float = Field(default=1.0, ge=0.0)
+    risk_aversion: float = Field(default=10.0, ge=0.0)
     terminal_penalty: float = Field(default=5.0, gt=0.0)
     fill_price: Literal["vwap", "close"] = "vwap"
     participation_limit: float = Field(default=0.1, gt=0.0, le=1.0)
