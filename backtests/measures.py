@@ -38,7 +38,8 @@ def issuers_of(instruments: tuple[str, ...], given: tuple[str, ...] | None = Non
 class Measures:
     """Measures of one set of weights at one close, as fractions of net asset value; NaN: not measurable.
 
-    `var_99` and `es_975` are losses of one session, positive. `hhi` is the sum of squared shares of gross (1 / hhi
+    `var_99` and `es_975` are losses of one session, positive; an empty book has none, and its next session, in which it
+    may trade, is no test of a forecast. `hhi` is the sum of squared shares of gross (1 / hhi
     effective names). `hhi_of_capital` counts cash as a holding that does not concentrate: the same while gross is at
     least the net asset value, less below. The limits read that one, so that three small positions and much cash are
     not a concentrated pod.
@@ -75,7 +76,7 @@ def measure(weights: Floats, returns: Floats, issuers: Issuers) -> Measures:
     """Measures of `weights` (N,) by historical simulation over past `returns` (W, N)."""
     gross = float(np.abs(weights).sum())
     if gross == 0.0:
-        return Measures(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, "", 0.0)
+        return Measures(np.nan, np.nan, 0.0, 0.0, 0.0, 0.0, "", 0.0)
     var, shortfall = scenario_risk(weights, returns)
     largest, exposure = largest_group(weights, issuers.groups)
     concentration = herfindahl(weights)

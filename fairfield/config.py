@@ -102,11 +102,14 @@ class LevelSection(_Section):
 
 
 class LimitsSection(_Section):
-    """Risk limits of every pod but those with `limits = false`; None keeps the shipped default."""
+    """Risk limits of every pod but those with `limits = false`; a measure without a table keeps the shipped levels.
+
+    `var_window` is at least 100 sessions: below that a 99 % VaR is the worst day.
+    """
 
     enabled: bool = True
     rearm_sessions: int = Field(default=63, ge=0)
-    var_window: int = Field(default=252, ge=20)
+    var_window: int = Field(default=252, ge=100)
     levels: dict[str, LevelSection] = Field(default_factory=dict)
 
 

@@ -146,9 +146,10 @@ def test_returns_equal_the_gain_of_one_share_by_a_slow_loop(events, now, seed):
 def test_returns_of_adjusted_prices_are_the_total_returns_where_nothing_is_withheld(events, seed):
     free = tuple(replace(event, withholding=0.0, share_factor=1.0) for event in events)
     panel = make_panel(seed, free, absent=0.0)
+    free = tuple(event for event in free if event.known_session < N_SESSIONS)
     view = MarketView(panel, N_SESSIONS - 1)
     prices = view.history("close", N_SESSIONS)
-    cash = {(e.ex_session, e.instrument) for e in free if e.known_session < N_SESSIONS}
+    cash = {(e.ex_session, e.instrument) for e in free}
     direct = prices[1:] / prices[:-1] - 1.0
     returns = view.returns(N_SESSIONS)[1:]
     for row, column in np.ndindex(direct.shape):
