@@ -56,8 +56,8 @@ def solve_execution(
         paths = _shoot(game, times, log_end)
     else:
         paths = _sweep(game, np.linspace(0.0, game.horizon, 65), None, method, target)
-    iterations, error = paths.evaluations, math.inf
-    while paths.settled and error > target and 2 * paths.times.size <= method.max_steps:
+    iterations, error, residual = paths.evaluations, math.inf, math.inf
+    while paths.settled and max(error, residual) > target and 2 * paths.times.size <= method.max_steps:
         coarse, times = paths, bisect(paths.times)
         if isinstance(method, Shooting):
             paths = _shoot(game, times, float(coarse.log_remaining[-1]))
@@ -65,6 +65,7 @@ def solve_execution(
             paths = _sweep(game, times, coarse, method, target)
         iterations += paths.evaluations
         error = _difference(game, coarse, paths) / (2**ORDER - 1)
+        residual = measure_residual(game, make_policy(game, paths))
     return _certify(game, paths, error, iterations, target)
 
 
@@ -183,12 +184,26 @@ def _sweep(game: ExecutionGame, times: Floats, start: Paths | None, rule: Picard
 
 
 def _difference(game: ExecutionGame, coarse: Paths, fine: Paths) -> float:
-    """Largest relative difference of a and eta, and difference of the share remaining, at the common times."""
+    """Largest relative difference of a and eta, difference of the share remaining, and with noise of the moments."""
     a, b = coarse.riccati, fine.riccati[::2]
     size = np.where(b > 0, b, 1.0)
     shares = np.exp(coarse.log_remaining) - np.exp(fine.log_remaining[::2])
     frictions = clear_friction(game, a, coarse.log_remaining) / clear_friction(game, b, fine.log_remaining[::2]) - 1
-    return float(max(np.max(np.abs(a - b) / size), np.max(np.abs(shares)), np.max(np.abs(frictions))))
+    differences = [np.abs(a - b) / size, np.abs(shares), np.abs(frictions)]
+    if game.inventory_noise:
+        policies = make_policy(game, coarse), make_policy(game, fine)
+        for moment in (_constant, _variance):
+            rough, exact = moment(game, policies[0]), moment(game, policies[1])[::2]
+            differences.append(np.abs(rough - exact) / max(float(np.max(exact)), math.ulp(0.0)))
+    return float(max(np.max(difference) for difference in differences))
+
+
+def _constant(game: ExecutionGame, policy: ExecutionPolicy) -> Floats:
+    return march_constant(game.inventory_noise, policy)
+
+
+def _variance(game: ExecutionGame, policy: ExecutionPolicy) -> Floats:
+    return march_variance(game.initial_std, game.inventory_noise, policy)
 
 
 def make_policy(game: ExecutionGame, paths: Paths) -> ExecutionPolicy:
@@ -202,18 +217,12 @@ def make_policy(game: ExecutionGame, paths: Paths) -> ExecutionPolicy:
 def _certify(game: ExecutionGame, paths: Paths, error: float, iterations: int, target: float) -> ExecutionEquilibrium:
     """The equilibrium object with its independently computed certificate."""
     policy = make_policy(game, paths)
-    reply, growth = np.empty(paths.times.size), np.empty(paths.times.size)
-    friction = policy.interpolate(bisect(paths.times))[2]
-    march_given(paths.times, 1.0 / friction, game.terminal_penalty, game.running_penalty, reply, growth)
-    image = clear_friction(game, reply, growth - growth[0])
-    residual = float(np.max(np.abs(np.log(image / paths.given))))
-
+    residual = measure_residual(game, policy)
     gain = 2.0 * paths.riccati / paths.given
     mean = game.initial_mean * np.exp(paths.log_remaining)
     rate = -gain * mean
     induced = game.temporary_impact + game.crowd_impact * np.abs(rate)
-    variance = march_variance(game.initial_std, game.inventory_noise, policy)
-    constant = march_constant(game.inventory_noise, policy)
+    variance, constant = _variance(game, policy), _constant(game, policy)
     exploitability = measure_exploitability(game, policy)
     states = make_states(mean, variance)
     coefficients = np.stack([paths.riccati, np.zeros_like(constant), constant], axis=1)
@@ -221,9 +230,9 @@ def _certify(game: ExecutionGame, paths: Paths, error: float, iterations: int, t
     density = gaussian_cells(states, mean, np.sqrt(variance))
     mass_error = float(np.max(np.abs(density.sum(axis=1) * (states[1] - states[0]) - 1.0)))
     status = Status.CONVERGED
-    if not residual <= target:
+    if not paths.settled:
         status = Status.SWEEPS
-    elif not error <= target:
+    elif not max(residual, error) <= target:
         status = Status.STEPS
     certificate = Certificate(
         iterations, residual, exploitability, mass_error, error, target, status is Status.CONVERGED, status
@@ -232,6 +241,15 @@ def _certify(game: ExecutionGame, paths: Paths, error: float, iterations: int, t
     return ExecutionEquilibrium(
         game, paths.times, states, value, density, coefficients, variance, policy, field, certificate
     )
+
+
+def measure_residual(game: ExecutionGame, policy: ExecutionPolicy) -> float:
+    """Largest |log Phi(eta) - log eta| on the policy's times: the undamped map, marched anew for the given friction."""
+    reply, growth = np.empty(policy.times.size), np.empty(policy.times.size)
+    friction = policy.interpolate(bisect(policy.times))[2]
+    march_given(policy.times, 1.0 / friction, game.terminal_penalty, game.running_penalty, reply, growth)
+    image = clear_friction(game, reply, growth - growth[0])
+    return float(np.max(np.abs(np.log(image / policy.friction))))
 
 
 def measure_exploitability(game: ExecutionGame, policy: ExecutionPolicy) -> float:
@@ -246,7 +264,7 @@ def measure_exploitability(game: ExecutionGame, policy: ExecutionPolicy) -> floa
     friction = game.temporary_impact + game.crowd_impact * policy.gain(wide) * mean
     reply, growth = np.empty(times.size), np.empty(times.size)
     march_given(times, 1.0 / friction, game.terminal_penalty, game.running_penalty, reply, growth)
-    variance = np.interp(times, policy.times, march_variance(game.initial_std, game.inventory_noise, policy))
+    variance = np.interp(times, policy.times, _variance(game, policy))
     regret = 0.5 * friction[::2] * (policy.gain(times) - 2.0 * reply / friction[::2]) ** 2
     integrand = regret * (mean[::2] ** 2 + variance)
     return float(np.sum(np.diff(times) * (integrand[1:] + integrand[:-1]) / 2.0))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 STATES = 201
+SMALLEST_RANGE = 1e-280
 GAUSS_NODES, GAUSS_WEIGHTS = (
     0.5 * (np.polynomial.legendre.leggauss(3)[0] + 1.0),
     np.polynomial.legendre.leggauss(3)[1] / 2,
@@ -57,7 +58,7 @@ def make_states(mean: Floats, variance: Floats) -> Floats:
     """Equally spaced inventories that hold the law at all times, six standard deviations either side, and zero."""
     reach = 6.0 * np.sqrt(variance)
     low, high = float(min(np.min(mean - reach), 0.0)), float(max(np.max(mean + reach), 0.0))
-    if low == high:
+    if high - low < SMALLEST_RANGE:
         low, high = -1.0, 1.0
     return np.linspace(low, high, STATES)
 

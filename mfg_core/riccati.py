@@ -125,8 +125,12 @@ def march_adaptive(
     s = 0.0
     h = longest
     n = 0
+    trials = 0
     to_close[0] = 0.0
     while s < horizon:
+        trials += 1
+        if trials > 4 * to_close.size:
+            return -1, log_mean
         h = min(h, longest)
         last = s + h >= horizon * (1.0 - 1e-12)
         if last:
