@@ -44,7 +44,8 @@ def test_a_split_changes_no_cost(quantity, price, crowd, factor):
     costs = make_costs()
     before = costs.fill_cost(quantity, price, crowd)
     after = costs.after_split(factor).fill_cost(quantity * factor, price / factor, crowd)
-    np.testing.assert_allclose(after.total, before.total, rtol=1e-12, atol=0)
+    # below the smallest normal number products lose digits: no money is that small
+    np.testing.assert_allclose(after.total, before.total, rtol=1e-12, atol=np.finfo(np.float64).tiny)
 
 
 @given(st.floats(1.0, 1e6), st.integers(2, 50))
