@@ -1,6 +1,6 @@
 """Checks that a pod author runs in pytest: does the pod see the future, and does it declare its whole warm-up?
 
-    assert_no_lookahead(pod, panel, costs=costs, executor=Twap(3))
+    assert_no_lookahead(pod, panel, executor=Twap(3))
     assert_warm_up(pod, panel)
 
 Both answer a question that reading the code does not: the first re-runs the pod on panels whose later rows are
@@ -143,7 +143,7 @@ def assert_no_lookahead(
     pod: Pod,
     panel: DailyPanel,
     *,
-    costs: TradingCosts,
+    costs: TradingCosts | None = None,
     executor: Executor | None = None,
     rules: TradingRules | None = None,
     limits: LimitSet | None = None,
@@ -158,6 +158,8 @@ def assert_no_lookahead(
     pod : Pod
         Fitted on the rows before `first` in every run.
     panel : DailyPanel
+    costs : TradingCosts, optional
+        Default: the same plain costs for every instrument.
     first : int, optional
         First decision row; default: the pod's lookback.
     cuts : sequence of int, optional
@@ -177,11 +179,12 @@ def assert_no_lookahead(
     rows = cuts if cuts is not None else [start + (last - start) * part // 4 for part in (1, 2, 3)]
     chosen = executor if executor is not None else Immediate()
     settings = rules if rules is not None else TradingRules()
+    charged = costs if costs is not None else _plain_costs(len(panel.instruments))
 
     def run(data: DailyPanel) -> tuple[list[tuple[str, bytes]], Account]:
         log: list[tuple[str, bytes]] = []
         decider = pod.fit(MarketView(data, start - 1))
-        segment = Segment(start, last, _Recorder(decider, log), costs, chosen)
+        segment = Segment(start, last, _Recorder(decider, log), charged, chosen)
         return log, simulate(data, [segment], rules=settings, limits=limits, capital=capital, pod=pod.name)
 
     log, account = run(panel)
@@ -216,6 +219,19 @@ def _same_until(account: Account, other: Account, seen: int, place: str) -> None
 
 def _as_bytes(values: NDArray[np.generic]) -> bytes:
     return repr(values.tolist()).encode() if values.dtype.kind in "OU" else values.tobytes()
+
+
+def _plain_costs(instruments: int) -> TradingCosts:
+    """Costs that do not depend on any data: 5 bps of half-spread, 2 % of volatility, a million shares a session."""
+    even = np.ones(instruments)
+    return TradingCosts(
+        half_spread=5e-4 * even,
+        volatility=0.02 * even,
+        daily_volume=1e6 * even,
+        temporary_impact=1.0,
+        crowd_impact=0.0,
+        fee=3e-4,
+    )
 
 
 def assert_warm_up(pod: Pod, panel: DailyPanel, *, rows: Sequence[int] | None = None) -> None:

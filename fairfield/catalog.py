@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -99,10 +100,7 @@ def _pod_plan(section: PodSection, config: RunConfig, limits: LimitSet | None) -
     from backtests.plan import PodPlan
     from strategies.pod import parameter_grid
 
-    kinds = pod_kinds()
-    if section.kind not in kinds:
-        raise ConfigError(f"pod {section.name}: unknown kind {section.kind}{_nearest(section.kind, list(kinds))}")
-    kind = kinds[section.kind]
+    kind = _kind(section)
     pod = kind(name=section.name, **_known(section, kind))
     return PodPlan(
         name=section.name,
@@ -110,6 +108,24 @@ def _pod_plan(section: PodSection, config: RunConfig, limits: LimitSet | None) -
         execution=section.execution or config.execution.method,
         limits=limits if section.limits else None,
     )
+
+
+def _kind(section: PodSection) -> Callable[..., Pod]:
+    """The class that makes the section's pod: a shipped kind, or `module:Class` of the user's own."""
+    kinds = pod_kinds()
+    if section.kind in kinds:
+        return kinds[section.kind]
+    module_name, colon, class_name = section.kind.partition(":")
+    if not colon:
+        raise ConfigError(f"pod {section.name}: unknown kind {section.kind}{_nearest(section.kind, list(kinds))}")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name, None)
+    except ImportError as error:
+        raise ConfigError(f"pod {section.name}: kind {section.kind} cannot be imported: {error}") from error
+    if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
+        raise ConfigError(f"pod {section.name}: kind {section.kind} must name a dataclass in that module")
+    maker: Callable[..., Any] = found
+    return maker
 
 
 def _known(section: PodSection, kind: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,6 +83,7 @@ def run_backtest(config_path: Path, *, workers: int | None = None) -> Path:
     from reports.report import write_report
 
     config = load_config(config_path)
+    sys.path.insert(0, str(config_path.resolve().parent))  # pods of the user's own lie beside the configuration
     plan = make_plan(config)
     with console.status("reading the data"):
         panel, quality = _panel(config)

@@ -1,0 +1,34 @@
+"""Run every benchmark of benchmarks/README.md, one after the other, on data that the project makes itself.
+
+python benchmarks/run_all.py
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+JOBS = (
+    ("bench_parse.py",),
+    ("bench_synthetic.py",),
+    ("bench_equilibrium.py",),
+    ("bench_accounting.py", "daily"),
+    ("bench_accounting.py", "minutes"),
+    ("bench_walkforward.py",),
+    ("bench_start.py",),
+)
+
+
+def main() -> int:
+    """Run the jobs; the number that failed."""
+    failed = 0
+    for name, *arguments in JOBS:
+        print(f"\n== {name} {' '.join(arguments)}", flush=True)
+        failed += subprocess.run([sys.executable, str(HERE / name), *arguments], check=False).returncode != 0
+    return failed
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
