@@ -63,6 +63,12 @@ class Gate:
         self.acts = self.restores or after.reducing
         return breaches
 
+    def undo_halving(self, positions: Floats) -> Floats:
+        """What the pod wanted (N,) when half of it is `positions`: `allow` takes a wish, not what it made of one."""
+        if self._state is None or self._state.capital_fraction == 0.0:
+            return positions
+        return np.asarray(positions / self._state.capital_fraction)
+
     def allow(self, held: Floats, wanted: Floats, resulting: Callable[[Floats], Measures]) -> Floats:
         """The part of `wanted` (N,) shares that the limits allow, given the `held` ones."""
         if self._state is None:

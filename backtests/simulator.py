@@ -246,7 +246,7 @@ class _Run:
         elif gate.restores and self.wanted_weights is not None:
             wanted = self._shares(self.wanted_weights, value)
         elif gate.acts:
-            wanted = self.book.shares + self.book.remaining
+            wanted = gate.undo_halving(self.book.shares + self.book.remaining)
         else:
             return
 

@@ -125,7 +125,7 @@ def panel_from_history(
         volume=grid(quantity, 0.0),
         traded_value=grid(rows.traded_value, 0.0),
         trade_count=grid(history.trade_count.astype(np.float64), np.nan),
-        lot_size=np.array([lot_size(rows.quantity[rows.rows_of(int(i))]) for i in chosen], dtype=np.int64),
+        lot_size=np.array([lot_size(int(rows.quantity[rows.offsets[i]])) for i in chosen], dtype=np.int64),
         risk_free=risk_free.returns,
         events=events,
         provenance=provenance
@@ -139,11 +139,14 @@ def panel_from_history(
     )
 
 
-def lot_size(quantity: NDArray[np.int64]) -> int:
-    """Return the round lot of an instrument: the largest power of ten, at most 100, that divides every volume."""
-    divisor = int(np.gcd.reduce(quantity))
+def lot_size(first_volume: int) -> int:
+    """Return the round lot of an instrument: the largest power of ten, at most 100, that divides its first volume.
+
+    Later volumes would tell it more surely, but an account of an early session could not have known them. A lot of 1
+    or 10 is taken for a larger one by chance in one share of ten: orders are then coarser than they need be.
+    """
     lot = USUAL_LOT
-    while divisor % lot:
+    while first_volume % lot:
         lot //= 10
     return lot
 

@@ -109,9 +109,12 @@ def detect_renames(rows: SpotRows, sessions: NDArray[np.datetime64]) -> tuple[Re
 
 
 def renames_to_chain(renames: Sequence[Rename]) -> tuple[Rename, ...]:
-    """Return the renames that are sure enough to join two columns, each name used once on each side."""
+    """Return the renames that are sure enough to join two columns, each name used once on each side.
+
+    The earlier match keeps the name, however likely a later one is: at the earlier session nobody knew of the later.
+    """
     chosen: list[Rename] = []
-    for rename in sorted(renames, key=lambda r: (-r.confidence, r.session, r.new)):
+    for rename in sorted(renames, key=lambda r: (r.session, -r.confidence, r.new)):
         taken = any(rename.old == other.old or rename.new == other.new for other in chosen)
         if rename.confidence >= CHAINED_FROM and not taken:
             chosen.append(rename)

@@ -317,3 +317,21 @@ def test_tables_have_the_columns_of_the_contract():
 
 def test_examples_in_the_text_run():
     assert doctest.testmod(backtests.measures).failed == 0
+
+
+def test_a_halved_pod_that_may_also_only_reduce_is_halved_once():
+    close = np.full((SESSIONS, 1), 10.0)
+    close[10:] = 9.3
+    limits = LimitSet(
+        (
+            Limit("drawdown", "drawdown", hard=0.05, action_hard=Action.HALVE),
+            Limit("largest_issuer", "largest_issuer", hard=0.25),
+        )
+    )
+    account = run(flat_panel(close, n=1), {2: Targets(weights=np.array([0.9]))}, limits=limits)
+    before, after = account.shares[10, 0], account.shares[12:, 0]
+    # Half of the wanted weight of 0.9 at the close of the fall; the remaining 0.45 still exceeds the issuer's limit.
+    assert before == 90_000
+    assert after[0] == pytest.approx(0.45 * account.net_asset_value[10] / 9.3, abs=100)
+    assert set(account.state[10:]) == {"HALVED"}
+    assert np.ptp(after) == 0.0

@@ -80,9 +80,14 @@ def test_equities_are_chosen_by_isin_and_market_not_by_bdi(quotes):
     assert panel_of(quotes(rows), sessions=DAYS[:2]).instruments == ("AAAA3", "UNIT11")
 
 
-@pytest.mark.parametrize(("quantity", "lot"), [([100, 300], 100), ([1000, 5000], 100), ([110, 250], 10), ([100, 7], 1)])
-def test_the_lot_divides_every_volume(quantity, lot):
-    assert lot_size(np.array(quantity)) == lot
+@pytest.mark.parametrize(("quantity", "lot"), [(300, 100), (5000, 100), (250, 10), (7, 1)])
+def test_the_lot_divides_the_first_volume(quantity, lot):
+    assert lot_size(quantity) == lot
+
+
+def test_the_lot_does_not_know_later_volumes(quotes):
+    rows = run("AAAA3", 0, 3, quantity=300) + run("AAAA3", 3, 5, quantity=7)
+    assert panel_of(quotes(rows), sessions=DAYS[:5]).lot_size.tolist() == [100]
 
 
 def test_a_company_event_goes_ex_the_session_after_its_last_day_and_is_known_from_approval(quotes):

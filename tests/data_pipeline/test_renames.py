@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_pipeline.cotahist import read_cotahist
-from data_pipeline.renames import CHAINED_FROM, detect_renames, renames_to_chain
+from data_pipeline.renames import CHAINED_FROM, Rename, detect_renames, renames_to_chain
 from data_pipeline.spot import chain_instruments, spot_rows
 
 DAYS = [str(day) for day in np.datetime64("2024-01-01") + np.arange(60)]
@@ -107,6 +107,14 @@ def test_chains_of_renames_end_under_the_first_name(quotes):
     joined, _ = chain_instruments(spot_rows(table), {"CCCC3": "BBBB3", "BBBB3": "AAAA3"})
     assert joined.instruments == ("AAAA3",)
     assert joined.size == 60
+
+
+def test_a_later_and_likelier_match_does_not_undo_an_earlier_one():
+    early, late = (
+        Rename("AAAA3", new, "BRAAAAACNOR1", f"BR{new[:4]}ACNOR1", np.datetime64(day), 1.0, 1.0, confidence, "")
+        for new, day, confidence in (("BBBB3", "2024-02-01", 0.85), ("CCCC3", "2024-06-03", 0.99))
+    )
+    assert renames_to_chain((early, late)) == (early,)
 
 
 @pytest.mark.realdata
