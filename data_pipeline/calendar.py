@@ -52,7 +52,7 @@ def next_session(day: Day) -> np.datetime64:
     '2021-12-20'
     """
     date = np.datetime64(str(day), "D")
-    following: np.datetime64 = b3_sessions(date + 1, date + _MARGIN)[0]
+    following: np.datetime64 = b3_sessions(date + np.timedelta64(1, "D"), date + _MARGIN)[0]
     return following
 
 

@@ -16,7 +16,7 @@ def bank_days(first: date, last: date) -> Days:
     The bank calendar has days on which B3 is closed (24 and 31 December; 25 January, 9 July and 20 November in the
     years when they were only holidays of the city or state): CDI accrues on them all the same.
     """
-    days = np.arange(np.datetime64(first), np.datetime64(last) + 1)
+    days = np.arange(np.datetime64(first), np.datetime64(last) + np.timedelta64(1, "D"))
     holidays = [day for year in range(first.year, last.year + 1) for day in national_holidays(year)]
     return np.asarray(days[np.is_busday(days, holidays=holidays)])
 

@@ -78,7 +78,7 @@ _TEXTS = (
 def blank_records(count: int) -> Records:
     """Records of zeros and empty texts, in no particular session."""
     records = np.zeros(count, RECORD)
-    records["expiry"] = np.datetime64("NaT")
+    records["expiry"] = np.datetime64("NaT", "D")
     records["quotation_factor"] = 1
     return records
 

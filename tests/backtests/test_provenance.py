@@ -48,7 +48,7 @@ def test_each_number_of_the_window_enters_its_hash(name):
 def test_dates_names_lots_and_events_enter_the_hash():
     base = panel(events=(split(5, 5),))
     others = (
-        replace(base, sessions=base.sessions + 1),
+        replace(base, sessions=base.sessions + np.timedelta64(1, "D")),
         replace(base, instruments=("AAAA3", "BBBB4", "DDDD3")),
         replace(base, lot_size=np.array([100, 1, 100])),
         replace(base, events=()),

@@ -306,7 +306,7 @@ def test_scrambling_the_future_of_a_fold_changes_none_of_its_artefacts(base, tmp
                 mine = values[table[date] <= end]
                 theirs = after.tables[name][column][after.tables[name][date] <= end]
                 if column == "cleared_session":
-                    mine, theirs = (np.where(days <= end, days, np.datetime64("NaT")) for days in (mine, theirs))
+                    mine, theirs = (np.where(days <= end, days, np.datetime64("NaT", "D")) for days in (mine, theirs))
                 assert mine.tolist() == theirs.tolist() or np.array_equal(mine, theirs, equal_nan=True), (name, column)
         assert not np.array_equal(before.returns, after.returns)
 

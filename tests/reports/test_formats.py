@@ -57,5 +57,5 @@ def test_money_names_its_size():
 
 
 def test_missing_dates_are_not_available():
-    assert formats.day(np.datetime64("NaT")) == MISSING
+    assert formats.day(np.datetime64("NaT", "D")) == MISSING
     assert formats.day(None) == MISSING

@@ -12,7 +12,7 @@ from reports.report import write_report
 
 MINUS, THIN = "\N{MINUS SIGN}", "\N{NARROW NO-BREAK SPACE}"
 SECTIONS = (
-    "lights", "profit", "pods", "curves", "months", "var", "concentration", "breaches", "costs", "folds", "game",
+    "summary", "lights", "profit", "pods", "curves", "months", "var", "concentration", "breaches", "costs", "folds", "game",
     "quality", "positions", "method", "provenance",
 )  # fmt: skip
 
@@ -72,8 +72,9 @@ def test_the_pod_table_holds_the_numbers_of_statistics_json(run_folder, report):
             "Probability that Sharpe > 0": plain(record["probabilistic_sharpe"], 3),
             "Deflated Sharpe (probability)": plain(record["deflated_sharpe"], 3),
             "Trials deflated for": plain(record["trials"], 0),
-            "Sortino ratio": plain(record["sortino"]),
-            "Calmar ratio": plain(record["calmar"]),
+            "Sharpe that luck alone shows": plain(record["deflated_sharpe_threshold"]),
+            "Sortino ratio (over CDI)": plain(record["sortino"]),
+            "Calmar ratio (CDI not deducted)": plain(record["calmar"]),
             "Largest drawdown": plain(100 * record["max_drawdown"]) + "%",
             "Turnover, times NAV a year": plain(record["annual_turnover"], 1),
             "Costs, bps of NAV a year": plain(1e4 * record["annual_cost"], 1),
@@ -171,13 +172,30 @@ def test_exceptions_are_counted_listed_and_marked(run_folder, report):
     assert len(marks) == sum(int(table(run_folder, pod, "risk")["var_exception"].sum()) for pod in PODS)
 
 
-def test_every_recorded_breach_is_on_the_page_newest_first(run_folder, report):
-    recorded = sum(len(table(run_folder, pod, "breaches")) for pod in PODS)
-    shown = report.tables["breaches"][1:] + report.tables.get("older-breaches", [[]])[1:]
-    assert len(shown) == recorded > 20
-    dates = [row[0] for row in shown]
-    assert dates == sorted(dates, reverse=True)
-    assert {row[3].split()[-1] for row in shown} == {"amber", "hard", "kill"}
+def test_every_recorded_breach_is_on_the_page_actions_first_newest_first(run_folder, report):
+    recorded = pd.concat([table(run_folder, pod, "breaches") for pod in PODS])
+    acted = report.tables["breaches"][1:] + report.tables.get("older-breaches", [[]])[1:]
+    noted = report.tables["noted-breaches"][1:]
+    assert len(acted) == (recorded["action"] != "NOTE").sum() > 0
+    assert len(noted) == (recorded["action"] == "NOTE").sum() > 0
+    for rows in (acted, noted):
+        dates = [row[0] for row in rows]
+        assert dates == sorted(dates, reverse=True)
+    assert {row[3].split()[-1] for row in acted} == {"hard", "kill"}
+    assert {row[3].split()[-1] for row in noted} == {"amber"}
+    counts = report.rows("breach-counts")
+    for pod in PODS:
+        actions = table(run_folder, pod, "breaches")["action"]
+        expected = [str((actions == name).sum()) for name in ("FLATTEN", "HALVE", "BLOCK", "NOTE", "REARM")]
+        assert counts[pod][:5] == expected
+
+
+def test_cash_is_beside_the_pods(run_folder, report):
+    """The account opens in its first session: cash earns from the second on, like the pods."""
+    earned = table(run_folder, "hold", "account")["risk_free"].iloc[1:]
+    assert report.rows("profit")["CDI"][5] == signed((1 + earned).prod() - 1, 1)
+    assert report.rows("pods")["CDI, annual return"] == [signed((1 + earned).prod() ** (252 / len(earned)) - 1)] * 4
+    assert f"CDI {plain((1 + earned).prod())}" in report.text
 
 
 def test_the_positions_are_the_largest_of_the_last_session(run_folder, report):
@@ -249,7 +267,7 @@ def scramble_after(day):
         folds = tables["folds"]
         folds["test_end"][folds["test_end"] > day] += np.timedelta64(1, "D")
         cleared = tables["breaches"]["cleared_session"]
-        cleared[cleared > day] = np.datetime64("NaT")
+        cleared[cleared > day] = np.datetime64("NaT", "D")
 
     return edit
 
