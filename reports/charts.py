@@ -18,6 +18,9 @@ from reports.svg import Frame
 
 WIDTH = 560.0
 BUCKETS = 240
+LABEL = 24
+"""Characters of a pod's name beside its line."""
+
 SERIES_STYLES = 8
 """Number of distinct line styles in the style sheet (`s0`, `s1`, ...)."""
 
@@ -59,7 +62,7 @@ def time_lines(
     rows = np.arange(len(sessions), dtype=np.float64)
     shown = [r.level for r in references]
     low, high = _range([s.values for s in series], [*include, *shown])
-    names = [f"{clip_text(s.name, 16)} {y_format(_last(s.values))}" for s in series]
+    names = [f"{clip_text(s.name, LABEL)} {y_format(_last(s.values))}" for s in series]
     frame = Frame(WIDTH, height, 50, _label_room(names), 14, 26, (0.0, float(max(len(sessions) - 1, 1))), (low, high))
     body = svg.axes(frame, svg.nice_ticks(low, high, 5), y_format)
     body += svg.date_axis(frame, sessions, int(frame.plot_width // 70))
@@ -77,31 +80,36 @@ def depth_panels(
     label: str,
     y_format: Callable[[float], str],
     *,
-    references: Sequence[Reference] = (),
+    references: Sequence[Sequence[Reference]] = (),
     height: float = 300.0,
 ) -> Markup:
-    """Values at or below zero as filled areas, one panel under the other on one scale, each with its lowest value."""
+    """Values at or below zero as filled areas, one panel under the other, each with its own scale and lowest value.
+
+    `references` has the lines of each panel, or is empty.
+    """
     rows = np.arange(len(sessions), dtype=np.float64)
-    low, _ = _range([s.values for s in series], [0.0, *(1.15 * r.level for r in references)])
-    panel = max((height - 40.0) / len(series), 64.0)
+    right = max(112.0, 14.0 + 6.6 * max((min(len(s.name), LABEL) for s in series), default=0))
+    panel = max((height - 40.0) / len(series), 72.0)
     total = panel * len(series) + 40.0
     body: list[str] = []
     for i, item in enumerate(series):
         top = 14.0 + i * panel
+        lines = references[i] if references else ()
+        low, _ = _range([item.values], [0.0, *(1.15 * r.level for r in lines)])
         frame = Frame(
-            WIDTH, total, 50, 112, top + 4, total - top - panel + 10, (0.0, max(len(rows) - 1.0, 1.0)), (low, 0.0)
+            WIDTH, total, 50, right, top + 4, total - top - panel + 10, (0.0, max(len(rows) - 1.0, 1.0)), (low, 0.0)
         )
         body += svg.axes(frame, svg.nice_ticks(low, 0.0, 2 if panel < 90 else 4), y_format)
         keep = svg.decimate(item.values, BUCKETS)
         body.append(_area(frame, rows[keep], item.values[keep], f"f {item.style}"))
         body.append(_line(frame, rows[keep], item.values[keep], item.style))
-        body += _references(frame, references, named=False)
+        body += _references(frame, lines, named=False)
         x = frame.width - frame.right + 6
         lowest = float(np.nanmin(item.values)) if np.isfinite(item.values).any() else float("nan")
-        body.append(svg.text(x, top + 12, clip_text(item.name, 14), f"t{item.style}"))
+        body.append(svg.text(x, top + 12, clip_text(item.name, LABEL), f"t{item.style}"))
         body.append(svg.text(x, top + 27, f"worst {y_format(lowest)}", "k"))
         body.append(svg.text(x, top + 42, f"now {y_format(_last(item.values))}", "k"))
-    frame = Frame(WIDTH, total, 50, 112, 14, 26, (0.0, max(len(rows) - 1.0, 1.0)), (low, 0.0))
+    frame = Frame(WIDTH, total, 50, right, 14, 26, (0.0, max(len(rows) - 1.0, 1.0)), (-1.0, 0.0))
     body += svg.date_axis(frame, sessions, int(frame.plot_width // 70))
     return svg.document(WIDTH, total, label, body)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,18 +10,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backtests.comparison import correlation_matrix
+from backtests.comparison import compare_runs, correlation_matrix
 from data_pipeline.errors import DataError
 from reports import performance
 from reports.formats import clip_text, day, integer, plain, short_hash
 from reports.page import write_page
-from reports.performance import POD_LINES, find
+from reports.performance import POD_LINES, POD_NOTE, find
 from reports.read_run import PodResult, RunView, view_run
 from reports.record import flat
 from reports.tables import Cell, Grid, Group, key_line
 
 MOST_PODS = 12
 """More lines than this in one picture cannot be told apart."""
+
+FEWEST = 4
+"""Common sessions that statistics need."""
 
 
 def write_comparison_page(run_folders: Sequence[Path | str], output: Path | str) -> Path:
@@ -47,10 +50,10 @@ def write_comparison_page(run_folders: Sequence[Path | str], output: Path | str)
     if repeated:
         raise DataError(f"run_folders must differ; {repeated[0]} was given twice")
     runs = [view_run(folder) for folder in folders]
-    return write_page(Path(output), "comparison.html.j2", values(runs))
+    return write_page(Path(output), "comparison.html.j2", values(folders, runs))
 
 
-def values(runs: Sequence[RunView]) -> dict[str, Any]:
+def values(folders: Sequence[Path], runs: Sequence[RunView]) -> dict[str, Any]:
     """Everything that the comparison's template prints."""
     pods = labelled_pods(runs)
     if len(pods) > MOST_PODS:
@@ -58,9 +61,19 @@ def values(runs: Sequence[RunView]) -> dict[str, Any]:
     benchmark = pods[[p.name for p in runs[0].pods].index(runs[0].benchmark)].name
     sessions = common_sessions(pods)
     shared = [_restricted(pod, sessions) for pod in pods]
+    common = compare_runs(folders) if len(folders) > 1 and len(sessions) > FEWEST else {}
+    measured = (
+        [
+            replace(pod, statistics=_shared_statistics(pod.statistics, record))
+            for pod, record in zip(pods, common["statistics"].values(), strict=True)
+        ]
+        if common
+        else pods
+    )
     return {
         "runs": _run_table(runs),
-        "pods": _pod_table(pods, benchmark),
+        "pods": _pod_table(measured, benchmark, shared=bool(common)),
+        "cautions": common.get("differences_of_inputs", []),
         "differing": _differing_settings(runs),
         "n_common": integer(len(sessions)),
         "first": day(sessions[0]) if len(sessions) else "",
@@ -133,16 +146,26 @@ def _run_table(runs: Sequence[RunView]) -> Grid:
     return Grid(key="runs", head=head, rows=rows, words=8, style="wide")
 
 
-def _pod_table(pods: Sequence[PodResult], benchmark: str) -> Grid:
+def _shared_statistics(own: Mapping[str, Any], record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The statistics on the common sessions; turnover and costs stay those of the run's own sessions."""
+    return dict(record) | {name: own.get(name) for name in ("annual_turnover", "annual_cost")}
+
+
+def _pod_table(pods: Sequence[PodResult], benchmark: str, *, shared: bool) -> Grid:
     rows: list[Any] = [
         line if isinstance(line, Group) else (line.words, *(line.form(find(p.statistics, line.path)) for p in pods))
         for line in POD_LINES
     ]
     head = (
-        "Out of sample, each run's own sessions",
+        "Out of sample, common sessions" if shared else "Out of sample, each run's own sessions",
         *(key_line(performance.style_of(i, pod, benchmark), pod.name) for i, pod in enumerate(pods)),
     )
-    return Grid(key="pods", head=head, rows=rows, style="sticky wide")
+    note = (
+        "Computed again on the sessions that all runs have; with the cash of the first; deflated for the trials of "
+        "all runs together, at the largest of their variances: who lays runs side by side chooses among all of them. "
+        "Turnover and costs are of each run's own sessions. "
+    )
+    return Grid(key="pods", head=head, rows=rows, style="sticky wide", note=(note if shared else "") + POD_NOTE)
 
 
 def _differing_settings(runs: Sequence[RunView]) -> Grid | None:

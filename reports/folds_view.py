@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,7 +36,7 @@ def _fold_table(pod: PodResult, chosen: Sequence[str], fixed: Sequence[str]) -> 
                 integer(row["fold"]),
                 Cell(f"{day(row['train_start'])} to {day(row['train_end'])}", "w"),
                 Cell(f"{day(row['test_start'])} to {day(row['test_end'])}", "w"),
-                Cell(_named(parameters_of(row["parameters"]), chosen) or "the only set", "long"),
+                Cell(_named(parameters_of(row["parameters"]), chosen) or "the only set", "w"),
                 Cell(integer(row["trials"]), "n"),
                 Cell(number(row["training_score"], 2), "n"),
                 Cell(number(out_of_sample_score(pod, row["fold"]), 2), "n"),
@@ -51,7 +52,7 @@ def _fold_table(pod: PodResult, chosen: Sequence[str], fixed: Sequence[str]) -> 
         words=8,
         style="wide",
         empty="No fold.",
-        note=f"In every fold: {fixed_text}." if fixed_text else "",
+        note=f"Score in training: annual Sharpe ratio over CDI. In every fold: {fixed_text}." if fixed_text else "",
     )
 
 
@@ -76,7 +77,7 @@ def out_of_sample_score(pod: PodResult, fold: Any) -> float:
 
 CALIBRATED = (
     "temporary_impact", "temporary_impact_error", "crowd_impact", "crowd_impact_error", "crowd_rate",
-    "crowd_rate_error", "median_half_spread", "median_volatility", "calibration_notes",
+    "crowd_rate_error", "median_half_spread", "median_volatility",
 )  # fmt: skip
 
 
@@ -90,7 +91,7 @@ def calibration_table(pods: Sequence[PodResult]) -> Grid:
             seen.setdefault(key, []).append(pod.name)
     rows: list[tuple[str | Cell, ...]] = []
     for key, owners in sorted(seen.items(), key=lambda item: item[0][0]):
-        eta0, eta0_error, eta1, eta1_error, crowd, crowd_error, spread, volatility, notes = key[2:]
+        eta0, eta0_error, eta1, eta1_error, crowd, crowd_error, spread, volatility = key[2:]
         if not any(is_number(v) for v in (eta0, eta1, spread, volatility)):
             continue
         numbers = (
@@ -101,19 +102,65 @@ def calibration_table(pods: Sequence[PodResult]) -> Grid:
             percent(volatility, 2),
         )
         who = "all" if len(owners) == len(pods) else ", ".join(owners)
-        rows.append(
-            (str(key[0]), Cell(key[1], "w"), who, *(Cell(n, "n") for n in numbers), Cell(str(notes or "–"), "long"))
-        )
+        rows.append((str(key[0]), Cell(key[1], "w"), who, *(Cell(n, "n") for n in numbers)))
     numeric = ("η0 ± s.e.", "η1 ± s.e.", "Crowd rate ± s.e.", "Half-spread, bps", "Volatility")
     return Grid(
         key="calibration",
-        head=("Fold", "Training window", "Pods", *(Cell(name, "n") for name in numeric), "Notes"),
+        head=("Fold", "Training window", "Pods", *(Cell(name, "n") for name in numeric)),
         rows=rows,
-        words=9,
+        words=8,
         style="wide",
         empty="Nothing was calibrated in this run.",
-        note="Half-spread and daily volatility: medians over the instruments. Crowd rate: daily volumes per session.",
+        note="s.e.: standard error. η0, η1 in units of σ·p per daily volume a session. Half-spread and daily "
+        "volatility: medians over the instruments. Crowd rate: daily volumes per session.",
     )
+
+
+def note_table(pods: Sequence[PodResult]) -> Grid:
+    """What the calibrations noted: sentences that differ only in their numbers are said once, with the range."""
+    folds: dict[str, set[int]] = {}
+    numbers: dict[str, list[list[str]]] = {}
+    for pod in pods:
+        for row in pod.folds.to_dict("records"):
+            for sentence in re.split(r"(?<=\.)\s+", str(row["calibration_notes"] or "").strip()):
+                if sentence:
+                    pattern = NUMBER.sub("\0", sentence)
+                    folds.setdefault(pattern, set()).add(int(row["fold"]))
+                    numbers.setdefault(pattern, []).append(NUMBER.findall(sentence))
+    rows = [
+        (fold_ranges(sorted(folds[pattern])), Cell(_with_ranges(pattern, numbers[pattern]), "long"))
+        for pattern in sorted(folds, key=lambda p: (-len(folds[p]), min(folds[p]), p))
+    ]
+    return Grid(key="calibration-notes", head=("Folds", "Note"), rows=rows, words=2, empty="No calibration had a note.")
+
+
+NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?\b")
+"""A number of its own in a sentence, and not the digit of a name like eta1."""
+
+
+def fold_ranges(folds: Sequence[int]) -> str:
+    """Folds in words.
+
+    >>> fold_ranges([0, 1, 2, 5])
+    '0–2, 5'
+    """
+    runs: list[list[int]] = []
+    for fold in folds:
+        if runs and fold == runs[-1][-1] + 1:
+            runs[-1].append(fold)
+        else:
+            runs.append([fold])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)
+
+
+def _with_ranges(pattern: str, found: Sequence[Sequence[str]]) -> str:
+    """The sentence with its numbers; one that differs between folds as lowest to highest."""
+    parts = pattern.split("\0")
+    text = parts[0]
+    for part, values in zip(parts[1:], zip(*found, strict=True), strict=True):
+        low, high = min(values, key=float), max(values, key=float)
+        text += (low if low == high else f"{low} to {high}") + part
+    return text
 
 
 def _hashable(value: Any) -> Any:

@@ -24,6 +24,9 @@ STATES = {
 
 LEVELS = {"amber": "warn", "hard": "bad", "kill": "bad"}
 QUALITY = {"green": ("ok", "green"), "amber": ("warn", "amber"), "red": ("bad", "red")}
+ACTIONS = {"FLATTEN": "flattened", "HALVE": "halved capital", "BLOCK": "blocked added risk"}
+"""What limits do to a pod, the hardest first."""
+
 CLOSEST = 4
 """How many limits a pod's card shows: those that are used most."""
 
@@ -83,27 +86,65 @@ def cards(run: RunView) -> list[Card]:
     return [card for *_, card in sorted(made, key=lambda item: item[:3])]
 
 
+def breach_counts(pods: Sequence[PodResult]) -> Grid:
+    """How often each pod's limits noted and acted."""
+    columns = ("FLATTEN", "HALVE", "BLOCK", "NOTE", "REARM")
+    rows = [
+        (
+            pod.name,
+            *(integer(int((pod.breaches["action"] == action).sum())) for action in columns),
+            integer(len(_open(pod))),
+        )
+        for pod in pods
+    ]
+    head = ("Pod", "Flattened", "Capital halved", "Risk blocked", "Only noted", "Re-armed", "Open now")
+    return Grid(key="breach-counts", head=head, rows=rows, style="sticky")
+
+
 def breach_table(
-    pods: Sequence[PodResult], key: str, *, only_open: bool = False, first: int = 0, most: int = 20
+    pods: Sequence[PodResult],
+    key: str,
+    *,
+    only_open: bool = False,
+    notes: bool | None = None,
+    first: int = 0,
+    most: int = 20,
 ) -> Grid:
-    """Recorded breaches with what was done, the newest first: `most` of them after the `first` newest."""
+    """Recorded breaches with what was done, the newest first: `most` of them after the `first` newest.
+
+    `notes` keeps those that were only noted (True) or those that acted on the pod (False). Open breaches are in the
+    order of their level, the hardest first.
+    """
     found: list[tuple[Any, ...]] = []
     for pod in pods:
         frame = _open(pod) if only_open else pod.breaches
+        if notes is not None:
+            frame = frame[(frame["action"] == "NOTE") == notes]
         begun, cleared = days(frame["session"]), days(frame["cleared_session"])
         for i, row in enumerate(frame.to_dict("records")):
             found.append((begun[i], pod.name, cleared[i], row))
-    found.sort(key=lambda item: (-item[0].astype(int), item[1], str(item[3]["limit"]), str(item[3]["level"])))
+    hardest = list(reversed(LEVELS)) if only_open else []
+    found.sort(
+        key=lambda item: (
+            hardest.index(str(item[3]["level"])) if item[3]["level"] in hardest else 0,
+            -item[0].astype(int),
+            item[1],
+            str(item[3]["limit"]),
+            str(item[3]["level"]),
+        )
+    )
     rows = [
         (
             day(begun),
             name,
             limit_words(str(row["limit"])),
-            light(LEVELS.get(str(row["level"]), "none"), str(row["level"])),
+            light("none", "re-armed")
+            if row["action"] == "REARM"
+            else light(LEVELS.get(str(row["level"]), "none"), str(row["level"])),
+            Cell(action_words(str(row["action"])), "w"),
             _recorded(row, "value"),
             _recorded(row, "threshold"),
             str(row["kind"]),
-            Cell(action_words(str(row["action"])), "long"),
             Cell(day(cleared) if not np.isnat(cleared) else "open", "w"),
         )
         for begun, name, cleared, row in found[first : first + most]
@@ -111,12 +152,16 @@ def breach_table(
     left = len(found) - first - most
     return Grid(
         key=key,
-        head=("Session", "Pod", "Limit", "Level", "Value", "Threshold", "Kind", "Action", "Cleared"),
-        rows=[tuple(Cell(c, "n") if i in (4, 5) else c for i, c in enumerate(row)) for row in rows],
+        head=("Session", "Pod", "Limit", "Level", "Action", "Value", "Threshold", "Kind", "Cleared"),
+        rows=[tuple(Cell(c, "n") if i in (5, 6) else c for i, c in enumerate(row)) for row in rows],
         words=9,
         style="sticky",
-        empty="No limit is breached at this close." if only_open else "No limit was breached in this run.",
-        note=f"{left} earlier ones are in the pods' breaches.parquet." if first and left > 0 else "",
+        empty="No limit is breached at this close."
+        if only_open
+        else "No limit acted in this run."
+        if notes is False and any(len(pod.breaches) for pod in pods)
+        else "No limit was breached in this run.",
+        note=f"{left} earlier ones are in the pods' breaches.parquet." if left > 0 and (first or notes) else "",
     )
 
 
@@ -154,10 +199,22 @@ def profit_table(run: RunView) -> Grid:
                 percent(pod.column("drawdown")[-1]),
                 percent(measure(pod, "gross")),
                 percent(measure(pod, "net")),
-                percent(_last_of(pod, "var_99"), 2),
-                percent(_last_of(pod, "es_975"), 2),
+                forecast_text(pod, "var_99"),
+                forecast_text(pod, "es_975"),
             )
         )
+    cash = cash_returns(run.pods[0])
+    parts = [since(run.pods[0].sessions, unit) for unit in ("D", "M", "Y")]
+    rows.append(
+        (
+            "CDI",
+            "",
+            "",
+            *(percent(float(np.prod(1.0 + cash[part]) - 1.0), 2, signed=True) for part in parts),
+            percent(float(np.prod(1.0 + cash) - 1.0), 1, signed=True),
+            *[""] * 5,
+        )
+    )
     return Grid(
         key="profit",
         head=(
@@ -176,8 +233,9 @@ def profit_table(run: RunView) -> Grid:
         ),
         rows=rows,
         style="wide sticky",
-        note="Month and year are to date. Gross and net are fractions of net asset value. VaR and ES are the one-day "
-        "forecasts for this session, as positive losses.",
+        note="After costs; day, month, year and run to date. CDI is what cash alone would have earned. Drawdown is the "
+        "fall from the highest value so far. Gross and net exposure at this close, VaR and ES as forecast for this "
+        "session at the close before (positive = loss), all as parts of net asset value (NAV).",
     )
 
 
@@ -218,27 +276,75 @@ def measure(pod: PodResult, name: str) -> float:
     if name in ("gross", "net"):
         return abs(float(pod.column(name)[-1]))
     if name == "drawdown":
-        return float(pod.column(name)[-1])
+        return limit_drawdown(pod)
+    if name == "hhi":
+        return float(hhi_of_capital(pod)[-1]) if len(pod.risk) else float("nan")
     column = "largest_issuer_weight" if name == "largest_issuer" else name
     if column not in pod.risk.columns or len(pod.risk) == 0:
         return float("nan")
     return float(pod.column(column, "risk")[-1])
 
 
+def cash_returns(pod: PodResult) -> NDArray[np.float64]:
+    """(T,) what cash earned in each session; nothing in a first session in which the account only opens."""
+    earned = pod.column("risk_free").copy()
+    if len(earned) and pod.column("return")[0] == 0.0:
+        earned[0] = 0.0
+    return earned
+
+
+def forecast_text(pod: PodResult, column: str) -> str:
+    """The latest forecast, or why there is none."""
+    value = _last_of(pod, column)
+    if np.isfinite(value) or len(pod.risk) == 0:
+        return percent(value, 2)
+    return "empty book" if pod.column("gross", "risk")[-1] == 0.0 else "too few days"
+
+
+def flat_since(pod: PodResult) -> np.datetime64 | None:
+    """Session in which the pod was last flattened, None for one that is not flat."""
+    if pod.account["state"].iloc[-1] != "FLAT":
+        return None
+    flattened = days(pod.breaches["session"])[(pod.breaches["action"] == "FLATTEN").to_numpy()]
+    return np.datetime64(flattened.max(), "D") if len(flattened) else None
+
+
+def limit_drawdown(pod: PodResult) -> float:
+    """The drawdown that the limits see: since the pod was last re-armed, from the value that it then had."""
+    nav = pod.column("net_asset_value")
+    rearmed = pod.breaches[pod.breaches["action"] == "REARM"]
+    if len(rearmed) == 0:
+        return float(pod.column("drawdown")[-1])
+    last = int(np.argmax(days(rearmed["session"])))
+    mark = max(float(rearmed["value"].iloc[last]), float(nav[pod.sessions >= days(rearmed["session"])[last]].max()))
+    return (mark - float(nav[-1])) / mark
+
+
+def hhi_of_capital(pod: PodResult) -> NDArray[np.float64]:
+    """(R,) the concentration that the limits read: HHI of the gross weights times min(gross, 1)^2, so cash dilutes."""
+    gross = np.minimum(pod.column("gross", "risk"), 1.0)
+    return np.asarray(pod.column("hhi", "risk") * gross**2)
+
+
 def _card(run: RunView, pod: PodResult) -> Card:
     level, state = _state(pod)
+    if not pod_limits(run, pod.name):
+        level, state = "none", f"{state}, no limits"
     uses = sorted((u for limit in pod_limits(run, pod.name) if (u := _use(pod, limit))), key=lambda u: -u.fraction)
-    ever, still = len(pod.breaches), len(_open(pod))
-    if ever == 0:
-        sentence = "No breach in this run."
-    else:
-        newest = pod.breaches.iloc[int(np.argmax(days(pod.breaches["session"])))]
-        sentence = (
-            f"{integer(ever)} {'breach' if ever == 1 else 'breaches'}, {integer(still)} open; latest "
-            f"{day(days(pod.breaches['session']).max())}: {limit_words(str(newest['limit']))} {newest['level']}, "
-            f"{action_words(str(newest['action']))}."
-        )
-    return Card(pod.name, light(level, state), tuple(uses[:CLOSEST]), sentence)
+    return Card(pod.name, light(level, state), tuple(uses[:CLOSEST]), _card_sentence(pod, limited=bool(uses)))
+
+
+def _card_sentence(pod: PodResult, *, limited: bool) -> str:
+    """What the limits did to the pod so far: the actions first, then how often they only noted."""
+    since_when = flat_since(pod)
+    flat = f"Flat since {day(since_when)}. " if since_when is not None else ""
+    if len(pod.breaches) == 0:
+        return "No breach in this run." if limited else "Nothing acts on it."
+    counts = {action: int((pod.breaches["action"] == action).sum()) for action in (*ACTIONS, "NOTE")}
+    acted = [f"{words} {integer(counts[action])}×" for action, words in ACTIONS.items() if counts[action]]
+    rearmed = "; drawdown counts from its last re-arming" if (pod.breaches["action"] == "REARM").any() else ""
+    text = f"{', '.join(acted) or 'no action'}; noted {integer(counts['NOTE'])}×{rearmed}."
+    return f"{flat}In this run: {text}"
 
 
 def pod_limits(run: RunView, pod: str) -> Sequence[Mapping[str, Any]]:

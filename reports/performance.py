@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from reports import charts
 from reports.charts import Reference, Series
 from reports.formats import MISSING, basis_points, integer, is_number, number, percent, probability
-from reports.overview import action_words
+from reports.overview import action_words, cash_returns
 from reports.read_run import PodResult
 from reports.tables import Cell, Grid, Group, key_line
 
@@ -49,8 +49,9 @@ POD_LINES: tuple[Line | Group, ...] = (
     Line("probabilistic_sharpe", "Probability that Sharpe > 0", probability),
     Line("deflated_sharpe", "Deflated Sharpe (probability)", probability),
     Line("trials", "Trials deflated for", integer),
-    Line("sortino", "Sortino ratio", lambda v: number(v, 2)),
-    Line("calmar", "Calmar ratio", lambda v: number(v, 2)),
+    Line("deflated_sharpe_threshold", "Sharpe that luck alone shows", lambda v: number(v, 2)),
+    Line("sortino", "Sortino ratio (over CDI)", lambda v: number(v, 2)),
+    Line("calmar", "Calmar ratio (CDI not deducted)", lambda v: number(v, 2)),
     Line("max_drawdown", "Largest drawdown", _loss),
     Group("Trading"),
     Line("annual_turnover", "Turnover, times NAV a year", lambda v: number(v, 1)),
@@ -68,8 +69,29 @@ def pod_table(pods: Sequence[PodResult], comparison: Mapping[str, Any], benchmar
         )
     if benchmark and len(pods) > 1:
         rows += [Group(f"Against {benchmark}"), *_difference_rows(pods, comparison, benchmark)]
+    place = next((i for i, row in enumerate(rows) if not isinstance(row, Group) and row[0] == "Annual return"), -1)
+    rows.insert(place + 1, ("CDI, annual return", *(percent(annual_cash(p), 2, signed=True) for p in pods)))
+    note = POD_NOTE + (DIFFERENCE_NOTE if benchmark and len(pods) > 1 else "")
     head = [Markup("Out of sample")] + [key_line(style_of(i, p, benchmark), p.name) for i, p in enumerate(pods)]
-    return Grid(key="pods", head=head, rows=rows, style="sticky wide" if len(pods) > 2 else "sticky")
+    return Grid(key="pods", head=head, rows=rows, style="sticky wide" if len(pods) > 2 else "sticky", note=note)
+
+
+POD_NOTE = (
+    "Annual figures, after costs. Two standard errors each way are about a 95% interval. Deflated Sharpe: the "
+    "probability that the true Sharpe ratio exceeds what the best of that many trials without skill would show; below "
+    "0.95 is no evidence."
+)
+DIFFERENCE_NOTE = (
+    " p value: how often a difference this large would come from chance alone if the true one were zero; with several "
+    "pods, divide the usual 0.05 by their number."
+)
+
+
+def annual_cash(pod: PodResult) -> float:
+    """Geometric annual return of cash over the pod's sessions, NaN for a single one."""
+    earned = cash_returns(pod)[1:]
+    periods = float(pod.statistics.get("sessions_per_year") or 252)
+    return float(np.prod(1.0 + earned) ** (periods / len(earned)) - 1.0) if len(earned) else float("nan")
 
 
 def find(record: Mapping[str, Any], path: str) -> Any:
@@ -105,7 +127,11 @@ def equity_chart(pods: Sequence[PodResult], benchmark: str) -> Markup:
     series = [
         Series(p.name, on_sessions(p, sessions, growth(p)), style_of(i, p, benchmark)) for i, p in enumerate(pods)
     ]
-    return charts.time_lines(sessions, series, "Growth of 1 by pod, after costs", charts.growth, include=[1.0])
+    cash = on_sessions(pods[0], sessions, np.asarray(np.cumprod(1.0 + cash_returns(pods[0]), dtype=np.float64)))
+    series.append(Series("CDI", cash, "sm"))
+    return charts.time_lines(
+        sessions, series, "Growth of 1 by pod and of CDI, after costs", charts.growth, include=[1.0]
+    )
 
 
 def growth(pod: PodResult) -> NDArray[np.float64]:
@@ -113,8 +139,11 @@ def growth(pod: PodResult) -> NDArray[np.float64]:
     return np.asarray(np.cumprod(1.0 + pod.column("return")))
 
 
-def drawdown_chart(pods: Sequence[PodResult], benchmark: str, levels: Sequence[Reference]) -> Markup:
-    """Fall from the highest value so far, one panel per pod on one scale, with the levels at which a limit acts."""
+def drawdown_chart(pods: Sequence[PodResult], benchmark: str, levels: Sequence[Sequence[Reference]]) -> Markup:
+    """Fall from the highest value so far, one panel per pod on its own scale, with the levels at which its limits act.
+
+    `levels` has the lines of each pod; a pod without limits has none.
+    """
     sessions = pods[0].sessions
     series = [
         Series(p.name, on_sessions(p, sessions, -p.column("drawdown")), style_of(i, p, benchmark))

@@ -52,7 +52,13 @@ PARTS = (
         "No event.",
     ),
     Part("renames", "Renamed instruments", "Tickers that continue another; joined ones are one series.", "No rename."),
-    Part("outliers", "Outliers", "Returns that no event explains, in robust deviations.", "No outlier."),
+    Part(
+        "outliers",
+        "Outliers",
+        "Returns that no event explains. Robust z: the return over the median absolute deviation of the share's own "
+        "returns; value ratio: the traded value over its usual one.",
+        "No outlier.",
+    ),
     Part("suspicious", "Suspicious rows", "Rows that cannot be quite right.", "No suspicious row."),
     Part("stale", "Stale quotes", "Closing quotes that did not move, or lie outside the day.", "No stale quote."),
     Part(
@@ -88,6 +94,12 @@ COLUMNS = (
 )  # fmt: skip
 """Order of the columns: what and when first, where it came from last; others follow in their own order."""
 
+HEADINGS = {"cash": "Cash, R$ a share", "jump": "Jump, log", "median_value": "Median value, R$"}
+"""Headings that say more than the column's name."""
+
+SAYS_NOTHING = {"unsized": ("share_factor", "cash")}
+"""Columns left out of a list because they have one value there by its definition."""
+
 BRIEF = ("gaps", "quarantine", "unsized", "outliers")
 """Lists that the report shows the beginning of; the quality page shows them all."""
 
@@ -111,7 +123,8 @@ def quality_chapters(quality: Mapping[str, Any], most: int) -> list[Chapter]:
         if part.name in quality:
             content = quality[part.name] or []
             total = totals.get(part.name, len(content))
-            table = record_table(part.name, content, most, int(total), part.empty)
+            empty = flat_cash(quality) if part.name == "missing_cdi" and flat_cash(quality) else part.empty
+            table = record_table(part.name, content, most, int(total), empty)
             made.append(Chapter(part.title, part.sentence, table, part.name, integer(total)))
     if quality.get("rule_counts"):
         repairs = pairs_table("rule_counts", quality["rule_counts"], "None.")
@@ -134,6 +147,12 @@ def brief_chapters(quality: Mapping[str, Any], date: np.datetime64 | None, most:
     return quality_chapters({"totals": {} if date is not None else quality.get("totals") or {}, **kept}, most)
 
 
+def flat_cash(quality: Mapping[str, Any]) -> str:
+    """A sentence for data without CDI, "" for data with it."""
+    source = str((quality.get("provenance") or {}).get("risk_free", ""))
+    return f"The data have no CDI at all: cash earns a flat rate ({source})." if source.startswith("constant") else ""
+
+
 def totals_table(quality: Mapping[str, Any]) -> Grid:
     """How many of everything."""
     names = {part.name: part.title for part in PARTS} | {"coverage": "Instruments", "months": "Months"}
@@ -142,12 +161,15 @@ def totals_table(quality: Mapping[str, Any]) -> Grid:
     order = first + [name for name in names if name in totals and name not in first]
     order += [name for name in totals if name not in order]
     rows = [(names.get(name, words(name)), integer(totals[name])) for name in order]
+    if flat_cash(quality):
+        rows = [(label, "all" if label == names["missing_cdi"] else count) for label, count in rows]
     return Grid(key="quality-totals", head=("Totals", ""), rows=rows, empty="No totals were recorded.")
 
 
 def record_table(name: str, content: Sequence[Mapping[str, Any]], most: int, total: int, empty: str) -> Grid:
     """A list of records as a table; a column with any number is one of numbers."""
-    found = list(dict.fromkeys(str(key) for record in content for key in record))
+    silent = SAYS_NOTHING.get(name, ())
+    found = [key for key in dict.fromkeys(str(k) for record in content for k in record) if key not in silent]
     columns = [column for column in COLUMNS if column in found] + [name for name in found if name not in COLUMNS]
     numeric = {column for column in columns if any(is_number(record.get(column)) for record in content)}
     rows = [
@@ -156,7 +178,7 @@ def record_table(name: str, content: Sequence[Mapping[str, Any]], most: int, tot
     left = max(total, len(content)) - len(rows)
     return Grid(
         key=f"quality-{name}",
-        head=[Cell(words(column), "n" if column in numeric else "l") for column in columns],
+        head=[Cell(HEADINGS.get(column, words(column)), "n" if column in numeric else "l") for column in columns],
         rows=rows,
         words=len(columns),
         style="sticky",
@@ -192,7 +214,7 @@ def coverage_pictures(quality: Mapping[str, Any]) -> list[tuple[str, Markup]]:
 
 def _cell(column: str, value: Any, numeric: bool) -> Cell:
     text = _text(column, value)
-    return Cell(text, "n" if numeric else "long" if len(text) > 28 else "")
+    return Cell(text, "n" if numeric else "long" if len(text) > 28 else "w")
 
 
 def _text(column: str, value: Any) -> str:

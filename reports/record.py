@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reports.formats import integer, is_number, percent, plain, words
+from reports.headline import RULES
 from reports.performance import find
 from reports.read_run import RunView
 from reports.tables import Cell, Grid
@@ -69,14 +70,17 @@ def methodology(run: RunView) -> list[tuple[str, str]]:
         ),
         (
             "Drawdown and concentration",
-            "Drawdown is 1 − NAV / its highest value so far, the starting capital included. HHI is the sum of squared "
-            "shares of gross exposure; all share classes of one issuer count as one in the largest issuer.",
+            "Drawdown is 1 − NAV / its highest value so far, the starting capital included. The drawdown "
+            "limit counts from the highest value since the pod was last re-armed. HHI of gross is the sum of squared "
+            "shares of gross exposure; HHI of capital, which the limits read, is that times min(gross, 1)²; all share "
+            "classes of one issuer count as one in the largest issuer.",
         ),
         (
             "Difference to the benchmark",
             "Mean daily difference in excess return on common sessions, per year, with the percentile interval of a "
             f"stationary block bootstrap ({bootstrap_words(run)}) that draws the same days for both pods.",
         ),
+        ("Summary", RULES),
         (
             "Not modelled",
             "Taxes on gains, intraday paths inside a session, auctions, queue position, and the effect of our own "

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from reports import folds_view, overview, performance, policy_view, record, risk_view, trading
+from reports import folds_view, headline, overview, performance, policy_view, record, risk_view, trading
 from reports.page import write_page
 from reports.quality_view import brief_chapters, totals_table
 from reports.read_run import RunView, view_run
 
 RECENT = 20
-"""Breaches that are listed at once; earlier ones are folded away."""
+"""Breaches with an action that are listed at once; earlier ones and mere notes are folded away."""
 
 
 def write_report(
@@ -53,16 +53,21 @@ def values(run: RunView) -> dict[str, Any]:
     pods = run.pods
     benchmark = run.benchmark if len(pods) > 1 else ""
     policies = policy_view.last_policies(run)
-    levels = performance.drawdown_levels(run.limits)
+    levels = [performance.drawdown_levels(overview.pod_limits(run, pod.name)) for pod in pods]
+    words = list(dict.fromkeys(level.words for each in levels for level in each))
+    acted = sum(int((pod.breaches["action"] != "NOTE").sum()) for pod in pods)
+    noted = sum(len(pod.breaches) for pod in pods) - acted
     return {
         "head": overview.header(run),
+        "facts": headline.headline(run),
         "cards": overview.cards(run),
         "open_breaches": overview.breach_table(pods, "open-breaches", only_open=True, most=60),
         "profit": overview.profit_table(run),
         "pod_table": performance.pod_table(pods, run.comparison, benchmark),
         "equity": performance.equity_chart(pods, benchmark),
         "drawdown": performance.drawdown_chart(pods, benchmark, levels),
-        "drawdown_words": "Dashed lines: " + ", ".join(level.words for level in levels) + "." if levels else "",
+        "drawdown_words": "Each panel has its own scale."
+        + (f" Dashed lines, where limits act: {', '.join(words)}." if words else ""),
         "correlation": performance.correlation_table(pods, run.comparison),
         "months": performance.month_tables(pods),
         "var_table": risk_view.var_table(pods),
@@ -70,14 +75,17 @@ def values(run: RunView) -> dict[str, Any]:
         "exceptions": risk_view.exception_table(pods),
         "concentration_charts": risk_view.concentration_charts(pods, benchmark),
         "concentration": risk_view.concentration_table(pods, benchmark),
-        "breaches": overview.breach_table(pods, "breaches", most=RECENT),
-        "older_breaches": overview.breach_table(pods, "older-breaches", first=RECENT, most=150)
-        if sum(len(pod.breaches) for pod in pods) > RECENT
+        "breach_counts": overview.breach_counts(pods),
+        "breaches": overview.breach_table(pods, "breaches", notes=False, most=RECENT),
+        "older_breaches": overview.breach_table(pods, "older-breaches", notes=False, first=RECENT, most=150)
+        if acted > RECENT
         else None,
+        "noted": overview.breach_table(pods, "noted-breaches", notes=True, most=150) if noted else None,
         "costs": trading.cost_table(pods),
         "fills": trading.fill_table(pods),
         "folds": folds_view.fold_tables(run),
         "calibration": folds_view.calibration_table(pods),
+        "calibration_notes": folds_view.note_table(pods),
         "policies": [
             policy_view.policy_page(policy, digest, names, fold, everybody=len(names) == len(pods))
             for policy, digest, names, fold in policies[:2]

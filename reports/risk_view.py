@@ -11,6 +11,7 @@ from markupsafe import Markup
 from reports import charts
 from reports.charts import Series
 from reports.formats import MISSING, clip_text, day, integer, is_number, number, percent, probability
+from reports.overview import forecast_text, hhi_of_capital
 from reports.performance import find, on_sessions
 from reports.read_run import PodResult, days
 from reports.tables import Cell, Grid, key_line, light
@@ -48,12 +49,30 @@ def var_table(pods: Sequence[PodResult]) -> Grid:
                 number(record.get("kupiec_statistic"), 2),
                 probability(record.get("kupiec_p_value")),
                 Cell(light(ZONES.get(zone, "none"), zone), "n"),
-                percent(_last(pod, "var_99"), 2),
-                percent(_last(pod, "es_975"), 2),
+                forecast_text(pod, "var_99"),
+                forecast_text(pod, "es_975"),
+                integer(int(np.isnan(pod.column("var_99", "risk")).sum())),
             )
         )
-    head = ("Pod", "Sessions", "Exceptions", "Expected", "Kupiec LR", "p value", "Basel zone", "VaR 99%", "ES 97.5%")
-    return Grid(key="var", head=head, rows=rows, style="wide sticky", note="VaR and ES: the latest forecast.")
+    head = (
+        "Pod",
+        "Sessions",
+        "Exceptions",
+        "Expected",
+        "Kupiec LR",
+        "p value",
+        "Basel zone",
+        "VaR 99%",
+        "ES 97.5%",
+        "No forecast",
+    )
+    note = (
+        "Kupiec's p value: how often a count of exceptions this far from the expected one, on either side, comes from "
+        "chance when VaR is right; below 0.05 VaR is rejected. The Basel zone counts only too many exceptions. VaR and "
+        "ES: the latest forecast, parts of net asset value. A session has no forecast where the book was empty at the "
+        "close before or had too few days of history; it does not count."
+    )
+    return Grid(key="var", head=head, rows=rows, style="wide sticky", note=note)
 
 
 def exception_table(pods: Sequence[PodResult], most: int = 12) -> Grid:
@@ -86,17 +105,19 @@ def exception_table(pods: Sequence[PodResult], most: int = 12) -> Grid:
 
 
 def concentration_charts(pods: Sequence[PodResult], benchmark: str) -> list[tuple[str, Markup]]:
-    """HHI of the gross weights and weight of the largest issuer, through time."""
+    """HHI of capital, which the limits read, and weight of the largest issuer, through time."""
     made = []
     for column, title, form in (
-        ("hhi", "Concentration (HHI of gross weights)", lambda v: number(v, 2)),
+        ("hhi", "Concentration (HHI of capital)", lambda v: number(v, 2)),
         ("largest_issuer_weight", "Weight of the largest issuer", lambda v: percent(v, 0)),
     ):
         sessions = pods[0].sessions
         series = []
         for i, pod in enumerate(pods):
             values = np.full(len(pod.sessions), np.nan)
-            values[np.searchsorted(pod.sessions, days(pod.risk["session"]))] = pod.column(column, "risk")
+            values[np.searchsorted(pod.sessions, days(pod.risk["session"]))] = (
+                hhi_of_capital(pod) if column == "hhi" else pod.column(column, "risk")
+            )
             style = charts.pod_style(i, benchmark=pod.name == benchmark)
             series.append(Series(pod.name, on_sessions(pod, sessions, values), style))
         made.append((title, charts.time_lines(sessions, series, title, form, include=[0.0], height=250.0)))
@@ -110,17 +131,23 @@ def concentration_table(pods: Sequence[PodResult], benchmark: str) -> Grid:
         hhi = _last(pod, "hhi")
         names = pod.risk["largest_issuer"]
         issuer = str(names.iloc[-1]) if len(names) and isinstance(names.iloc[-1], str) else MISSING
+        issuer = issuer or "no position"
         rows.append(
             (
                 key_line(charts.pod_style(i, benchmark=pod.name == benchmark), pod.name),
-                number(hhi, 3),
+                number(float(hhi_of_capital(pod)[-1]) if len(pod.risk) else None, 3),
+                number(hhi if is_number(hhi) and hhi > 0 else None, 3),
                 number(1.0 / hhi if is_number(hhi) and hhi > 0 else None, 1),
-                Cell(clip_text(issuer, 24), "", issuer),
+                Cell(clip_text(issuer, 24), "l", issuer),
                 percent(_last(pod, "largest_issuer_weight")),
             )
         )
-    head = ("Pod", "HHI", "Effective names", Cell("Largest issuer", "l"), "Its weight")
-    return Grid(key="concentration", head=head, rows=rows)  # type: ignore[arg-type]
+    head = ("Pod", "HHI of capital", "HHI of gross", "Effective names", Cell("Largest issuer", "l"), "Its weight")
+    note = (
+        "HHI of gross: sum of squared shares of the gross book, 1 / effective names; one small position left has 1. "
+        "HHI of capital: the same with cash as a holding that does not concentrate; the limits and the picture use it."
+    )
+    return Grid(key="concentration", head=head, rows=rows, note=note)  # type: ignore[arg-type]
 
 
 def _flags(pod: PodResult) -> Any:

@@ -35,10 +35,12 @@ def cost_table(pods: Sequence[PodResult]) -> Grid:
                     number(float(turnover[inside].sum()), 1),
                     *(basis_points(part) for part in parts),
                     basis_points(sum(parts)),
-                    _stack(parts[:3]),
+                    (parts, sum(parts)),
                     money(sum(parts) * base),
                 )
             )
+    dearest = max((row[8][1] for row in rows), default=0.0)
+    rows = [(*row[:8], _stack(row[8][0], dearest), *row[9:]) for row in rows]
     head = ("Pod", "Year", "Turnover", "Half-spread", "Impact", "Fees", "Borrow", "Total", "", "Total, R$")
     return Grid(
         key="costs",
@@ -47,7 +49,8 @@ def cost_table(pods: Sequence[PodResult]) -> Grid:
         words=1,
         style="wide sticky",
         note="Costs in bps of the mean net asset value of the sessions in that year; turnover in times of it. "
-        "The bar shows half-spread (blue), impact (orange) and fees (grey).",
+        "The bar is as long as the total is to the dearest year: half-spread (blue), impact (orange), fees (grey), "
+        "borrow (purple).",
     )
 
 
@@ -71,7 +74,7 @@ def fill_table(pods: Sequence[PodResult]) -> Grid:
                 *(basis_points(_per_value(pod, c)) for c in FILL_COSTS),
             )
         )
-    participation = ("Median part.", "95%", "Largest")
+    participation = ("Participation, median", "95th percentile", "Largest")
     head = (
         "Pod",
         "Orders",
@@ -160,11 +163,11 @@ def position_tables(pods: Sequence[PodResult], most: int = 10) -> list[tuple[str
     return made
 
 
-def _stack(parts: Sequence[float]) -> Markup:
-    total = sum(parts)
-    if not total > 0:
+def _stack(parts: Sequence[float], longest: float) -> Markup:
+    """The parts of a cost beside each other, on the scale of the longest bar."""
+    if not sum(parts) > 0:
         return Markup("")
-    bars = Markup("").join(Markup('<i style="width:{}%"></i>').format(f"{100 * part / total:.0f}") for part in parts)
+    bars = Markup("").join(Markup('<i style="width:{}%"></i>').format(f"{100 * part / longest:.1f}") for part in parts)
     return Markup('<span class="stack">{}</span>').format(bars)
 
 

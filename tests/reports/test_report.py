@@ -12,7 +12,8 @@ from reports.report import write_report
 
 MINUS, THIN = "\N{MINUS SIGN}", "\N{NARROW NO-BREAK SPACE}"
 SECTIONS = (
-    "summary", "lights", "profit", "pods", "curves", "months", "var", "concentration", "breaches", "costs", "folds", "game",
+    "summary", "lights", "profit", "pods", "curves", "months", "var", "concentration", "breaches", "costs", "folds",
+    "game",
     "quality", "positions", "method", "provenance",
 )  # fmt: skip
 

@@ -4,6 +4,7 @@ import re
 import numpy as np
 import pytest
 
+from backtests.result_files import sealed
 from data_pipeline.errors import DataError
 from reports.report import write_report
 
@@ -41,7 +42,7 @@ def test_numbers_that_do_not_exist_are_not_available(tmp_path, fabricate, read_p
     folder = fabricate(tmp_path, pods=("hold", "cash"), sessions=300, edit=edit)
     page = read_page(write_report(folder))
     assert page.rows("pods")["Sharpe ratio (over CDI)"][1] == "n/a"
-    assert page.rows("pods")["Calmar ratio"][1] == "n/a"
+    assert page.rows("pods")["Calmar ratio (CDI not deducted)"][1] == "n/a"
     assert page.rows("var")["cash"][3:5] == ["n/a", "n/a"]
     assert page.rows("fills")["cash"][6] == "n/a"
     assert "No positions at this close: all cash." in page.text
@@ -55,6 +56,10 @@ def test_names_are_escaped_and_long_ones_are_cut(tmp_path, fabricate, read_page)
     quality["reasons"] = [EVIL]
     quality["gaps"][0]["kind"] = EVIL
     (folder / "quality.json").write_text(json.dumps(quality))
+    header = json.loads((folder / "run.json").read_text())
+    files = {path: (folder / path).read_bytes() for path in header.pop("files")}
+    header.pop("seal")
+    (folder / "run.json").write_text(json.dumps(sealed(header, files)))
     source = write_report(folder).read_text(encoding="utf-8")
     page = read_page(folder / "report.html")
     assert "<b onclick" not in source
