@@ -10,9 +10,9 @@ Prices are adjusted by the gross cash, the drop that the exchange itself takes f
 hold the cash that an owner receives, so with withholding (JCP) the two differ by the tax.
 
 All events of one instrument with one ex session form a group, whose shares multiply and whose cash adds (all cash is
-per share held before the session). Groups that were wholly public at the close of their ex session go into dense
-cumulative products, made once per panel; groups that became public later are applied per view, by `known_session`,
-so a view does not depend on them, in any bit, before they were known.
+per share held before the session). What was public at the close of its ex session goes into dense cumulative
+products, made once per panel; what became public later is applied per view, by `known_session`, as the ratio of the
+group's factor to that of its prompt part. So a view does not depend on a late event, in any bit, before it was known.
 """
 
 from __future__ import annotations
@@ -53,22 +53,27 @@ class EventGroup:
         """Return the events of the group that were public at the close of row `now`."""
         return tuple(event for event in self.events if event.known_session <= now)
 
+    @property
+    def prompt(self) -> tuple[CorporateEvent, ...]:
+        """The events of the group that were public at the close of their ex session."""
+        return self.known_at(self.ex_session)
+
 
 @dataclass(frozen=True, slots=True)
 class AdjustmentFactors:
-    """Cumulative factors on the panel's grid, and the groups that became public only after their ex session.
+    """Cumulative factors of what was public on its ex session, and the groups of which a part became public later.
 
     Attributes
     ----------
     price_growth : (T, N) float64
-        Product of F over the groups with ex session <= row; a price of row r is worth price_growth[now] /
+        Product of F over the groups' prompt parts with ex session <= row; a price of row r is worth price_growth[now] /
         price_growth[r] times itself at row `now`.
     share_growth : (T, N) float64
-        Product of S over the same groups.
+        Product of S over the same.
     total_return : (T, N) float64
         Simple total return from the row before, net of withholding; NaN where either close is absent, and in row 0.
     late : tuple of EventGroup
-        Groups left out of the three arrays, by ex session.
+        Groups with an event that is not in the three arrays, by ex session.
     """
 
     price_growth: NDArray[np.float64]
@@ -164,27 +169,24 @@ def compute_factors(close: NDArray[np.float64], events: Iterable[CorporateEvent]
     """
     price_growth = np.ones_like(close, dtype=np.float64)
     share_growth = np.ones_like(close, dtype=np.float64)
-    late: list[EventGroup] = []
-    on_time: list[EventGroup] = []
-    for group in group_events(events, close):
-        is_late = any(event.known_session > group.ex_session for event in group.events)
-        (late if is_late else on_time).append(group)
-    for group in on_time:
+    groups = group_events(events, close)
+    prompt = [(group, group.prompt) for group in groups if group.prompt]
+    for group, known in prompt:
         cell = (group.ex_session, group.instrument)
-        price_growth[cell] *= price_multiplier(group.events, group.reference)
-        share_growth[cell] *= share_multiplier(group.events)
+        price_growth[cell] *= price_multiplier(known, group.reference)
+        share_growth[cell] *= share_multiplier(known)
     np.cumprod(price_growth, axis=0, out=price_growth)
     np.cumprod(share_growth, axis=0, out=share_growth)
 
     total_return = np.full_like(price_growth, np.nan)
     total_return[1:] = close[1:] / close[:-1] - 1.0
-    for group in on_time:
+    for group, known in prompt:
         if group.ex_session:
-            cell = (group.ex_session, group.instrument)
-            total_return[cell] = _total_return(close, group, group.events)
+            total_return[group.ex_session, group.instrument] = _total_return(close, group, known)
     for array in (price_growth, share_growth, total_return):
         array.setflags(write=False)
-    return AdjustmentFactors(price_growth, share_growth, total_return, tuple(late))
+    late = tuple(group for group in groups if len(group.prompt) < len(group.events))
+    return AdjustmentFactors(price_growth, share_growth, total_return, late)
 
 
 def _total_return(close: NDArray[np.float64], group: EventGroup, events: tuple[CorporateEvent, ...]) -> float:
@@ -201,7 +203,8 @@ def window_price_factor(factors: AdjustmentFactors, start: int, now: int) -> NDA
     for group in factors.late:
         events = _late_in_window(group, start, now)
         if events:
-            result[: group.ex_session - start, group.instrument] *= price_multiplier(events, group.reference)
+            missed = price_multiplier(events, group.reference) / price_multiplier(group.prompt, group.reference)
+            result[: group.ex_session - start, group.instrument] *= missed
     return result
 
 
@@ -211,7 +214,8 @@ def window_share_factor(factors: AdjustmentFactors, start: int, now: int) -> NDA
     for group in factors.late:
         events = _late_in_window(group, start, now)
         if events:
-            result[: group.ex_session - start, group.instrument] *= share_multiplier(events)
+            missed = share_multiplier(events) / share_multiplier(group.prompt)
+            result[: group.ex_session - start, group.instrument] *= missed
     return result
 
 
@@ -223,10 +227,14 @@ def window_total_return(
     for group in factors.late:
         if start <= group.ex_session <= now and group.ex_session > 0:
             events = group.known_at(now)
-            if events:
+            if len(events) > len(group.prompt):
                 result[group.ex_session - start, group.instrument] = _total_return(close, group, events)
     return result
 
 
 def _late_in_window(group: EventGroup, start: int, now: int) -> tuple[CorporateEvent, ...]:
-    return group.known_at(now) if start < group.ex_session <= now else ()
+    """The known events of a group that reaches into the window, when they are more than its prompt part."""
+    if not start < group.ex_session <= now:
+        return ()
+    events = group.known_at(now)
+    return events if len(events) > len(group.prompt) else ()

@@ -80,6 +80,18 @@ def scrambled_after(panel: DailyPanel, now: int, seed: int) -> DailyPanel:
     return replace(panel, **grids, risk_free=risk_free, events=(*kept, *later))
 
 
+def test_an_event_that_becomes_known_late_moves_no_bit_before_that():
+    """The prompt half of a pair must go through the same roundings whether or not a second half will be published."""
+    around = tuple(CorporateEvent(0, ex, ex, 1.5, 0.25, 0.0, "split", 1.0, "drawn") for ex in (2, 3, 8))
+    prompt = CorporateEvent(0, 5, 5, 1.0, 0.25, 0.0, "dividend", 1.0, "drawn")
+    late = replace(prompt, known_session=12, cash=1.0)
+    for seed in range(40):
+        one, both = (make_panel(seed, (*around, *events)) for events in ((prompt,), (prompt, late)))
+        for row in range(12):
+            assert everything(MarketView(one, row)) == everything(MarketView(both, row))
+        assert everything(MarketView(one, 12)) != everything(MarketView(both, 12))
+
+
 @settings(max_examples=60, deadline=None)
 @given(EVENTS, st.integers(0, N_SESSIONS - 1), st.integers(0, 10**6))
 def test_scrambling_the_future_leaves_every_view_byte_identical(events, now, seed):
