@@ -9,6 +9,7 @@ Each returns the bytes that the ledger keeps. Only `run_account` ever looks at a
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -117,7 +118,7 @@ def calibrate_fold(task: CalibrationTask) -> bytes:
     schedule = mean_field_schedule(equilibrium)
     metadata = policy_metadata(equilibrium)
     summary = plain_json(calibration.summary())
-    costs = calibration.costs
+    costs = costs_of_all(calibration.costs, view.members)
     artefact = PolicyArtefact(
         arrays=dict(policy_arrays(equilibrium))
         | {
@@ -149,14 +150,26 @@ def calibrate_fold(task: CalibrationTask) -> bytes:
 
 
 def calibrate_view(view: MarketView, plan: WalkForwardPlan) -> ExecutionCalibration:
-    """The calibration from the rows of a view, prices and volumes in shares of its last session.
+    """The calibration on the members of a view's universe, prices and volumes in shares of its last session.
 
     Fields that the data do not have at all (a panel of closes) are left out.
+
+    Raises
+    ------
+    ValueError
+        When the universe has no member yet.
     """
     from mfg_core.calibration import calibrate_execution
 
+    members = view.members
+    if not members.any():
+        raise ValueError(
+            f"the universe must have a member by the end of the training window, {view.session}; it has none: lower "
+            "min_median_value or min_presence, or lengthen the training window"
+        )
+
     def rows(name: str) -> Floats:
-        return view.history(name, view.n_sessions)
+        return view.history(name, view.n_sessions)[:, members]
 
     optional: dict[str, Floats] = {}
     bars = {"opening": rows("open"), "high": rows("high"), "low": rows("low")}
@@ -169,6 +182,28 @@ def calibrate_view(view: MarketView, plan: WalkForwardPlan) -> ExecutionCalibrat
         optional["volume"] = volume
     return calibrate_execution(
         close=rows("close"), traded_value=rows("traded_value"), fee=plan.fee, prior=plan.prior, **optional
+    )
+
+
+def costs_of_all(costs: TradingCosts, members: NDArray[np.bool_]) -> TradingCosts:
+    """Costs of every instrument from those of the members (N,) of the universe.
+
+    Whoever joins later gets pooled costs, dear on purpose like those of instruments with too few sessions: the 90th
+    percentile of spread and volatility, the 10th of the volume.
+    """
+    if members.all():
+        return costs
+
+    def spread_out(values: Floats, quantile: float) -> Floats:
+        whole = np.full(members.size, np.quantile(values, quantile))
+        whole[members] = values
+        return whole
+
+    return dataclasses.replace(
+        costs,
+        half_spread=spread_out(costs.half_spread, 0.9),
+        volatility=spread_out(costs.volatility, 0.9),
+        daily_volume=spread_out(costs.daily_volume, 0.1),
     )
 
 

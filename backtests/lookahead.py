@@ -113,7 +113,7 @@ def scramble_future(panel: DailyPanel, after: int, seed: int = 0) -> DailyPanel:
     """The panel with every row later than `after` replaced by other, valid numbers; earlier rows keep their bytes.
 
     Prices jump by up to a factor of about ten, some trades vanish, volumes and the risk-free return are drawn anew,
-    events of later ex sessions are replaced by others.
+    events of later ex sessions are replaced by others, later members of the universe join at other sessions.
     """
     random = np.random.default_rng([seed, after])
     rows, n = panel.sessions.size - after - 1, len(panel.instruments)
@@ -136,6 +136,8 @@ def scramble_future(panel: DailyPanel, after: int, seed: int = 0) -> DailyPanel:
         events.append(
             CorporateEvent(column, row, row, float(random.choice([0.1, 2.0])), 0.0, 0.0, "split", 1.0, "drawn")
         )
+    joins = random.integers(after + 1, panel.sessions.size, n)
+    changed["member_from"] = np.where(panel.member_from > after, joins, panel.member_from)
     return dataclasses.replace(panel, **changed, risk_free=risk_free, events=tuple(events))
 
 

@@ -69,6 +69,12 @@ def rows_hash(panel: DailyPanel, rows: range) -> str:
         digest.update(array.tobytes())
     last = rows.stop - 1
     events = [asdict(event) for event in panel.events if event.ex_session <= last and event.known_session <= last]
-    rest = {"first": rows.start, "instruments": panel.instruments, "lot_size": panel.lot_size, "events": events}
+    rest = {
+        "first": rows.start,
+        "instruments": panel.instruments,
+        "lot_size": panel.lot_size,
+        "member_from": np.minimum(panel.member_from, rows.stop),
+        "events": events,
+    }
     digest.update(canonical_json(rest))
     return digest.hexdigest()

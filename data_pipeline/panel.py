@@ -82,7 +82,9 @@ class DailyPanel:
     Prices are R$ per share (already divided by the quotation factor); NaN where there was no trade (open, high,
     low, close, vwap, trade_count) or no quote (bid, ask). `volume` (shares) and `traded_value` (R$) are 0 where
     the instrument did not trade. `risk_free[t]` is the simple return that cash earns from the close of session
-    t-1 to the close of session t (CDI). Arrays are read-only.
+    t-1 to the close of session t (CDI). `member_from[i]` is the row at whose close instrument i became a member of the
+    universe (0, the default: from the beginning): that it is a column at all may tell of later rows, and views and
+    calibrations leave it out until then. Arrays are read-only.
 
     Raises
     ------
@@ -108,6 +110,7 @@ class DailyPanel:
     events: tuple[CorporateEvent, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
     rule_counts: Mapping[str, int] = field(default_factory=dict)
+    member_from: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     _memo: dict[str, AdjustmentFactors] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -122,6 +125,8 @@ class DailyPanel:
         self._set("sessions", sessions, sessions.shape)
         self._set("lot_size", np.asarray(self.lot_size, dtype=np.int64), shape[1:])
         self._set("risk_free", np.asarray(self.risk_free, dtype=np.float64), shape[:1])
+        member_from = np.asarray(self.member_from, dtype=np.int64)
+        self._set("member_from", member_from if member_from.size else np.zeros(shape[1], dtype=np.int64), shape[1:])
         for name in GRID_FIELDS:
             self._set(name, np.asarray(getattr(self, name), dtype=np.float64), shape)
         object.__setattr__(self, "instruments", instruments)
@@ -169,6 +174,8 @@ def _check_values(panel: DailyPanel) -> None:
     _refuse(panel, "trade_count", np.isinf(panel.trade_count) | (panel.trade_count < 0.0), "zero or positive, or NaN")
     if np.any(panel.lot_size < 1):
         raise ValueError(f"lot_size must be at least 1; was {panel.lot_size.min()}")
+    if np.any(panel.member_from < 0):
+        raise ValueError(f"member_from must be rows, at least 0; was {panel.member_from.min()}")
     if not np.all(np.isfinite(panel.risk_free)):
         raise ValueError("risk_free must be finite in every session")
     for event in panel.events:

@@ -72,7 +72,8 @@ def build_panel(
     history = read_spot_history(store, first, last)
     sessions = history.sessions if first is None else history.sessions[history.sessions >= first]
     if sessions.size == 0:
-        raise DataError(f"the store has no session from {first} to {last}; it has {_span(store.sessions())}")
+        asked = f"{first or 'its beginning'} to {last or 'its end'}"
+        raise DataError(f"the store has no session from {asked}; it has {_span(store.sessions())}")
     risk_free = risk_free_returns(sessions, store.cdi(), risk_free_annual)
     provenance = {"store": store.content_hash, "start": str(first), "end": str(last)}
     return panel_from_history(history, sessions, rules, risk_free, provenance)
@@ -87,7 +88,7 @@ def panel_from_history(
 ) -> DailyPanel:
     """Return the panel of a spot history on the given sessions."""
     rows = history.rows
-    chosen = choose_instruments(universe, rows, sessions)
+    chosen, member_from = choose_instruments(universe, rows, sessions)
     if chosen.size == 0:
         raise DataError("no instrument meets the universe rules: lower min_median_value or min_presence")
     column = np.full(len(rows.instruments), -1, dtype=np.int64)
@@ -127,6 +128,7 @@ def panel_from_history(
         trade_count=grid(history.trade_count.astype(np.float64), np.nan),
         lot_size=np.array([lot_size(int(rows.quantity[rows.offsets[i]])) for i in chosen], dtype=np.int64),
         risk_free=risk_free.returns,
+        member_from=member_from,
         events=events,
         provenance=provenance
         | {

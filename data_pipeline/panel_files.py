@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from data_pipeline.errors import DataError
 from data_pipeline.panel import GRID_FIELDS, CorporateEvent, DailyPanel
 
-PANEL_SCHEMA_VERSION = 1
+PANEL_SCHEMA_VERSION = 2
 _INDEX = "panel.json"
-_ARRAYS = ("sessions", *GRID_FIELDS, "lot_size", "risk_free")
+_ARRAYS = ("sessions", *GRID_FIELDS, "lot_size", "risk_free", "member_from")
 
 
 def panel_hash(panel: DailyPanel) -> str:

@@ -21,8 +21,10 @@ class UniverseRules:
     """What an instrument needs to become a column.
 
     An instrument is in when it met the rules at any review (every 21 sessions) on the window before it, so one that
-    was liquid and later died stays in: the columns do not know who survived. A column is not yet an invitation to
-    trade: `MarketView.eligible` says at each close what was liquid then.
+    was liquid and later died stays in: the columns do not know who survived. That it is a column tells of its future
+    all the same, so it is a member only from the first review that it passed: before that no view calls it eligible
+    and no calibration counts it. Membership is not yet an invitation to trade: `MarketView.eligible` says at each
+    close what was liquid then.
 
     Attributes
     ----------
@@ -53,8 +55,11 @@ class UniverseRules:
             raise ValueError("tickers must name at least one instrument, or be None for all")
 
 
-def choose_instruments(rules: UniverseRules, rows: SpotRows, sessions: NDArray[np.datetime64]) -> NDArray[np.int64]:
-    """Return the instruments that meet the rules on these sessions, increasing.
+def choose_instruments(
+    rules: UniverseRules, rows: SpotRows, sessions: NDArray[np.datetime64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the instruments that meet the rules on these sessions, increasing, and the session row of each from which
+    that was known.
 
     Parameters
     ----------
@@ -70,8 +75,9 @@ def choose_instruments(rules: UniverseRules, rows: SpotRows, sessions: NDArray[n
         When a ticker asked for is not in the data.
     """
     named = range(len(rows.instruments)) if rules.tickers is None else _named(rules.tickers, rows)
-    chosen = [instrument for instrument in named if _was_liquid(rules, *_on_sessions(rows, instrument, sessions))]
-    return np.array(sorted(chosen), dtype=np.int64)
+    since = {instrument: _member_from(rules, *_on_sessions(rows, instrument, sessions)) for instrument in named}
+    chosen = sorted(instrument for instrument, row in since.items() if row >= 0)
+    return np.array(chosen, dtype=np.int64), np.array([since[instrument] for instrument in chosen], dtype=np.int64)
 
 
 def _named(tickers: tuple[str, ...], rows: SpotRows) -> list[int]:
@@ -97,15 +103,15 @@ def _on_sessions(
     return value, traded
 
 
-def _was_liquid(rules: UniverseRules, value: NDArray[np.float64], traded: NDArray[np.bool_]) -> bool:
+def _member_from(rules: UniverseRules, value: NDArray[np.float64], traded: NDArray[np.bool_]) -> int:
+    """Return the row of the first review that the instrument passed: 0 without rules, -1 for none."""
     if not traded.any():
-        return False
+        return -1
     if rules.min_median_value == 0.0 and rules.min_presence == 0.0:
-        return True
+        return 0
     window = min(rules.window, value.size)
-    reviews = sorted({*range(window, value.size + 1, REVIEW_EVERY), value.size})
-    return any(
-        float(np.mean(traded[end - window : end])) >= rules.min_presence
-        and float(np.median(value[end - window : end])) >= rules.min_median_value
-        for end in reviews
-    )
+    for end in sorted({*range(window, value.size + 1, REVIEW_EVERY), value.size}):
+        present = float(np.mean(traded[end - window : end])) >= rules.min_presence
+        if present and float(np.median(value[end - window : end])) >= rules.min_median_value:
+            return int(end) - 1
+    return -1

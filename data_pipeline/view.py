@@ -109,6 +109,11 @@ class MarketView:
         return self._now - self._first + 1
 
     @property
+    def members(self) -> NDArray[np.bool_]:
+        """Which instruments have become members of the universe by this close, (N,), read-only."""
+        return _frozen(np.asarray(self._panel.member_from <= self._now))
+
+    @property
     def weights(self) -> NDArray[np.float64]:
         """The pod's weights at this close, (N,), read-only."""
         return self._weights
@@ -177,7 +182,7 @@ class MarketView:
         return _frozen(np.array(self._panel.risk_free[self._start(window) : self._now + 1]))
 
     def eligible(self, min_median_value: float, window: int, min_presence: float) -> NDArray[np.bool_]:
-        """Return which instruments were liquid in the last `window` sessions, (N,).
+        """Return which members of the universe were liquid in the last `window` sessions, (N,).
 
         Parameters
         ----------
@@ -195,7 +200,7 @@ class MarketView:
         rows = slice(self._start(window), self._now + 1)
         presence = np.mean(~np.isnan(self._panel.close[rows]), axis=0)
         median = np.median(self._panel.traded_value[rows], axis=0)
-        return _frozen((presence >= min_presence) & (median >= min_median_value))
+        return _frozen(self.members & (presence >= min_presence) & (median >= min_median_value))
 
     def at(self, sessions_back: int) -> MarketView:
         """Return the view of the close `sessions_back` sessions earlier, for replays in training.

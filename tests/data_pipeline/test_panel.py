@@ -162,6 +162,16 @@ def test_who_died_stays_in_the_universe_and_who_was_never_liquid_stays_out(quote
     assert panel_of(quotes(rows), universe=rules).instruments == ("AAAA3", "DEAD3")
 
 
+def test_a_share_that_became_liquid_late_is_no_member_before_the_review_that_saw_it(quotes):
+    rows = run("AAAA3", 0, 80) + run("LATE3", 0, 35, traded_value_cents=100) + run("LATE3", 35, 80)
+    panel = panel_of(quotes(rows), universe=UniverseRules(min_median_value=1e4, min_presence=0.9, window=20))
+    assert panel.instruments == ("AAAA3", "LATE3")
+    # Reviews end at rows 19, 40, 61 and 79; row 40 sees six liquid sessions of twenty.
+    assert panel.member_from.tolist() == [19, 61]
+    assert MarketView(panel, 60).eligible(0.0, 1, 1.0).tolist() == [True, False]
+    assert MarketView(panel, 61).eligible(0.0, 1, 1.0).tolist() == [True, True]
+
+
 def test_asking_for_an_unknown_ticker_names_the_nearest(quotes):
     with pytest.raises(ValueError, match=r"was 'AAAB3' \(did you mean AAAA3\?\)"):
         panel_of(quotes(run("AAAA3", 0, 3)), universe=UniverseRules(tickers=("AAAB3",)))
@@ -376,7 +386,7 @@ def test_damaged_missing_and_foreign_panels_are_refused(built, tmp_path):
         load_panel(tmp_path)
     index = json.loads((tmp_path / "panel.json").read_text())
     (tmp_path / "panel.json").write_text(json.dumps(index | {"schema_version": 99}))
-    with pytest.raises(DataError, match="schema_version must be 1; was 99"):
+    with pytest.raises(DataError, match="schema_version must be 2; was 99"):
         load_panel(tmp_path)
 
 
