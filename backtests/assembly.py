@@ -14,7 +14,7 @@ from backtests.fold_tasks import FoldPolicy, Selection
 from backtests.folds import Fold
 from backtests.plan import WalkForwardPlan, describe
 from backtests.result import COLUMNS, NUMPY_KINDS, Result, Run, Table, account_statistics
-from backtests.statistics import SESSIONS_PER_YEAR
+from backtests.statistics import SESSIONS_PER_YEAR, trial_variance_over
 from data_pipeline.panel import DailyPanel
 
 NO_QUALITY = {"light": "none", "reasons": ["no data-quality summary was given to the backtest"]}
@@ -66,20 +66,18 @@ def count_trials(choices: Sequence[Selection], test_sessions: int) -> tuple[int,
     """Number of trials of a run, and the variance of their Sharpe ratios per session over `test_sessions`.
 
     Every parameter set of every pod in every fold is a trial: each was scored on a training window and could have
-    been the one that is shown. Without skill an estimated Sharpe ratio over T sessions has a variance proportional to
-    1/T, so each training score is brought to the length of the test by sqrt(its sessions / test_sessions). With fewer
-    than two scores there was nothing to choose from and the variance is 0.
+    been the one that is shown. The variance of the scores is that of the trials' true ratios plus the noise of
+    estimation, about 1/T over T sessions. Only the noise depends on the length, so that of the training windows is
+    taken out and that of the test is put in; without a visible difference between trials the noise alone is left.
+    With fewer than two scores there was nothing to choose from and the variance is 0.
     """
-    standardised = np.array(
-        [
-            score * math.sqrt(choice.observations / SESSIONS_PER_YEAR)
-            for choice in choices
-            for score in choice.scores
-            if math.isfinite(score)
-        ]
-    )
-    variance = float(standardised.var(ddof=1)) if standardised.size > 1 else 0.0
-    return sum(len(choice.scores) for choice in choices), variance / test_sessions
+    scored = [(score, choice.observations) for choice in choices for score in choice.scores if math.isfinite(score)]
+    trials = sum(len(choice.scores) for choice in choices)
+    if len(scored) < 2:
+        return trials, 0.0
+    ratios, observations = np.array(scored, dtype=np.float64).T
+    spread = float(np.var(ratios, ddof=1)) / SESSIONS_PER_YEAR
+    return trials, trial_variance_over(test_sessions, spread, float(np.mean(1.0 / observations)))
 
 
 def folds_table(

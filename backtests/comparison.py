@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtests.bootstrap import DRAWS, Differences, bootstrap_differences
-from backtests.statistics import SESSIONS_PER_YEAR, performance, sharpe_statistics
+from backtests.statistics import SESSIONS_PER_YEAR, performance, sharpe_statistics, trial_variance_over
 
 if TYPE_CHECKING:
     from backtests.result import Result, Run
@@ -85,8 +85,8 @@ def compare_runs(
 
     Pods are named "run folder/pod". The record is that of `compare_pods` with `comparable` (whether sessions and data
     are the same), `differences_of_inputs` (sentences), and `statistics` by pod, computed anew on the shared sessions.
-    The trials of all runs together deflate the Sharpe ratios, at the largest of the runs' variances: whoever lays runs
-    side by side chooses among all of them.
+    The trials of all runs together deflate the Sharpe ratios, at the largest of the runs' variances, each brought to
+    the number of shared sessions: whoever lays runs side by side chooses among all of them.
 
     Parameters
     ----------
@@ -148,7 +148,12 @@ def _shared_statistics(
 ) -> dict[str, dict[str, Any]]:
     known = [run.results[0].statistics for run in runs.values()]
     trials = sum(int(item.get("trials") or 1) for item in known)
-    variance = max(float(item.get("trial_sharpe_variance") or 0.0) for item in known)
+    variance = max(
+        trial_variance_over(
+            risk_free.size, float(item.get("trial_sharpe_variance") or 0.0), 1.0 / int(item["observations"])
+        )
+        for item in known
+    )
     return {
         name: performance(values, risk_free) | sharpe_statistics(values - risk_free, trials, variance)
         if values.min() > -1.0

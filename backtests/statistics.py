@@ -187,6 +187,18 @@ def deflated_sharpe(sample: SharpeSample, trials: int, trial_variance: float) ->
     return DeflatedSharpe(threshold, probability)
 
 
+def trial_variance_over(sessions: int, variance: float, noise: float) -> float:
+    """Variance of trials' Sharpe ratios per session if each were estimated on `sessions` sessions.
+
+    Parameters
+    ----------
+    variance, noise : float
+        The variance that the ratios have, and the part of it that comes from estimation (1/T over T sessions). What is
+        above it is that of the true ratios, whatever the length.
+    """
+    return max(variance - noise, 0.0) + 1.0 / sessions
+
+
 def performance(
     returns: ArrayLike, risk_free: ArrayLike, *, periods_per_year: int = SESSIONS_PER_YEAR
 ) -> dict[str, float]:

@@ -268,5 +268,9 @@ def test_runs_that_differ_in_days_or_data_say_what_differs(tmp_path):
     assert "data_hash" in sentences
     assert "sessions" in sentences
     assert record["sessions"] == 159
+    # the trials' variance is never below the noise of an estimate on the shared sessions
+    for name in record["pods"]:
+        assert record["statistics"][name]["trials"] >= 2
+        assert record["statistics"][name]["trial_sharpe_variance"] >= 1 / 159
     with pytest.raises(ValueError, match="at least two"):
         compare_runs([one])

@@ -16,7 +16,14 @@ import pytest
 from backtests.accounting import TradingRules
 from backtests.assembly import count_trials
 from backtests.errors import BacktestError, WalkForwardError, WindowError
-from backtests.fold_tasks import Selection, best_index, calibrate_view, make_executor, training_view
+from backtests.fold_tasks import (
+    Selection,
+    best_index,
+    calibrate_view,
+    costs_of_all,
+    make_executor,
+    training_view,
+)
 from backtests.folds import FoldSettings, make_folds
 from backtests.ledger import Ledger
 from backtests.lookahead import scramble_future
@@ -182,6 +189,24 @@ def test_the_account_is_what_the_parts_give_by_hand(base):
     )
     np.testing.assert_array_equal(account.net_asset_value, run.result("momentum").tables["account"]["net_asset_value"])
     np.testing.assert_array_equal(account.fills.shares, run.result("momentum").tables["fills"]["shares"])
+
+
+def test_who_is_no_member_yet_changes_nothing_of_the_calibration_and_gets_dear_costs():
+    panel, plan = make_panel(), make_plan()
+    joins = dataclasses.replace(panel, member_from=np.array([0, 0, 0, 0, 100]))
+    alone = dataclasses.replace(joins, close=panel.close * np.array([1, 1, 1, 1, 3.0]))
+    fold = make_folds(ROWS, plan.folds)[0]
+    one, other = (calibrate_view(training_view(data, fold), plan) for data in (joins, alone))
+    assert one.summary() == other.summary()
+    members = training_view(joins, fold).members
+    assert members.tolist() == [True] * 4 + [False]
+    costs = costs_of_all(one.costs, members)
+    np.testing.assert_array_equal(costs.volatility[:4], one.costs.volatility)
+    assert costs.volatility[4] >= np.median(one.costs.volatility)
+    assert costs.half_spread[4] >= np.median(one.costs.half_spread)
+    assert costs.daily_volume[4] <= np.median(one.costs.daily_volume)
+    with pytest.raises(ValueError, match="the universe must have a member by the end of the training window, 2022-"):
+        calibrate_view(training_view(dataclasses.replace(panel, member_from=np.full(5, 100)), fold), plan)
 
 
 def test_the_policy_file_is_the_solved_game_and_names_what_it_came_from(base):
@@ -449,10 +474,20 @@ def test_the_best_score_wins_the_first_among_equals_and_nan_never():
 def test_trials_are_counted_over_pods_parameters_and_folds():
     choices = [Selection(0, {}, (1.0, 2.0, float("nan")), 126), Selection(1, {}, (0.5, 1.5), 63)]
     trials, variance = count_trials(choices, 252)
-    scores = [1.0 * 0.5**0.5, 2.0 * 0.5**0.5, 0.5 * 0.25**0.5, 1.5 * 0.25**0.5]
     assert trials == 5
-    assert variance == pytest.approx(np.var(scores, ddof=1) / 252)
+    # A spread of the scores below the noise of their windows says nothing of the trials: the noise of the test is left.
+    assert variance == pytest.approx(1 / 252)
     assert count_trials([Selection(0, {}, (1.0,), 126)], 252) == (1, 0.0)
+
+
+def test_what_trials_differ_by_does_not_shrink_with_the_length_of_the_test():
+    rng = np.random.default_rng(1)
+    true = rng.normal(0.0, 0.1, 4000)
+    noise = rng.standard_normal((4000, 100))
+    estimates = true + noise.mean(axis=1)
+    choices = [Selection(0, {}, (ratio * 252**0.5,), 100) for ratio in estimates]
+    for sessions in (50, 1000):
+        assert count_trials(choices, sessions)[1] == pytest.approx(0.1**2 + 1 / sessions, rel=0.1)
 
 
 def test_scores_of_skill_less_trials_have_the_variance_of_the_null():
