@@ -1,6 +1,7 @@
 """Results on disk to pages: the risk report of a run, the quality page of a store, runs side by side.
 
-    run folder -> read_run -> overview, performance, risk_view, trading, policy_view, record -> templates -> HTML
+    run folder -> read_run -> headline, overview, performance, risk_view, trading, policy_view, record
+               -> templates -> HTML
 
 The pages are made from the machine-readable files alone, hold no scripts and refer to nothing outside themselves.
 """

@@ -268,7 +268,7 @@ def _references(frame: Frame, references: Sequence[Reference], *, named: bool = 
 def _end_labels(frame: Frame, series: Sequence[Series], names: Sequence[str]) -> list[str]:
     ends = [_last(item.values) for item in series]
     wanted = [frame.y(e) + 4 if np.isfinite(e) else frame.height / 2 for e in ends]
-    places = svg.spread_labels(wanted, 14.0, frame.top + 4, frame.height - frame.bottom + 4)
+    places = svg.spread_labels(wanted, 16.0, frame.top + 4, frame.height - frame.bottom + 4)
     x = frame.width - frame.right + 6
     return [svg.text(x, y, n, f"t{s.style}") for s, y, n in zip(series, places, names, strict=True)]
 
@@ -291,7 +291,7 @@ def _last(values: NDArray[np.float64]) -> float:
 
 def _label_room(names: Sequence[str]) -> float:
     """Pixels to the right of the plot for the longest label at the page's font."""
-    return 14.0 + 7.2 * max((len(name) for name in names), default=0)
+    return 14.0 + 7.8 * max((len(name) for name in names), default=0)
 
 
 def _resample(picture: NDArray[np.float64], rows: int, columns: int) -> NDArray[np.float64]:

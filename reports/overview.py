@@ -329,7 +329,7 @@ def hhi_of_capital(pod: PodResult) -> NDArray[np.float64]:
 def _card(run: RunView, pod: PodResult) -> Card:
     level, state = _state(pod)
     if not pod_limits(run, pod.name):
-        level, state = "none", f"{state}, no limits"
+        level, state = "none", "No limits" if state == STATES["ACTIVE"][1] else f"{state}, no limits"
     uses = sorted((u for limit in pod_limits(run, pod.name) if (u := _use(pod, limit))), key=lambda u: -u.fraction)
     return Card(pod.name, light(level, state), tuple(uses[:CLOSEST]), _card_sentence(pod, limited=bool(uses)))
 
@@ -339,7 +339,7 @@ def _card_sentence(pod: PodResult, *, limited: bool) -> str:
     since_when = flat_since(pod)
     flat = f"Flat since {day(since_when)}. " if since_when is not None else ""
     if len(pod.breaches) == 0:
-        return "No breach in this run." if limited else "Nothing acts on it."
+        return "No breach in this run." if limited else ""
     counts = {action: int((pod.breaches["action"] == action).sum()) for action in (*ACTIONS, "NOTE")}
     acted = [f"{words} {integer(counts[action])}×" for action, words in ACTIONS.items() if counts[action]]
     rearmed = "; drawdown counts from its last re-arming" if (pod.breaches["action"] == "REARM").any() else ""

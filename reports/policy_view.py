@@ -98,7 +98,10 @@ def schedule_table(paths: Mapping[str, Floats]) -> Grid:
     ]
     rows.append(("left", percent(left[-1]), percent(0.0), percent(0.0), ""))
     head = ("Session", "Mean field", "Equal", "At once", "Crowd")
-    note = "Part of the first order sent in each session. Crowd: its rate in daily volumes per session."
+    note = (
+        "Part of the first order sent in each session. Crowd: its rate in daily volumes per session; below zero it "
+        "works its inventory down."
+    )
     return Grid(key="schedule", head=head, rows=rows, style="wide", note=note)
 
 

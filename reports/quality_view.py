@@ -55,8 +55,8 @@ PARTS = (
     Part(
         "outliers",
         "Outliers",
-        "Returns that no event explains. Robust z: the return over the median absolute deviation of the share's own "
-        "returns; value ratio: the traded value over its usual one.",
+        "Returns that no event explains. Robust z: the log return in robust deviations (1.4826 times the median "
+        "absolute log return) of the share's sessions before; value ratio: the traded value over its median before.",
         "No outlier.",
     ),
     Part("suspicious", "Suspicious rows", "Rows that cannot be quite right.", "No suspicious row."),
@@ -125,7 +125,8 @@ def quality_chapters(quality: Mapping[str, Any], most: int) -> list[Chapter]:
             total = totals.get(part.name, len(content))
             empty = flat_cash(quality) if part.name == "missing_cdi" and flat_cash(quality) else part.empty
             table = record_table(part.name, content, most, int(total), empty)
-            made.append(Chapter(part.title, part.sentence, table, part.name, integer(total)))
+            count = "all" if part.name == "missing_cdi" and flat_cash(quality) else integer(total)
+            made.append(Chapter(part.title, part.sentence, table, part.name, count))
     if quality.get("rule_counts"):
         repairs = pairs_table("rule_counts", quality["rule_counts"], "None.")
         made.append(Chapter("Repairs by rule", "How often each named rule acted.", repairs, "rule_counts", ""))

@@ -56,6 +56,7 @@ def values(run: RunView) -> dict[str, Any]:
     levels = [performance.drawdown_levels(overview.pod_limits(run, pod.name)) for pod in pods]
     words = list(dict.fromkeys(level.words for each in levels for level in each))
     acted = sum(int((pod.breaches["action"] != "NOTE").sum()) for pod in pods)
+    rearmed = any((pod.breaches["action"] == "REARM").any() for pod in pods)
     noted = sum(len(pod.breaches) for pod in pods) - acted
     return {
         "head": overview.header(run),
@@ -67,7 +68,12 @@ def values(run: RunView) -> dict[str, Any]:
         "equity": performance.equity_chart(pods, benchmark),
         "drawdown": performance.drawdown_chart(pods, benchmark, levels),
         "drawdown_words": "Each panel has its own scale."
-        + (f" Dashed lines, where limits act: {', '.join(words)}." if words else ""),
+        + (f" Dashed lines, where limits act: {', '.join(words)}." if words else "")
+        + (
+            " A re-armed pod's limit counts from its value on that day: the whole fall may be deeper."
+            if rearmed
+            else ""
+        ),
         "correlation": performance.correlation_table(pods, run.comparison),
         "months": performance.month_tables(pods),
         "var_table": risk_view.var_table(pods),

@@ -108,7 +108,7 @@ def concentration_charts(pods: Sequence[PodResult], benchmark: str) -> list[tupl
     """HHI of capital, which the limits read, and weight of the largest issuer, through time."""
     made = []
     for column, title, form in (
-        ("hhi", "Concentration (HHI of capital)", lambda v: number(v, 2)),
+        ("hhi", "Concentration (HHI of capital)", lambda v: number(v, 3)),
         ("largest_issuer_weight", "Weight of the largest issuer", lambda v: percent(v, 0)),
     ):
         sessions = pods[0].sessions

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from backtests.disk import plain_json
@@ -65,6 +66,15 @@ def test_a_page_of_a_synthetic_panel_s_own_record(tmp_path, read_page):
     assert f"Data quality: {record['light']}" in page.text
 
 
+def test_data_without_cdi_do_not_look_complete(tmp_path, quality, read_page):
+    """The list of carried sessions is empty for them, which is no sign of health."""
+    quality["provenance"]["risk_free"] = "constant 0.1 a year, base 252"
+    page = read_page(write_quality_page(quality, tmp_path / "quality.html"))
+    assert page.rows("quality-totals")["Sessions without CDI"] == ["all"]
+    assert "Every session has its CDI." not in page.text
+    assert "cash earns a flat rate (constant 0.1 a year, base 252)" in page.text
+
+
 def test_runs_are_compared_side_by_side(tmp_path, fabricate, run_folder, read_page):
     other = fabricate(tmp_path / "other", pods=("hold", "trend"), sessions=400, seed=11)
     page = read_page(write_comparison_page([run_folder, other], tmp_path / "compare.html"))
@@ -78,6 +88,18 @@ def test_runs_are_compared_side_by_side(tmp_path, fabricate, run_folder, read_pa
     assert page.rows("pods")["Sharpe ratio (over CDI)"][5] == f"{expected:.2f}".replace("-", "\N{MINUS SIGN}")
     assert "On the 400 sessions" in page.text
     assert page.rows("differing")["seed"] == ["7", "11"]
+
+
+def test_compared_runs_are_measured_on_common_sessions_and_deflated_for_all_trials(
+    tmp_path, fabricate, run_folder, read_page
+):
+    other = fabricate(tmp_path / "other", pods=("hold", "trend"), sessions=400, seed=11)
+    rows = read_page(write_comparison_page([run_folder, other], tmp_path / "compare.html")).rows("pods")
+    account = pd.read_parquet(run_folder / "pods" / "momentum" / "account.parquet").iloc[1:400]
+    excess = account["return"] - account["risk_free"]
+    expected = excess.mean() / excess.std() * 252**0.5
+    assert rows["Sharpe ratio (over CDI)"][1] == f"{expected:.2f}".replace("-", "\N{MINUS SIGN}")
+    assert rows["Trials deflated for"] == ["24"] * 6
 
 
 def test_comparing_one_run_or_the_same_twice(tmp_path, run_folder, read_page):

@@ -156,3 +156,16 @@ def test_pictures_of_nothing_are_still_pictures():
         pictures(charts.time_lines(day, [Series("a", values, "s0")], "x", str))
         pictures(charts.depth_panels(day, [Series("a", values, "s0")], "x", str))
         pictures(charts.daily_results(day, values, values, values, np.array([False]), "x"))
+
+
+def test_each_depth_panel_has_its_own_scale_and_its_own_levels():
+    """A pod that limits keep above -8 % is not flat beside one that fell by 40 %."""
+    days = np.arange("2023-01-02", "2023-01-05", dtype="datetime64[D]")
+    deep, shallow = np.array([0.0, -0.40, -0.30]), np.array([0.0, -0.07, -0.02])
+    series = [Series("free", deep, "sb"), Series("limited", shallow, "s1")]
+    levels = [[], [charts.Reference(-0.05, "halved", "ra")]]
+    picture = str(charts.depth_panels(days, series, "x", "{:.2f}".format, references=levels))
+    assert picture.count('class="ra"') == 1
+    ticks = [float(text) for text in re.findall(r'class="k" text-anchor="end">([^<]*)<', picture)]
+    assert min(ticks) <= -0.20
+    assert any(-0.08 <= tick < 0.0 for tick in ticks)
