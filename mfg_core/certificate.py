@@ -31,8 +31,8 @@ class Certificate:
         Largest |sum of the density - 1| over time.
     discretisation_error : float
         Estimate of the error that the time grid leaves, from two grids (relative for execution, in units of the
-        value and the quotes, relative to 1/fill_decay + their size, for market making); inf when the sweeps did not
-        settle on the first grid, so that there was no second.
+        value and the quotes, relative to 1/fill_decay + their size, for market making, where what the sweeps leave is
+        in it too); inf when the sweeps did not settle on the first grid, so that there was no second.
     tolerance : float
         What `residual` was compared with.
     converged : bool

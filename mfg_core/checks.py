@@ -8,9 +8,13 @@ from numbers import Integral, Real
 
 def require_real(name: str, value: object) -> float:
     """`value` as a float; ValueError unless it is a real number other than nan."""
-    if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(float(value)):
+    try:
+        number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        raise ValueError(f"{name} must be a real number below 1.8e308; was a larger integer") from None
+    if math.isnan(number):
         raise ValueError(f"{name} must be a real number; was {value!r}")
-    return float(value)
+    return number
 
 
 def require_finite(name: str, value: object) -> float:

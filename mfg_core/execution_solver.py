@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 ORDER = 4
 
+LARGEST_PARAMETER = 1e75
+"""Products of four parameters stay in the range of floating point."""
+
 
 @dataclass(frozen=True, slots=True)
 class Paths:
@@ -51,6 +54,13 @@ def solve_execution(
     grid with its bisection, and the grid is bisected until the estimate is within the tolerance.
     """
     target = rtol + atol
+    for name in game.__slots__:
+        if abs(getattr(game, name)) > LARGEST_PARAMETER:
+            raise SolveError(
+                f"the execution game cannot be solved in floating point with {name} {getattr(game, name):.3g}; "
+                f"use units in which it is below {LARGEST_PARAMETER:g}",
+                tolerance=target,
+            )
     if isinstance(method, Shooting):
         times, log_end = adaptive_times(game, target, method.max_steps)
         paths = _shoot(game, times, log_end)

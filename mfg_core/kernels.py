@@ -209,8 +209,6 @@ def value_slope(
     """Largest total fill rate; -V' goes to `slope`."""
     n = value.size
     Q = (n - 1) // 2
-    ask_scale = ask_arrival * math.exp(k * crowd * ask_mean)
-    bid_scale = bid_arrival * math.exp(k * crowd * bid_mean)
     fastest = 0.0
     for i in range(n):
         total = -eta * (i - Q) ** 2
@@ -218,13 +216,13 @@ def value_slope(
         if i > 0:
             gap = value[i - 1] - value[i]
             quote = best_quote(gap, k, low, high)
-            ask = ask_scale * math.exp(-k * quote)
+            ask = ask_arrival * math.exp(k * (crowd * ask_mean - quote))
             total += ask * (quote + gap)
             rate += ask
         if i < n - 1:
             gap = value[i + 1] - value[i]
             quote = best_quote(gap, k, low, high)
-            bid = bid_scale * math.exp(-k * quote)
+            bid = bid_arrival * math.exp(k * (crowd * bid_mean - quote))
             total += bid * (quote + gap)
             rate += bid
         slope[i] = total
@@ -268,15 +266,15 @@ def march_bounded(
 @njit(cache=True)
 def fill_rates(
     value: Floats, ask_mean: float, bid_mean: float, ask_arrival: float, bid_arrival: float,
-    k: float, crowd: float, low: float, high: float, weight: float, down: Floats, up: Floats,
+    k: float, crowd: float, low: float, high: float, rates: Floats,
 ) -> None:  # fmt: skip
-    """Add `weight` times the fill rates under the best quotes to `down` (asks) and `up` (bids)."""
+    """Fill `rates` (2, n) with the fill rates under the best quotes, asks first; 0 where that side is not quoted."""
     n = value.size
-    ask_scale = weight * ask_arrival * math.exp(k * crowd * ask_mean)
-    bid_scale = weight * bid_arrival * math.exp(k * crowd * bid_mean)
+    rates[0, 0] = rates[1, n - 1] = 0.0
     for i in range(1, n):
-        down[i] += ask_scale * math.exp(-k * best_quote(value[i - 1] - value[i], k, low, high))
-        up[i - 1] += bid_scale * math.exp(-k * best_quote(value[i] - value[i - 1], k, low, high))
+        gap = value[i - 1] - value[i]
+        rates[0, i] = ask_arrival * math.exp(k * (crowd * ask_mean - best_quote(gap, k, low, high)))
+        rates[1, i - 1] = bid_arrival * math.exp(k * (crowd * bid_mean - best_quote(-gap, k, low, high)))
 
 
 @njit(cache=True)
@@ -321,6 +319,8 @@ def march_law(
     n = value.shape[1]
     down, up, middle = np.empty(n), np.empty(n), np.empty(n)
     term, following, total = np.empty(n), np.empty(n), np.empty(n)
+    left, centre, right = np.empty((2, n)), np.empty((2, n)), np.empty((2, n))
+    fill_rates(value[0], ask_path[0], bid_path[0], ask_arrival, bid_arrival, k, crowd, low, high, right)
     for half in range(times.size - 1):
         h = times[half + 1] - times[half]
         share = 0.25 if half % 2 == 0 else 0.75
@@ -328,16 +328,16 @@ def march_law(
         bid_middle = panel_value(bid_path, 2 * (half // 2) + 1, share)
         for i in range(n):
             middle[i] = 0.5 * (value[half, i] + value[half + 1, i]) + h / 8.0 * (slopes[half + 1, i] - slopes[half, i])
+        left, right = right, left
+        fill_rates(middle, ask_middle, bid_middle, ask_arrival, bid_arrival, k, crowd, low, high, centre)
+        fill_rates(value[half + 1], ask_path[half + 1], bid_path[half + 1], ask_arrival, bid_arrival, k, crowd,
+                   low, high, right)  # fmt: skip
         rho[half + 1] = rho_start[half]
         for part in range(2):
-            down[:] = 0.0
-            up[:] = 0.0
             first, second = (0.25 * h, -h / 12.0) if part == 0 else (-h / 12.0, 0.25 * h)
-            fill_rates(value[half], ask_path[half], bid_path[half], ask_arrival, bid_arrival, k, crowd, low, high,
-                       first, down, up)  # fmt: skip
-            fill_rates(middle, ask_middle, bid_middle, ask_arrival, bid_arrival, k, crowd, low, high, h / 3.0, down, up)
-            fill_rates(value[half + 1], ask_path[half + 1], bid_path[half + 1], ask_arrival, bid_arrival, k, crowd,
-                       low, high, second, down, up)  # fmt: skip
+            for i in range(n):
+                down[i] = first * left[0, i] + h / 3.0 * centre[0, i] + second * right[0, i]
+                up[i] = first * left[1, i] + h / 3.0 * centre[1, i] + second * right[1, i]
             if not move_law(rho[half + 1], down, up, term, following, total):
                 return False
     return True

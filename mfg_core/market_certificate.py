@@ -17,7 +17,7 @@ from mfg_core.market_making import (
     MarketMakingPolicy,
 )
 from mfg_core.market_reply import Sweep, allowed_residual, best_quotes, reply
-from mfg_core.time_grid import bisect, interpolate_panels, interpolate_rows
+from mfg_core.time_grid import bisect, interpolate_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,11 +87,10 @@ def measure_exploitability(game: MarketMakingGame, policy: MarketMakingPolicy, c
     paths = np.stack([interpolate_rows(policy.times, side, between) for side in crowd])
     value = reply(game, times, np.ascontiguousarray(paths[:, ::2]))[0]
     rates, regret = [], np.zeros_like(value)
-    columns = np.arange(game.states.size)
     for side, mean, arrival, best in zip(
         (policy.ask, policy.bid), paths, (game.ask_arrival, game.bid_arrival), best_quotes(game, value), strict=True
     ):
-        quotes = interpolate_panels(policy.times, side, between[:, None], columns)
+        quotes = interpolate_rows(policy.times, side, between)
         quotes = np.clip(quotes, game.min_half_spread, game.max_half_spread)
         exponent = game.fill_decay * (game.competition * mean[:, None] - quotes)
         rates.append(np.where(np.isnan(quotes), 0.0, arrival * np.exp(np.minimum(exponent, LARGEST_EXPONENT))))

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+LARGEST_INVENTORY = 10_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketMakingGame:
@@ -45,7 +47,7 @@ class MarketMakingGame:
     horizon : float
         T > 0.
     max_inventory : int
-        Q >= 1.
+        Q, from 1 to 10,000.
     competition : float
         c in [0, 1]: 1 quotes against the crowd, 0 against nobody.
     min_half_spread, max_half_spread : float
@@ -85,6 +87,9 @@ class MarketMakingGame:
             ("initial_std", require_nonnegative),
         ):
             object.__setattr__(self, name, check(name, getattr(self, name)))
+        if self.max_inventory > LARGEST_INVENTORY:
+            shown = self.max_inventory if self.max_inventory < 10**18 else "beyond 1e18"
+            raise ValueError(f"max_inventory must be at most {LARGEST_INVENTORY}; was {shown}")
         if self.competition > 1:
             raise ValueError(f"competition must be in [0, 1]; was {self.competition}")
         if self.min_half_spread == math.inf or self.min_half_spread > self.max_half_spread:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class Sweep:
     """The fixed-point map at `path` (2, n) on a grid: the best reply's value, its population, their mean quotes.
 
-    `settled` is false when the fixed point on this grid was given up.
+    `settled` is false when the fixed point on this grid was given up; `moved` is how far the last plain sweep moved
+    value and population, in units of the tolerance.
     """
 
     times: Floats
@@ -32,6 +33,7 @@ class Sweep:
     residual: float
     sweeps: int
     settled: bool
+    moved: float
 
 
 class StepTooLongError(Exception):
@@ -80,12 +82,13 @@ def weigh_moves(game: MarketMakingGame, times: Floats, path: Floats) -> Floats:
     quarters[:, ::2] = (3.0 * start + 6.0 * centre - end) / 8.0
     quarters[:, 1::2] = (3.0 * end + 6.0 * centre - start) / 8.0
     crowd = game.fill_decay * game.competition
-    with np.errstate(over="ignore"):
-        at_nodes, at_quarters = np.exp(crowd * path), 4.0 * np.exp(crowd * quarters)
-    left, right = at_nodes[:, :-1], at_nodes[:, 1:]
     arrivals = np.array([[game.ask_arrival], [game.bid_arrival]]) / (12.0 * math.e)
-    near_right, near_left = 3.0 * right + at_quarters - left, 3.0 * left + at_quarters - right
-    return np.stack([near_right, near_left], axis=2) * (arrivals * np.diff(times))[:, :, None]
+    # What overflows is refused by the march as a step that is too long.
+    with np.errstate(over="ignore", invalid="ignore"):
+        at_nodes, at_quarters = np.exp(crowd * path), 4.0 * np.exp(crowd * quarters)
+        left, right = at_nodes[:, :-1], at_nodes[:, 1:]
+        near_right, near_left = 3.0 * right + at_quarters - left, 3.0 * left + at_quarters - right
+        return np.stack([near_right, near_left], axis=2) * (arrivals * np.diff(times))[:, :, None]
 
 
 def best_quotes(game: MarketMakingGame, value: Floats) -> tuple[Floats, Floats]:

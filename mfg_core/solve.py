@@ -88,14 +88,16 @@ def solve_mfg(
         raise ValueError(f"rtol must be at least {SMALLEST_RTOL}, a few hundred units of rounding; was {rtol}")
     equilibrium: ExecutionEquilibrium | MarketMakingEquilibrium | ClearingEquilibrium
     if isinstance(game, MarketMakingGame):
-        if isinstance(method, Shooting):
-            raise TypeError("method must be an Anderson or Picard for a MarketMakingGame; was Shooting")
+        if method is not None and not isinstance(method, Picard | Anderson):
+            raise TypeError(f"method must be an Anderson or Picard for a MarketMakingGame; was {method!r}")
         equilibrium = solve_market_making(game, method or Anderson(), rtol, atol)
     elif isinstance(game, ExecutionGame):
+        if method is not None and not isinstance(method, Shooting | Picard | Anderson):
+            raise TypeError(f"method must be a Shooting, Picard or Anderson for an ExecutionGame; was {method!r}")
         equilibrium = solve_execution(game, method or Shooting(), rtol, atol)
     elif isinstance(game, ClearingGame):
-        if isinstance(method, Picard | Anderson):
-            raise TypeError("method must be left out for a ClearingGame, which has a closed form")
+        if method is not None and not isinstance(method, Shooting):
+            raise TypeError(f"method must be left out, or a Shooting, for a ClearingGame; was {method!r}")
         equilibrium = solve_clearing(game, method or Shooting(), rtol, atol)
     else:
         raise TypeError(f"game must be a MarketMakingGame, ExecutionGame or ClearingGame; was {type(game).__name__}")

@@ -50,5 +50,9 @@ def interpolate_panels(times: Floats, values: Floats, t: Floats, column: NDArray
 
 
 def interpolate_rows(times: Floats, values: Floats, at: Floats) -> Floats:
-    """One path (nt+1,) at other times, by the quadratic of each pair of steps."""
-    return interpolate_panels(times, values[:, None], at, np.zeros(at.size, dtype=np.intp))
+    """A path (nt+1,) or rows (nt+1, nx) at other times (m,), by the quadratic of each pair of steps."""
+    start = np.clip((np.searchsorted(times, at, side="right") - 1) // 2 * 2, 0, times.size - 3)
+    share = (at - times[start]) / (times[start + 2] - times[start])
+    share = share if values.ndim == 1 else share[:, None]
+    left, middle, right = (values[start + j] for j in range(3))
+    return np.asarray(left + share * (right - left - 2.0 * (1.0 - share) * (left - 2.0 * middle + right)))

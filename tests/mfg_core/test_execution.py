@@ -364,3 +364,18 @@ def test_nonsense_parameters_are_named_with_the_rule_and_the_value(name, value, 
 def test_tolerances_below_rounding_are_refused():
     with pytest.raises(ValueError, match="rtol must be at least"):
         solve_mfg(REFERENCE, rtol=0.0)
+
+
+@pytest.mark.parametrize("name", ["temporary_impact", "terminal_penalty", "initial_mean", "initial_std"])
+def test_parameters_beyond_floating_point_are_refused_by_name(name):
+    ordinary = {
+        "temporary_impact": 1.0,
+        "crowd_impact": 0.5,
+        "running_penalty": 0.1,
+        "terminal_penalty": 1.0,
+        "initial_mean": 1.0,
+        "initial_std": 1.0,
+        "horizon": 1.0,
+    }
+    with pytest.raises(SolveError, match=rf"floating point with {name} 1e\+200; use units"):
+        solve_mfg(ExecutionGame(**{**ordinary, name: 1e200}))
