@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from reports.headline import headline
-from reports.overview import cards, limit_drawdown, measure
+from reports.overview import cards, forecast_text, limit_drawdown, measure
 from reports.read_run import view_run
 
 
@@ -134,3 +134,10 @@ def test_a_flat_pod_says_since_when_although_its_breach_is_cleared(run):
     card = next(card for card in cards(edited) if card.name == pod.name)
     assert card.sentence.startswith(f"Flat since {newest}.")
     assert any(f"{pod.name} since {newest}" in sentence for sentence in facts(edited))
+
+
+@pytest.mark.parametrize(("gross", "words"), [(0.0, "empty book"), (0.8, "too few days")])
+def test_a_forecast_that_does_not_exist_says_why(run, gross, words):
+    pod = run.pods[1]
+    without = replace(pod, risk=pod.risk.assign(var_99=np.nan, gross=gross))
+    assert forecast_text(without, "var_99") == words
