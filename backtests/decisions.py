@@ -34,11 +34,11 @@ def wanted_shares(
     if (targets.weights is None) == (targets.orders is None):
         raise DecisionError(f"{place}: a decision must give either weights or orders; gave both or none")
     if targets.orders is not None:
-        orders = _per_instrument(targets.orders, view.instruments, "orders", place)
+        orders = per_instrument(targets.orders, view.instruments, "orders", place)
         _require_price(orders, marks, view.instruments, "orders", place)
         return shares + orders
     given = targets.weights if targets.weights is not None else {}
-    weights = _per_instrument(given, view.instruments, "weights", place)
+    weights = per_instrument(given, view.instruments, "weights", place)
     _require_price(weights, marks, view.instruments, "weights", place)
     gross = float(np.abs(weights).sum())
     if gross > gross_limit * (1.0 + 1e-9):
@@ -53,9 +53,16 @@ def wanted_shares(
     return wanted
 
 
-def _per_instrument(
+def per_instrument(
     given: NDArray[np.float64] | Mapping[str, float], instruments: tuple[str, ...], name: str, place: str
 ) -> Floats:
+    """The numbers (N,) of a decision, one per instrument; `place` (pod and session) begins every error.
+
+    Raises
+    ------
+    DecisionError
+        When a ticker is unknown, the length is wrong or a number is not finite.
+    """
     if isinstance(given, Mapping):
         values = np.zeros(len(instruments))
         index = {ticker: i for i, ticker in enumerate(instruments)}

@@ -114,9 +114,8 @@ def write_atomic(path: Path, data: bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise OSError(
-            error.errno, f"{error.strerror}: free the space or fix the permission, then run again", str(path)
-        ) from error
+        remedy = "name a file" if path.is_dir() else "free the space or fix the permission, then run again"
+        raise OSError(error.errno, f"{error.strerror}: {remedy}", str(path)) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -22,6 +22,7 @@ from data_pipeline.errors import DataError
 SCHEMA_VERSION = 1
 """Version of the run folder's layout."""
 
+_HEADER = ("pods", "name", "benchmark", "configuration", "provenance", "limits", "sessions", "files", "seal")
 _ARROW = {"date": pa.date32(), "text": pa.string(), "float": pa.float64(), "whole": pa.int64(), "flag": pa.bool_()}
 
 
@@ -60,6 +61,7 @@ def write_run(out_folder: Path, run: Run, policies: Path | None = None, policy_h
         read_policy(policies, digest)
         for suffix in (".npz", ".json"):
             files[f"policies/{digest}{suffix}"] = (policies / f"{digest}{suffix}").read_bytes()
+    files["run.json"] = pretty_json(sealed(_header(run), files))
     if _holds(final, files):
         return final
     out_folder.mkdir(parents=True, exist_ok=True)
@@ -87,7 +89,7 @@ def read_run(folder: Path) -> Run:
     Raises
     ------
     DataError
-        When a file is missing, unreadable, of another schema version or not as the schema says.
+        When a file is missing, unreadable, of another schema version, not as the schema says or not the one written.
     """
     header = _read_json(folder / "run.json")
     version = header.get("schema_version")
@@ -95,21 +97,24 @@ def read_run(folder: Path) -> Run:
         raise DataError(
             f"{folder / 'run.json'}: schema_version must be {SCHEMA_VERSION}; was {version!r}: run the backtest again"
         )
-    try:
-        results = tuple(_read_result(folder / "pods" / name, name, header) for name in header["pods"])
-        return Run(
-            name=header["name"],
-            benchmark=header["benchmark"],
-            results=results,
-            configuration=header["configuration"],
-            provenance=header["provenance"],
-            limits=tuple(header["limits"]),
-            comparison=_read_json(folder / "comparison.json"),
-            quality=_read_json(folder / "quality.json"),
-            folder=folder,
-        )
-    except KeyError as error:
-        raise DataError(f"{folder / 'run.json'}: the key {error} is missing: run the backtest again") from None
+    for name in _HEADER:
+        if name not in header:
+            raise DataError(f"{folder / 'run.json'}: the key {name!r} is missing: run the backtest again")
+    _require_seal(folder, header)
+    results = tuple(_read_result(folder / "pods" / name, name, header) for name in header["pods"])
+    run = Run(
+        name=header["name"],
+        benchmark=header["benchmark"],
+        results=results,
+        configuration=header["configuration"],
+        provenance=header["provenance"],
+        limits=tuple(header["limits"]),
+        comparison=_read_json(folder / "comparison.json"),
+        quality=_read_json(folder / "quality.json"),
+        folder=folder,
+    )
+    _require_files(folder, header["files"])
+    return run
 
 
 def parquet_bytes(table: Table, columns: Mapping[str, str]) -> bytes:
@@ -153,20 +158,48 @@ def _files(run: Run) -> Iterator[tuple[str, bytes]]:
         for name, columns in COLUMNS.items():
             yield f"pods/{result.pod}/{name}.parquet", parquet_bytes(result.tables[name], columns)
         yield f"pods/{result.pod}/statistics.json", pretty_json(result.statistics)
+    yield "comparison.json", pretty_json(run.comparison)
+    yield "quality.json", pretty_json(run.quality)
+
+
+def _header(run: Run) -> dict[str, Any]:
     sessions = run.results[0].sessions
-    header = {
+    return {
         "schema_version": SCHEMA_VERSION,
         "name": run.name,
         "benchmark": run.benchmark,
-        "pods": names,
+        "pods": [result.pod for result in run.results],
         "sessions": {"first": sessions[0], "last": sessions[-1], "count": sessions.size},
         "configuration": run.configuration,
         "provenance": run.provenance,
         "limits": run.limits,
     }
-    yield "comparison.json", pretty_json(run.comparison)
-    yield "quality.json", pretty_json(run.quality)
-    yield "run.json", pretty_json(header)
+
+
+def sealed(header: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
+    """The content of `run.json` with the SHA-256 of every other file of the run, and of itself without that entry."""
+    listed = dict(header) | {"files": {path: sha256_hex(content) for path, content in sorted(files.items())}}
+    return listed | {"seal": _seal(listed)}
+
+
+def _seal(header: Mapping[str, Any]) -> str:
+    return sha256_hex(canonical_json({name: value for name, value in header.items() if name != "seal"}))
+
+
+def _require_seal(folder: Path, header: Mapping[str, Any]) -> None:
+    if header["seal"] != _seal(header):
+        raise DataError(f"{folder / 'run.json'}: damaged or changed since it was written: run the backtest again")
+
+
+def _require_files(folder: Path, files: Mapping[str, str]) -> None:
+    """Refuse a folder in which a file of the run is missing or is not the one that was written."""
+    for path, digest in files.items():
+        try:
+            content = (folder / path).read_bytes()
+        except FileNotFoundError:
+            raise DataError(f"{folder / path}: missing from the run folder: run the backtest again") from None
+        if sha256_hex(content) != digest:
+            raise DataError(f"{folder / path}: damaged or changed since it was written: run the backtest again")
 
 
 def _holds(folder: Path, files: Mapping[str, bytes]) -> bool:

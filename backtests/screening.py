@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from backtests.decisions import per_instrument
 from backtests.vectorbt_bridge import ENGINE
 from data_pipeline.panel import DailyPanel
 from data_pipeline.view import MarketView
@@ -98,10 +99,8 @@ def weight_path(pod: Pod, panel: DailyPanel, train: range, start: int = 0) -> Fl
             continue
         if targets.weights is None:
             raise ValueError(f"pod {pod.name!r} must decide weights to be screened; it gave orders at {view.session}")
-        given = targets.weights
-        if not isinstance(given, np.ndarray):
-            given = np.array([given.get(name, 0.0) for name in panel.instruments])
-        path[at] = held = np.array(given, dtype=np.float64)
+        place = f"pod {pod.name!r} at {view.session}"
+        path[at] = held = per_instrument(targets.weights, panel.instruments, "weights", place)
     return path
 
 

@@ -95,7 +95,8 @@ def run_walkforward(
     if sum(len(fold.test) for fold in folds) < MIN_TEST_SESSIONS:
         raise WindowError(
             f"the test windows must hold at least {MIN_TEST_SESSIONS} sessions together, or there is nothing to judge; "
-            f"held {sum(len(fold.test) for fold in folds)}: shorten the training window or add data"
+            f"held {sum(len(fold.test) for fold in folds)} of the {panel.sessions.size} sessions of the data: shorten "
+            "the training window or add data"
         )
     quality = plain_json(quality) if quality else None
     store = Path(out_folder) / LEDGER_FOLDER

@@ -49,7 +49,7 @@ def read_document(path: Path, sha256: str) -> Document:
         raw.fill(memoryview(text))
     try:
         return Document(path, sha256, json.loads(bytes(text).decode("utf-8")))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path.name} is not JSON in UTF-8 ({error}): fetch it again") from error
 
 

@@ -121,7 +121,9 @@ def _expand(paths: Iterable[Path | str], store: Path) -> list[Path]:
 
 
 def _refuse_foreign_folder(store: Path) -> None:
-    """Raise DataError when the folder holds anything but a store or what an interrupted ingest left of one."""
+    """Raise DataError when the folder is a file or holds anything but a store or what a stopped ingest left of one."""
+    if store.exists() and not store.is_dir():
+        raise DataError(f"{store} is a file, not a folder: name a new or an empty folder for the store")
     if not store.is_dir() or (store / MANIFEST).exists():
         return
     for path in store.rglob("*"):

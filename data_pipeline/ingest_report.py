@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from data_pipeline.manifest import Source
 from data_pipeline.merge import SessionChange
+
+_SMALL = {"company_events": "company event", "company_details": "company detail"}
+"""Kinds of which there is a file per company."""
+
+_MOST_NAMES = 5
+"""Unchanged files that are named one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +57,38 @@ class IngestReport:
         return not self.refused
 
     def lines(self) -> Iterator[str]:
-        """The report in sentences, one a line."""
+        """The report in sentences, one a line; small files of a kind are told together, refused ones each by name."""
+        small = {kind: [s for s in self.accepted if s.kind == kind] for kind in _SMALL}
+        for kind, sources in small.items():
+            if len(sources) > 1:
+                rows = sum(source.rows for source in sources)
+                yield f"accepted {len(sources):,} {_SMALL[kind]} files: {rows:,} rows{_rules(sources)}"
         for source in self.accepted:
+            if len(small.get(source.kind, ())) > 1:
+                continue
             dropped = f", {source.quarantined:,} in quarantine" if source.quarantined else ""
             span = f" in {len(source.sessions)} sessions" if source.sessions else ""
-            # the parser's own rules act on nearly every quote row: they are in the manifest and on the quality page
-            counts = {} if source.kind == "cotahist" else source.rule_counts
-            rules = "".join(f"; {count:,} {rule}" for rule, count in sorted(counts.items()))
-            yield f"accepted {source.file}: {source.rows:,} rows{span}{dropped}{rules}"
-        for name in self.unchanged:
-            yield f"unchanged {name}: already in the store"
+            yield f"accepted {source.file}: {source.rows:,} rows{span}{dropped}{_rules([source])}"
+        if len(self.unchanged) > _MOST_NAMES:
+            yield f"unchanged: {len(self.unchanged):,} files, already in the store"
+        else:
+            for name in self.unchanged:
+                yield f"unchanged {name}: already in the store"
         yield from _grouped(self.replaced, "replaced")
         yield from _grouped(self.kept, "kept")
         yield from self.notes
         for refusal in self.refused:
             named = refusal.reason if refusal.file in refusal.reason else f"{refusal.file}: {refusal.reason}"
             yield f"refused {named}"
+
+
+def _rules(sources: Sequence[Source]) -> str:
+    """What the named rules did; the parser's act on nearly every quote row and are on the quality page instead."""
+    counts: Counter[str] = Counter()
+    for source in sources:
+        if source.kind != "cotahist":
+            counts.update(source.rule_counts)
+    return "".join(f"; {count:,} {rule}" for rule, count in sorted(counts.items()))
 
 
 def _grouped(changes: tuple[SessionChange, ...], word: str) -> Iterator[str]:

@@ -32,6 +32,9 @@ def answering(command: Callable[..., Any]) -> Callable[..., Any]:
             return command(*args, **kwargs)
         except KeyboardInterrupt as interrupt:
             say(str(interrupt) or "interrupted: nothing half-written was left; run it again to go on", EXIT_INTERRUPTED)
+        except BrokenPipeError:  # the reader of our output has gone: nobody to answer
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(EXIT_FAILED) from None
         except Exception as error:
             sentence = _sentence(error)
             if sentence is None:
@@ -62,4 +65,6 @@ def _system_sentence(error: OSError) -> str:
         return f"{place}the disk is full; nothing half-written was left; free some space and run the command again"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{place}no permission; check the owner and mode of that path"
+    if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.ENOENT, errno.EEXIST):
+        return f"{place}{error.strerror}; check that path"
     return f"{place}{error.strerror or error}"

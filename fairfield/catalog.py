@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+import typing
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +79,7 @@ def make_plan(config: RunConfig) -> WalkForwardPlan:
             seed=config.run.seed,
             risk_free_source=_risk_free_source(config),
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError) as error:  # a rule of a room that a value of the file breaks
         raise ConfigError(str(error)) from error
 
 
@@ -91,7 +92,10 @@ def _limits(config: RunConfig) -> LimitSet:
     from risk.limits import default_limits
 
     limits = default_limits(config.limits.rearm_sessions)
+    known = [limit.name for limit in limits.limits]
     for name, level in config.limits.levels.items():
+        if name not in known:
+            raise ConfigError(f"limits.levels: unknown limit {name}{_nearest(name, known)}")
         limits = limits.with_levels(name, level.amber, level.hard, level.kill)
     return limits
 
@@ -120,8 +124,9 @@ def _kind(section: PodSection) -> Callable[..., Pod]:
         raise ConfigError(f"pod {section.name}: unknown kind {section.kind}{_nearest(section.kind, list(kinds))}")
     try:
         found = getattr(importlib.import_module(module_name), class_name, None)
-    except ImportError as error:
-        raise ConfigError(f"pod {section.name}: kind {section.kind} cannot be imported: {error}") from error
+    except Exception as error:  # a file of the user's own: importing it can raise anything
+        words = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"pod {section.name}: kind {section.kind} cannot be imported: {words}") from error
     if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
         raise ConfigError(f"pod {section.name}: kind {section.kind} must name a dataclass in that module")
     maker: Callable[..., Any] = found
@@ -131,10 +136,26 @@ def _kind(section: PodSection) -> Callable[..., Pod]:
 def _known(section: PodSection, kind: Any) -> dict[str, Any]:
     """The section's parameters as the pod's own types, or an error with the nearest name."""
     fields = {item.name: item for item in dataclasses.fields(kind) if item.name != "name"}
-    for name in section.parameters:
+    for name in (*section.parameters, *section.grid):
         if name not in fields:
             raise ConfigError(f"pod {section.name}: unknown parameter {name}{_nearest(name, list(fields))}")
+    given = list(section.parameters.items())
+    given += [(name, value) for name, values in section.grid.items() for value in values]
+    try:
+        types = typing.get_type_hints(kind)
+    except NameError:  # a class of the user's own whose annotations are for the type checker only
+        types = {}
+    for name, value in given:
+        _require_type(section.name, name, types.get(name), value)
     return dict(section.parameters)
+
+
+def _require_type(pod: str, name: str, wanted: Any, value: Any) -> None:
+    """Refuse a value of another type than the pod's parameter has; a whole number will do for a fraction."""
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}.get(wanted)
+    fits = type(value) is wanted or (wanted is float and type(value) is int)
+    if words is not None and not fits:
+        raise ConfigError(f"pod {pod}: {name} must be {words}; was {value!r}")
 
 
 def _nearest(name: str, known: list[str]) -> str:

@@ -62,7 +62,10 @@ def ingest(
 
     report = ingest_files(paths, store)
     if not report.complete:
-        say(f"{len(report.refused)} file(s) refused, listed above; everything else is in {store}", EXIT_FAILED)
+        taken = bool(report.accepted or report.unchanged)
+        rest = f"everything else is in {store}" if taken else "nothing else was given"
+        count = "1 file" if len(report.refused) == 1 else f"{len(report.refused)} files"
+        say(f"{count} refused, listed above; {rest}", EXIT_FAILED)
 
 
 @app.command()

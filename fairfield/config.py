@@ -3,29 +3,46 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 import tomllib
 import types
 import typing
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
 from fairfield.errors import ConfigError
+
+
+def _path(value: Any) -> Path:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError("must be a path in quotes")
+    return Path(value)
+
+
+def _value(value: Any) -> Any:
+    if not isinstance(value, bool | int | float | str) or value != value:  # NaN differs from itself
+        raise ValueError("must be a number, a text, true or false")
+    return value
+
+
+FilePath = Annotated[Path, PlainValidator(_path)]
+Value = Annotated[bool | int | float | str, PlainValidator(_value)]
 
 
 class _Section(BaseModel):
     """A table of the file: unknown keys are errors, values keep their types, nothing changes after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class RunSection(_Section):
     """What the run is called and where it goes; `workers` never changes a result."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,60}$")
-    output: Path = Path("runs")
+    output: FilePath = Path("runs")
     seed: int = Field(default=1, ge=0)
     workers: int = Field(default=2, ge=1, le=256)
 
@@ -37,8 +54,8 @@ class DataSection(_Section):
     `risk_free_annual` is what cash earns where the store has no CDI.
     """
 
-    store: Path | None = None
-    closes: Path | None = None
+    store: FilePath | None = None
+    closes: FilePath | None = None
     start: date | None = None
     end: date | None = None
     risk_free_annual: float | None = Field(default=None, ge=0.0, lt=2.0)
@@ -78,7 +95,7 @@ class ExecutionSection(_Section):
 class CostsSection(_Section):
     """Costs that are not calibrated: exchange and clearing fees, and the loan fee of a short."""
 
-    fee_bps: float = Field(default=3.0, ge=0.0)
+    fee_bps: float = Field(default=3.0, ge=0.0, lt=1e4)
     borrow_annual: float = Field(default=0.03, ge=0.0)
 
 
@@ -111,9 +128,6 @@ class LimitsSection(_Section):
     rearm_sessions: int = Field(default=63, ge=0)
     var_window: int = Field(default=252, ge=100)
     levels: dict[str, LevelSection] = Field(default_factory=dict)
-
-
-Value = bool | int | float | str
 
 
 class PodSection(_Section):
@@ -164,13 +178,19 @@ def load_config(path: Path) -> RunConfig:
     """
     try:
         text = path.read_bytes().decode("utf-8")
+        if text.startswith("\ufeff"):
+            raise ConfigError(f"{path}: starts with a byte-order mark: save it as UTF-8 without one (without BOM)")
         raw = tomllib.loads(text)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: is a folder: name the configuration file in it") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 at byte {error.start}: save the file as UTF-8 text") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: not valid TOML: brackets nested too deeply") from None
     _refuse_unknown_keys(path, raw, RunConfig, "")
     try:
         config = RunConfig.model_validate(raw)
@@ -198,9 +218,11 @@ def _first_problem(error: ValidationError) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "missing":
         return f"the key {place} is missing"
-    if problem["type"] == "value_error":
+    if problem["type"] == "value_error" and isinstance(problem["input"], dict):
         return f"{place}: {message}" if place else message
-    return f"{place}: {message}; was {problem['input']!r}"
+    if problem["type"] in ("model_type", "dict_type"):
+        message = "must be a table of keys"
+    return f"{place}: {message}; was {reprlib.repr(problem['input'])}"
 
 
 def _refuse_unknown_keys(path: Path, raw: Any, expected: Any, place: str) -> None:

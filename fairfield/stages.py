@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
+import errno
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,6 +15,7 @@ from rich.console import Console
 
 from fairfield.config import RunConfig, load_config
 from fairfield.errors import ConfigError
+from fairfield.tables import aligned, pod_table
 
 if TYPE_CHECKING:
     from data_pipeline.ingest_report import IngestReport
@@ -26,6 +27,12 @@ CONFIGURATIONS = Path(__file__).parent / "configurations"
 
 _DEMO_LAST_YEAR = 2023
 console = Console(stderr=True, highlight=False)
+"""Progress goes to standard error; what a command found, to standard output (`tell`)."""
+
+
+def tell(line: str) -> None:
+    """Print one line of a command's answer, whole: a path in it can be copied from a terminal and from a pipe."""
+    print(line, flush=True)
 
 
 def write_synthetic(folder: Path, *, years: int, instruments: int, seed: int) -> ExchangeManifest:
@@ -39,11 +46,12 @@ def write_synthetic(folder: Path, *, years: int, instruments: int, seed: int) ->
             last_session=dt.date(_DEMO_LAST_YEAR, 12, 31),
             instruments=instruments,
         )
-        with console.status(f"writing {years} years of {instruments} synthetic shares to {folder}"):
+        words = f"writing {years} years of {instruments} synthetic shares to {folder}"
+        with console.status(words), _disk_of(folder):
             manifest = write_exchange(folder, settings)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    console.print(f"{folder}: {sum(manifest.records.values()):,} records in {len(manifest.records)} yearly files")
+    tell(f"{folder}: {sum(manifest.records.values()):,} records in {len(manifest.records)} yearly files")
     return manifest
 
 
@@ -54,7 +62,7 @@ def ingest_files(paths: Sequence[Path], store: Path) -> IngestReport:
     with _counter("reading") as tick:
         report = ingest(list(paths), store, progress=tick)
     for line in report.lines():
-        console.print(line, markup=False)
+        print(line, file=sys.stderr if line.startswith("refused ") else sys.stdout, flush=True)
     return report
 
 
@@ -67,31 +75,38 @@ def check_quality(store_path: Path, output: Path | None, start: str | None = Non
 
     store = Store.open(store_path)
     rate = None if store.cdi().num_rows else 0.0  # cash earns nothing here where there is no CDI: prices are checked
+    first, last = day(start, "--start"), day(end, "--end")
+    if first is not None and last is not None and last < first:
+        raise ConfigError(f"--end must not be before --start {first}; was {last}")
     with console.status("checking the store"):
-        panel = build_panel(store, start=day(start, "--start"), end=day(end, "--end"), risk_free_annual=rate)
+        panel = build_panel(store, start=first, end=last, risk_free_annual=rate)
         summary = store_quality(store, panel, risk_free_annual=rate)
     _print_quality(summary)
     page = write_quality_page(summary, output or store_path.with_name(f"{store_path.name}-quality.html"))
-    console.print(f"page: {page}", markup=False)
+    tell(f"page: {page}")
     return page
 
 
 def run_backtest(config_path: Path, *, workers: int | None = None) -> Path:
     """Run a configuration's walk-forward and write its report; the run folder."""
+    from backtests.result_files import read_run
     from backtests.walkforward import run_walkforward
     from fairfield.catalog import make_plan
     from reports.report import write_report
 
     config = load_config(config_path)
-    sys.path.insert(0, str(config_path.resolve().parent))  # pods of the user's own lie beside the configuration
-    plan = make_plan(config)
+    sys.path.append(str(config_path.resolve().parent))  # pods of the user's own lie beside the configuration
+    try:
+        plan = make_plan(config)
+    except ConfigError as error:
+        raise ConfigError(f"{config_path}: {error}") from error
     with console.status("reading the data"):
         panel, quality = _panel(config)
-    console.print(
+    tell(
         f"data: {panel.sessions.size:,} sessions {panel.sessions[0]} to {panel.sessions[-1]}, "
         f"{len(panel.instruments)} instruments, {len(panel.events)} corporate events"
     )
-    with _task_bar() as progress:
+    with _task_bar() as progress, _disk_of(config.run.output):
         folder = run_walkforward(
             plan,
             panel,
@@ -101,8 +116,10 @@ def run_backtest(config_path: Path, *, workers: int | None = None) -> Path:
             quality=quality,
         )
     page = write_report(folder)
-    console.print(f"run:    {folder}", markup=False)
-    console.print(f"report: {page}", markup=False)
+    for line in pod_table({result.pod: result.statistics for result in read_run(folder).results}):
+        tell(line)
+    tell(f"run:    {folder}")
+    tell(f"report: {page}")
     return folder
 
 
@@ -110,9 +127,34 @@ def compare_runs(runs: Sequence[Path], output: Path | None) -> Path:
     """Compare the pods of several runs on the same days; print a table and write a page."""
     from reports.compare_page import write_comparison_page
 
-    page = write_comparison_page(list(runs), output or runs[0].with_name("comparison.html"))
-    console.print(f"page: {page}", markup=False)
+    with console.status("comparing"):
+        lines = _comparison_lines(runs)
+        page = write_comparison_page(list(runs), output or runs[0].resolve().with_name("comparison.html"))
+    for line in lines:
+        tell(line)
+    tell(f"page: {page}")
     return page
+
+
+def _comparison_lines(runs: Sequence[Path]) -> list[str]:
+    """The table of all pods; of several runs on the sessions that they share, with what else differs between them."""
+    from backtests.comparison import compare_runs as compare
+    from backtests.result_files import read_run
+
+    if len(runs) == 1:
+        return pod_table({result.pod: result.statistics for result in read_run(runs[0]).results})
+    try:
+        record = compare(runs)
+    except ValueError as error:  # a run named twice, or runs that share no days
+        raise ConfigError(str(error)) from error
+    cost = {
+        f"{folder.resolve().name}/{result.pod}": {"annual_cost": result.statistics.get("annual_cost")}
+        for folder in runs
+        for result in read_run(folder).results
+    }
+    table = pod_table({name: found | cost[name] for name, found in record["statistics"].items()})
+    shared = f"on the {record['sessions']:,} sessions that all runs share, {record['first']} to {record['last']}"
+    return [f"{shared} (costs: each run's own sessions)", *table, *record["differences_of_inputs"]]
 
 
 def write_run_report(run: Path, date: str | None, output: Path | None) -> Path:
@@ -120,7 +162,7 @@ def write_run_report(run: Path, date: str | None, output: Path | None) -> Path:
     from reports.report import write_report
 
     page = write_report(run, date=day(date, "--date"), output=output)
-    console.print(f"report: {page}", markup=False)
+    tell(f"report: {page}")
     return page
 
 
@@ -135,7 +177,7 @@ def run_demo(folder: Path) -> Path:
     )
 
     def say(number: int) -> None:
-        console.print(f"[bold]{number + 1}/{len(steps)}[/bold]  {steps[number]}")
+        tell(f"{number + 1}/{len(steps)}  {steps[number]}")
 
     say(0)
     write_synthetic(folder / "exchange", years=6, instruments=60, seed=2026)
@@ -148,7 +190,7 @@ def run_demo(folder: Path) -> Path:
     run = run_backtest(folder / "demo.toml")
     report = folder / "report.html"
     shutil.copyfile(run / "report.html", report)
-    console.print(f"[bold]open {report}[/bold]")
+    tell(f"open {report}")
     return report
 
 
@@ -188,14 +230,12 @@ def _panel(config: RunConfig) -> tuple[DailyPanel, dict[str, Any]]:
 
 def _print_quality(summary: dict[str, Any]) -> None:
     """The light, its reasons and the totals; the page holds the rest."""
-    from rich.table import Table
-
-    table = Table("what", "how many", title=f"data quality: {summary['light']}", title_justify="left")
-    for name, count in summary["totals"].items():
-        table.add_row(str(name).replace("_", " "), f"{count:,}")
-    console.print(table)
+    tell(f"data quality: {summary['light']}")
+    rows = [(str(name).replace("_", " "), f"{count:,}") for name, count in summary["totals"].items()]
+    for line in aligned(("what", "how many"), rows):
+        tell(line)
     for reason in summary["reasons"]:
-        console.print(f"- {reason}", markup=False)
+        tell(f"- {reason}")
 
 
 @contextmanager
@@ -210,17 +250,31 @@ def _counter(verb: str) -> Iterator[Any]:
 
 
 @contextmanager
+def _disk_of(folder: Path) -> Iterator[None]:
+    """Errors of a full disk that name no file, named by the folder that was written to."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) and not error.filename:
+            error.filename = str(folder)
+        raise
+
+
+@contextmanager
 def _task_bar() -> Iterator[Any]:
-    """A progress bar over the tasks of a walk-forward; notices are printed above it."""
+    """A progress bar over the tasks of a walk-forward, on a terminal; notices go above it.
+
+    Failures are left to the error that ends the run: it names them all.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, disable=os.environ.get("TERM") == "dumb") as bar:
+    with Progress(*columns, console=console, disable=not console.is_terminal or console.is_dumb_terminal) as bar:
         task = bar.add_task("walk-forward", total=None)
 
         def progress(event: Any) -> None:
             bar.update(task, completed=event.done, total=event.total, description=event.name)
-            if event.message:
-                bar.console.print(event.message, markup=False)
+            if event.message and event.kind != "failed":
+                bar.console.print(event.message, markup=False, soft_wrap=True)
 
         yield progress

@@ -257,7 +257,7 @@ def test_no_path_at_all_is_an_error(tmp_path):
 
 
 def test_a_store_path_that_is_a_file_is_an_error(days, tmp_path):
-    with pytest.raises(DataError, match=r"cannot write to .*A2023\.ZIP: File exists"):
+    with pytest.raises(DataError, match=r"A2023\.ZIP is a file, not a folder: name a new or an empty folder"):
         ingest(days, days)
 
 
