@@ -174,7 +174,7 @@ def _reasons(parts: dict[str, list[Record]], counts: dict[str, int]) -> tuple[li
         amber.append(f"{len(unsure)} events are sized below confidence {SURE:g}: {_names(unsure)}")
     likely = [rename for rename in parts["renames"] if rename["confidence"] >= 0.5 and not rename["joined"]]
     if likely:
-        amber.append(f"{len(likely)} likely renames were not joined")
+        amber.append(f"{len(likely)} likely rename(s) not joined")
     if counts["missing_cdi"]:
         amber.append(f"{counts['missing_cdi']} sessions have no CDI of their own")
     if counts["suspicious"]:
