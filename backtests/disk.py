@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import io
@@ -113,7 +114,8 @@ def write_atomic(path: Path, data: bytes) -> None:
             os.fsync(stream.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a read-only disk refuses this too, and must not hide the file's own name
+            temporary.unlink(missing_ok=True)
         remedy = "name a file" if path.is_dir() else "free the space or fix the permission, then run again"
         raise OSError(error.errno, f"{error.strerror}: {remedy}", str(path)) from error
     except BaseException:

@@ -63,7 +63,9 @@ def _system_sentence(error: OSError) -> str:
     place = f"{error.filename}: " if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{place}the disk is full; nothing half-written was left; free some space and run the command again"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if error.errno == errno.EROFS:
+        return f"{place}the disk is read-only; choose another folder"
+    if error.errno in (errno.EACCES, errno.EPERM):
         return f"{place}no permission; check the owner and mode of that path"
     if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.ENOENT, errno.EEXIST):
         return f"{place}{error.strerror}; check that path"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -326,6 +327,17 @@ def test_a_folder_without_permission_is_named(world, tmp_path):
     closed.mkdir(mode=0o555)
     world.refused(world.fairfield("ingest", world.raw, "--store", closed / "store"), "closed/store", "permission")
     world.refused(world.fairfield("report", world.run, "--output", closed / "r.html"), "closed/r.html", "permission")
+
+
+def test_a_read_only_disk_is_named_by_the_page_and_not_by_a_temporary_file(world, tmp_path, monkeypatch):
+    def read_only(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "unlink", read_only)
+        disk.setattr(Path, "replace", read_only)
+        result = world.fairfield("report", world.run, "--output", tmp_path / "r.html")
+    assert world.refused(result) == f"fairfield: {tmp_path / 'r.html'}: the disk is read-only; choose another folder"
 
 
 def test_an_output_that_is_a_folder_is_named(world, tmp_path):
