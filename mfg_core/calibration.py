@@ -33,6 +33,9 @@ __all__ = ["SPREAD_SOURCES", "Estimate", "ExecutionCalibration", "ExecutionPrior
 VOLUME_WINDOW = 63
 """Sessions at the end of the window of which the median volume is the usual one."""
 
+CROWD_PROXY_ERROR = 0.5
+"""Systematic error of the crowd's rate, relative: closes that move together make |m| about twice the true flow's."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExecutionCalibration:
@@ -286,6 +289,11 @@ def _impact(
             f"Impact regression refused ({regression.days} days of at least {MIN_INSTRUMENTS} instruments, {MIN_DAYS} "
             "needed, with volumes that vary): prior used."
         )
+    else:
+        notes.append(
+            "Daily bars show a proxy of the flow: the impact's slope is biased towards 0 and the crowd term's hardly "
+            "answers to the truth, so both stay near the prior, with its error."
+        )
     if regression.dropped:
         notes.append(
             f"{regression.dropped} sessions of instruments with outsize volume left out of the impact regression."
@@ -311,4 +319,4 @@ def _crowd_rate(crowd: NDArray[np.float64], prior: ExecutionPrior) -> Estimate:
     if rates.size < MIN_DAYS:
         return Estimate(prior.crowd_rate, prior.crowd_rate, np.nan, np.nan, "prior")
     mean, error = float(rates.mean()), float(rates.std(ddof=1) / np.sqrt(rates.size))
-    return Estimate(mean, error, mean, error, "data")
+    return Estimate(mean, float(np.hypot(error, CROWD_PROXY_ERROR * mean)), mean, error, "data")

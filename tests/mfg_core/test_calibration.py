@@ -94,7 +94,8 @@ def test_the_crowds_rate_is_the_mean_size_of_the_cross_sections_flow():
     assert found.source == "data"
     # The first 21 sessions have no usual volume yet.
     assert found.value == pytest.approx(np.abs(crowd[21:]).mean(), rel=0.05)
-    assert found.standard_error == pytest.approx(np.abs(crowd[21:]).std() / np.sqrt(229), rel=0.1)
+    assert found.sampling_error == pytest.approx(np.abs(crowd[21:]).std() / np.sqrt(229), rel=0.1)
+    assert found.standard_error == pytest.approx(np.hypot(found.sampling_error, 0.5 * found.value))
 
 
 def test_volatility_volume_and_quoted_spread_are_recovered_within_their_errors():
@@ -122,6 +123,40 @@ def test_data_and_prior_are_weighed_by_their_precisions():
     sure = ExecutionPrior(temporary_impact_std=1e6, temporary_impact_proxy_error=0.0)
     trusting = calibrate_execution(**window, prior=sure).temporary_impact
     assert trusting.value == pytest.approx(found.sampled, rel=1e-6)
+
+
+def simulate_hidden_flow(seed, k0, k1, days=500, instruments=40, steps=40):
+    """Bars of a market whose volatility clusters and whose flow, which no bar shows, moves the price by k0 + k1 |m|."""
+    rng = np.random.default_rng(seed)
+    shape = (days, instruments)
+    log_volatility = np.zeros(shape)
+    for t in range(1, days):
+        shared, own = 0.15 * rng.standard_normal((1, 1)), 0.1 * rng.standard_normal((1, instruments))
+        log_volatility[t] = 0.94 * log_volatility[t - 1] + shared + own
+    size = np.exp(log_volatility)
+    crowd = 0.2 * rng.standard_normal((days, 1))
+    flow = crowd + 0.25 * rng.standard_normal(shape)
+    pushed = size * (k0 + k1 * np.abs(crowd)) * flow
+    path = 0.7 * size[:, None] * rng.standard_normal((days, steps, instruments)) / np.sqrt(steps)
+    path += 0.7 * size[:, None] * rng.standard_normal((days, steps, 1)) / np.sqrt(steps) + pushed[:, None] / steps
+    path = np.cumsum(path, axis=1)
+    overnight = np.concatenate([np.zeros((1, instruments)), np.cumsum(path[:-1, -1], axis=0)])
+    prices = 20.0 * np.exp(SIGMA / 2 * (overnight[:, None] + path))
+    volume = 1e6 * size**0.4 * (0.7 + np.abs(flow)) * np.exp(0.35 * rng.standard_normal(shape))
+    return {
+        "opening": prices[:, 0], "high": prices.max(axis=1), "low": prices.min(axis=1), "close": prices[:, -1],
+        "volume": volume, "traded_value": volume * prices[:, -1],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("k0", "k1"), [(1.0, 0.0), (3.0, 0.0), (1.0, 3.0), (3.0, 3.0)])
+def test_impacts_that_bars_hardly_show_are_within_the_errors_stated(k0, k1):
+    """The sampling error alone would exclude the truth by ten times its size."""
+    found = calibrate_execution(**simulate_hidden_flow(7, k0, k1))
+    for estimate, truth in ((found.temporary_impact, k0), (found.crowd_impact, k1)):
+        assert abs(estimate.value - truth) < 1.8 * estimate.standard_error
+    assert k0 - found.temporary_impact.sampled > 5 * found.temporary_impact.sampling_error
+    assert any("Daily bars show a proxy of the flow" in note for note in found.notes)
 
 
 def test_the_prior_lies_between_the_published_impact_laws():
