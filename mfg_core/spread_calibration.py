@@ -22,7 +22,7 @@ FloatN = NDArray[np.float64]
 Bars = tuple[FloatTN, FloatTN, FloatTN, FloatTN]
 
 SPREAD_SOURCES = ("quotes", "bars", "closes", "pooled")
-"""What `ExecutionCalibration.spread_source` numbers: closing quotes, EDGE, Roll, the others' mean."""
+"""What `ExecutionCalibration.spread_source` numbers: closing quotes, EDGE, market-adjusted Roll, the others' mean."""
 
 MIN_SESSIONS = 20
 """Returns, bars or quotes below which an instrument's own figure is not used."""
@@ -69,7 +69,8 @@ def calibrate_half_spread(
     if bars is not None:
         method, estimate, deviation = "bars", *by_blocks(edge_half_spread, *(prices[:, missing] for prices in bars))
     else:
-        method, estimate, deviation = "closes", *roll_half_spread(arrays["close"][:, missing])
+        estimates = roll_half_spread(arrays["close"], market_adjusted=True)
+        method, estimate, deviation = "closes", *(values[missing] for values in estimates)
     unit = sigma[missing] ** 2
     ratio = np.sign(estimate) * estimate**2 / unit
     ratio_error = 2.0 * np.abs(estimate) * deviation / unit

@@ -174,3 +174,27 @@ def test_an_estimate_far_below_zero_gives_a_small_positive_value(estimate):
 def test_an_absent_estimate_leaves_the_prior():
     value, _ = shrunk_positive(np.array([np.nan]), np.array([np.nan]), 5.0, 0.01)
     assert value[0] == pytest.approx(5.0, rel=1e-12)
+
+
+def test_a_market_that_reverses_is_no_spread_of_any_share():
+    """Common reversal fakes the same wide spread in every share; off the market, Roll finds the true one."""
+    rng = np.random.default_rng(11)
+    sessions, shares, half_spread = 500, 60, 0.004
+    shock = 0.02 * rng.standard_normal(sessions + 1)
+    market = shock[1:] - 0.4 * shock[:-1]
+    fair = np.cumsum(market[:, None] + 0.008 * rng.standard_normal((sessions, shares)), axis=0)
+    close = np.exp(fair + half_spread * rng.choice([-1.0, 1.0], (sessions, shares)))
+    covariances = {
+        adjusted: np.mean(np.sign(estimate) * estimate**2)
+        for adjusted in (False, True)
+        for estimate, _ in [roll_half_spread(close, market_adjusted=adjusted)]
+    }
+    assert np.sqrt(covariances[False]) > 2.5 * half_spread
+    # standard error of one covariance: (0.008^2 + 2 0.004^2)/sqrt(500); of the mean's root: 2 %
+    assert np.sqrt(covariances[True]) == pytest.approx(half_spread, rel=0.1)
+
+
+def test_too_few_shares_are_no_market():
+    close = np.exp(np.cumsum(0.01 * np.random.default_rng(5).standard_normal((80, 9)), axis=0))
+    for plain, adjusted in zip(roll_half_spread(close), roll_half_spread(close, market_adjusted=True), strict=True):
+        np.testing.assert_array_equal(plain, adjusted)
