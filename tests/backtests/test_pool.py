@@ -221,7 +221,7 @@ def test_a_stopped_driver_leaves_no_process_and_resumes_without_running_anything
     driver = _start_driver(tmp_path)
     # Ctrl-C reaches the whole group, as in a terminal
     os.killpg(driver.pid, how) if how == signal.SIGINT else driver.kill()
-    output, _ = driver.communicate(timeout=20)
+    output, _ = driver.communicate(timeout=120)
     if how == signal.SIGINT:
         assert driver.returncode == 130
         assert "stopped: 2 of 4 tasks are finished and kept in" in output

@@ -253,7 +253,7 @@ def test_ctrl_c_with_two_workers_keeps_what_is_finished_and_the_next_run_goes_on
     while not list(ledger.glob("??/*.entry")) and time.monotonic() < deadline and running.poll() is None:
         time.sleep(0.01)
     (os.killpg if whole_group else os.kill)(running.pid, signal.SIGINT)
-    _, said = running.communicate(timeout=60)
+    _, said = running.communicate(timeout=180)
     assert running.returncode == 130, said
     assert said.startswith("fairfield: stopped: ")
     assert "run the same command again" in said
@@ -405,6 +405,6 @@ def test_a_reader_that_leaves_early_gets_no_traceback(world):
     assert running.stderr is not None
     said = running.stderr.read()
     running.stderr.close()
-    running.wait(timeout=60)
+    running.wait(timeout=180)
     assert "Traceback" not in said
     assert "Exception ignored" not in said
