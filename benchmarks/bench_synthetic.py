@@ -1,6 +1,6 @@
 """CPU seconds and peak memory of writing the demo's synthetic exchange (six years of 60 shares, with options).
 
-    python benchmarks/bench_synthetic.py [--repeat N]
+python benchmarks/bench_synthetic.py [--repeat N]
 """
 
 from __future__ import annotations
