@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Protocol
+
 from data_pipeline.view import MarketView
 
 
@@ -18,14 +21,48 @@ def require_sessions(pod: str, **values: int) -> None:
         require(whole and value >= 1, pod, name, "a whole number of sessions, at least 1", value)
 
 
-def require_sizes(
-    pod: str, *, target_volatility: float, gross_limit: float, max_weight: float, min_traded_value: float
-) -> None:
-    """Raise ValueError unless the sizing parameters make sense."""
-    require(target_volatility > 0.0, pod, "target_volatility", "positive (infinity: no target)", target_volatility)
-    require(0.0 < gross_limit < float("inf"), pod, "gross_limit", "positive and finite", gross_limit)
-    require(0.0 < max_weight <= gross_limit, pod, "max_weight", "in (0, gross_limit]", max_weight)
-    require(0.0 <= min_traded_value < float("inf"), pod, "min_traded_value", "zero or positive", min_traded_value)
+class SizedPod(Protocol):
+    """The parameters that every shipped pod has: its universe and the size of its book."""
+
+    @property
+    def name(self) -> str:
+        """Name in results."""
+        ...
+
+    @property
+    def target_volatility(self) -> float:
+        """Wanted volatility of the book, a year."""
+        ...
+
+    @property
+    def gross_limit(self) -> float:
+        """Largest sum of absolute weights."""
+        ...
+
+    @property
+    def max_weight(self) -> float:
+        """Largest absolute weight of one share."""
+        ...
+
+    @property
+    def min_traded_value(self) -> float:
+        """Least median traded value of a share, R$ per session."""
+        ...
+
+    @property
+    def min_presence(self) -> float:
+        """Least part of the sessions with a trade."""
+        ...
+
+
+def require_sizes(pod: SizedPod) -> None:
+    """Raise ValueError unless the parameters of universe and size make sense."""
+    target, gross, value = pod.target_volatility, pod.gross_limit, pod.min_traded_value
+    require(target > 0.0, pod.name, "target_volatility", "positive (infinity: no target)", target)
+    require(0.0 < gross < math.inf, pod.name, "gross_limit", "positive and finite", gross)
+    require(0.0 < pod.max_weight <= gross, pod.name, "max_weight", "in (0, gross_limit]", pod.max_weight)
+    require(0.0 <= value < math.inf, pod.name, "min_traded_value", "zero or positive", value)
+    require(0.0 <= pod.min_presence <= 1.0, pod.name, "min_presence", "in [0, 1]", pod.min_presence)
 
 
 def require_history(pod: str, lookback: int, training: MarketView) -> None:

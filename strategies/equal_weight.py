@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_pipeline.view import MarketView
-from strategies.checks import require, require_history, require_sessions, require_sizes
+from strategies.checks import require_history, require_sessions, require_sizes
 from strategies.pod import Targets, parameters_of
 from strategies.weighting import cap_weights, rebalances, scale_to_volatility, tradable_universe
 
@@ -60,14 +60,7 @@ class EqualWeight:
             universe_window=self.universe_window,
             missing_sessions=self.missing_sessions,
         )
-        require(0.0 <= self.min_presence <= 1.0, self.name, "min_presence", "in [0, 1]", self.min_presence)
-        require_sizes(
-            self.name,
-            target_volatility=self.target_volatility,
-            gross_limit=self.gross_limit,
-            max_weight=self.max_weight,
-            min_traded_value=self.min_traded_value,
-        )
+        require_sizes(self)
 
     @property
     def parameters(self) -> Mapping[str, float | int | str | bool]:

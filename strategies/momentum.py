@@ -69,17 +69,10 @@ class TimeSeriesMomentum:
         )
         require(isinstance(self.skip, int) and 0 <= self.skip < self.signal_sessions, self.name, "skip",
                 "a whole number in [0, signal_sessions)", self.skip)  # fmt: skip
-        require(0.0 <= self.min_presence <= 1.0, self.name, "min_presence", "in [0, 1]", self.min_presence)
         require(
             self.volatility_sessions >= 20, self.name, "volatility_sessions", "at least 20", self.volatility_sessions
         )
-        require_sizes(
-            self.name,
-            target_volatility=self.target_volatility,
-            gross_limit=self.gross_limit,
-            max_weight=self.max_weight,
-            min_traded_value=self.min_traded_value,
-        )
+        require_sizes(self)
 
     @property
     def parameters(self) -> Mapping[str, float | int | str | bool]:

@@ -61,14 +61,7 @@ class ShortTermReversal:
         require(
             self.volatility_sessions >= 20, self.name, "volatility_sessions", "at least 20", self.volatility_sessions
         )
-        require(0.0 <= self.min_presence <= 1.0, self.name, "min_presence", "in [0, 1]", self.min_presence)
-        require_sizes(
-            self.name,
-            target_volatility=self.target_volatility,
-            gross_limit=self.gross_limit,
-            max_weight=self.max_weight,
-            min_traded_value=self.min_traded_value,
-        )
+        require_sizes(self)
 
     @property
     def parameters(self) -> Mapping[str, float | int | str | bool]:
