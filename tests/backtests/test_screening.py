@@ -90,6 +90,24 @@ def test_scores_are_in_excess_of_cash():
     assert rich.best == 0
 
 
+def test_a_fall_across_silent_sessions_is_in_the_score():
+    """What a share loses while it does not trade is lost: the first close after the gap books all of it."""
+    panel = random_panel(5, sessions=60, instruments=3, silent=0.0, events=False)
+    shape = panel.close.shape
+    close = np.full(shape, 10.0)
+    close[30:33, 0] = np.nan
+    close[33:, 0] = 4.0
+    gaps = np.isnan(close)
+    grids = dict.fromkeys(("open", "high", "low", "close", "vwap"), close)
+    quiet = {"volume": np.where(gaps, 0.0, 1e9), "traded_value": np.where(gaps, 0.0, 1e10)}
+    panel = dataclasses.replace(
+        panel, **grids, **quiet, trade_count=np.where(gaps, np.nan, 9.0), risk_free=np.zeros(60)
+    )
+    found = screen(panel, range(60), [BuyOnce(1.0)], flat_costs(3, 0.0))
+    # a third of the capital in each share, one of which ends at 0.4 of its price
+    assert np.prod(1.0 + found.returns[:, 0]) == pytest.approx(1.0 - 0.6 / 3.0, rel=1e-12)
+
+
 def test_rows_after_the_training_window_do_not_matter():
     from backtests.lookahead import scramble_future
 
