@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import io
-import itertools
 import json
 import math
 import os
@@ -18,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_pipeline.atomic import write_atomically
+
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
-_counter = itertools.count()
 
 
 def plain_json(value: Any) -> Any:
@@ -106,22 +105,11 @@ def write_atomic(path: Path, data: bytes) -> None:
         Naming the file; nothing half-written stays behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{next(_counter)}.tmp")
     try:
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
+        write_atomically(path, data)
     except OSError as error:
-        with contextlib.suppress(OSError):  # a read-only disk refuses this too, and must not hide the file's own name
-            temporary.unlink(missing_ok=True)
         remedy = "name a file" if path.is_dir() else "free the space or fix the permission, then run again"
         raise OSError(error.errno, f"{error.strerror}: {remedy}", str(path)) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_pipeline.atomic import write_atomically
 from data_pipeline.errors import DataError
 from data_pipeline.panel import GRID_FIELDS, CorporateEvent, DailyPanel
 
@@ -54,7 +53,7 @@ def save_panel(panel: DailyPanel, folder: str | Path) -> None:
         digest = hashlib.sha256(payload).hexdigest()
         file_name = f"{name}-{digest[:16]}.npy"
         files[name] = {"file": file_name, "sha256": digest}
-        _write_atomically(target / file_name, payload)
+        write_atomically(target / file_name, payload)
     index = {
         "schema_version": PANEL_SCHEMA_VERSION,
         "files": files,
@@ -63,7 +62,7 @@ def save_panel(panel: DailyPanel, folder: str | Path) -> None:
         "provenance": dict(panel.provenance),
         "rule_counts": dict(panel.rule_counts),
     }
-    _write_atomically(target / _INDEX, json.dumps(index, indent=1, sort_keys=True, ensure_ascii=False).encode())
+    write_atomically(target / _INDEX, json.dumps(index, indent=1, sort_keys=True, ensure_ascii=False).encode())
     current = {entry["file"] for entry in files.values()}
     for stale in sorted(target.glob("*-*.npy")):
         if stale.name not in current:
@@ -135,16 +134,3 @@ def _npy_bytes(array: NDArray[Any]) -> bytes:
 
 def _canonical(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _write_atomically(path: Path, payload: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(payload)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -357,14 +358,14 @@ def test_saving_again_replaces_the_panel_and_leaves_no_stale_file(built, tmp_pat
 def test_a_crash_while_saving_leaves_the_old_panel(built, tmp_path, monkeypatch):
     save_panel(built, tmp_path)
     changed = replace(built, risk_free=np.zeros(built.sessions.size), lot_size=np.ones(len(built.instruments)))
-    real = Path.replace
-    monkeypatch.setattr(
-        Path,
-        "replace",
-        lambda self, target: (
-            (_ for _ in ()).throw(OSError("disk full")) if "panel.json" in str(target) else real(self, target)
-        ),
-    )
+    real = os.replace
+
+    def fail_at_the_commit(source, target):
+        if "panel.json" in str(target):
+            raise OSError("disk full")
+        real(source, target)
+
+    monkeypatch.setattr("os.replace", fail_at_the_commit)
     with pytest.raises(OSError, match="disk full"):
         save_panel(changed, tmp_path)
     monkeypatch.undo()
