@@ -27,6 +27,9 @@ SPREAD_SOURCES = ("quotes", "bars", "closes", "pooled")
 MIN_SESSIONS = 20
 """Returns, bars or quotes below which an instrument's own figure is not used."""
 
+MAX_HALF_SPREAD = 0.5
+"""Fraction of the price above which an estimated half-spread is cut off, with a note."""
+
 MIN_ESTIMATES = 10
 """Instruments with an estimate of their own below which their common mean is not estimated."""
 
@@ -87,7 +90,10 @@ def calibrate_half_spread(
         f"{missing.size} of {n} half-spreads have no quotes: {int(own.sum())} estimated from {method} and shrunk "
         f"towards {towards}, {missing.size - int(own.sum())} pooled."
     )
-    return np.minimum(spread, 0.5), error, source
+    wide = spread > MAX_HALF_SPREAD
+    if wide.any():
+        notes.append(f"{int(wide.sum())} of {n} half-spreads above {MAX_HALF_SPREAD:.0%} of the price taken as that.")
+    return np.minimum(spread, MAX_HALF_SPREAD), error, source
 
 
 def _shared_ratio(ratio: FloatN, error: FloatN, quoted: FloatN, prior: ExecutionPrior) -> tuple[float, float, str]:
