@@ -67,9 +67,13 @@ class Measures:
 
 
 def past_returns(view: MarketView, window: int) -> Floats:
-    """Total returns of the last `window` visible sessions, (W, N), without the first session of all, which has none."""
+    """Total returns of the last `window` visible sessions, (W, N), without the first session of all, which has none.
+
+    A share that was silent books the whole move at its next close, as the account does: dropped, the worst days of thin
+    shares would be missing from the scenarios.
+    """
     usable = min(window, view.n_sessions - 1)
-    return view.returns(usable) if usable >= 1 else np.empty((0, len(view.instruments)))
+    return view.returns(usable, since_last_close=True) if usable >= 1 else np.empty((0, len(view.instruments)))
 
 
 def measure(weights: Floats, returns: Floats, issuers: Issuers) -> Measures:

@@ -111,21 +111,10 @@ def _excess_prices(panel: DailyPanel, train: range) -> Floats:
     closes (gross cash). While it is silent its price stands still.
     """
     view = MarketView(panel, train[-1], first=train[0])
-    returns = view.returns(len(train))
-    growth = np.where(np.isfinite(returns), 1.0 + returns, _growth_since_last(view.history("close", len(train))))
+    growth = 1.0 + np.nan_to_num(view.returns(len(train), since_last_close=True), nan=0.0)
     cash = 1.0 + view.risk_free(len(train))
     cash[0] = 1.0
     return np.asarray(np.cumprod(growth / cash[:, None], axis=0))
-
-
-def _growth_since_last(close: Floats) -> Floats:
-    """Each close (T, N) over the last one before it; 1 where either is absent."""
-    present = np.isfinite(close)
-    last = np.maximum.accumulate(np.where(present, np.arange(len(close))[:, None], 0), axis=0)
-    known = np.take_along_axis(close, last, axis=0)
-    growth = np.ones_like(close)
-    growth[1:] = known[1:] / known[:-1]
-    return np.where(np.isfinite(growth), growth, 1.0)
 
 
 def _excess_returns(prices: Floats, weights: Sequence[Floats], flat: Floats) -> Floats:

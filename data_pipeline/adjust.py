@@ -232,6 +232,19 @@ def window_total_return(
     return result
 
 
+def return_since_last_close(close: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return each close (T, N) over the last one before it, less one; NaN where either is absent.
+
+    `close` is adjusted to one session, so that the closes on both sides of a gap are comparable.
+    """
+    rows = np.arange(len(close))[:, None]
+    last = np.maximum.accumulate(np.where(np.isnan(close), 0, rows), axis=0)
+    before = np.take_along_axis(close, last, axis=0)[:-1]
+    result = np.full_like(close, np.nan)
+    result[1:] = close[1:] / before - 1.0
+    return result
+
+
 def _late_in_window(group: EventGroup, start: int, now: int) -> tuple[CorporateEvent, ...]:
     """The known events of a group that reaches into the window, when they are more than its prompt part."""
     if not start < group.ex_session <= now:

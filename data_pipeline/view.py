@@ -8,7 +8,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from data_pipeline.adjust import window_price_factor, window_share_factor, window_total_return
+from data_pipeline.adjust import (
+    return_since_last_close,
+    window_price_factor,
+    window_share_factor,
+    window_total_return,
+)
 from data_pipeline.panel import GRID_FIELDS, PRICE_FIELDS, DailyPanel
 
 _PRICES: Final = frozenset(PRICE_FIELDS)
@@ -165,14 +170,22 @@ class MarketView:
             return _frozen(np.multiply(rows, window_share_factor(self._panel.factors, start, self._now)))
         return _frozen(np.array(rows))
 
-    def returns(self, window: int) -> NDArray[np.float64]:
+    def returns(self, window: int, *, since_last_close: bool = False) -> NDArray[np.float64]:
         """Return simple total returns of the last `window` sessions, (window, N), splits and net cash included.
 
         NaN where the close of the session or of the session before is absent; the first visible row has no visible
         session before it and is NaN.
+
+        With `since_last_close` the first close after silent sessions has the whole move since the last close in the
+        window (of adjusted closes, so with gross cash), as an account books it; the silent sessions stay NaN.
         """
         start = self._start(window)
         result = window_total_return(self._panel.factors, self._panel.close, start, self._now)
+        if since_last_close:
+            adjusted = self._panel.close[start : self._now + 1] * window_price_factor(
+                self._panel.factors, start, self._now
+            )
+            result = np.where(np.isnan(result), return_since_last_close(adjusted), result)
         if start == self._first:
             result[0] = np.nan
         return _frozen(result)

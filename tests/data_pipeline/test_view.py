@@ -59,7 +59,13 @@ def everything(view: MarketView) -> bytes:
     """Every byte that the view can give."""
     n = view.n_sessions
     parts = [view.history(name, n, adjusted=flag) for name in GRID_FIELDS for flag in (True, False)]
-    parts += [view.returns(n), view.risk_free(n), view.sessions(n), view.eligible(1e5, n, 0.5)]
+    parts += [
+        view.returns(n),
+        view.returns(n, since_last_close=True),
+        view.risk_free(n),
+        view.sessions(n),
+        view.eligible(1e5, n, 0.5),
+    ]
     return b"".join(part.tobytes() for part in parts)
 
 
@@ -78,6 +84,30 @@ def scrambled_after(panel: DailyPanel, now: int, seed: int) -> DailyPanel:
     )
     risk_free = np.concatenate([panel.risk_free[: now + 1], other.risk_free[now + 1 :]])
     return replace(panel, **grids, risk_free=risk_free, events=(*kept, *later))
+
+
+def test_returns_since_the_last_close_make_up_for_silent_sessions():
+    """Chained over a gap they equal the move from close to close; a split inside the gap is no loss."""
+    panel = make_panel(4, (CorporateEvent(0, 9, 9, 2.0, 0.0, 0.0, "split", 1.0, "drawn"),), absent=0.0)
+    close = panel.close.copy()
+    close[8:11, 0] = np.nan
+    gone = {name: np.where(np.isnan(close), np.nan, getattr(panel, name)) for name in PRICE_FIELDS if name != "close"}
+    panel = replace(
+        panel,
+        **gone,
+        close=close,
+        volume=np.where(np.isnan(close), 0.0, panel.volume),
+        traded_value=np.where(np.isnan(close), 0.0, panel.traded_value),
+        trade_count=np.where(np.isnan(close), np.nan, panel.trade_count),
+    )
+    view = MarketView(panel, 15)
+    plain, whole = view.returns(16), view.returns(16, since_last_close=True)
+    assert np.isnan(plain[8:12, 0]).all()
+    assert np.isnan(whole[8:11, 0]).all()
+    assert whole[11, 0] == pytest.approx(2.0 * close[11, 0] / close[7, 0] - 1.0, rel=1e-12)
+    there = ~np.isnan(plain)
+    np.testing.assert_array_equal(whole[there], plain[there])
+    assert np.isnan(view.returns(5, since_last_close=True)[0, 0])  # row 11: the last close is before the window
 
 
 def test_an_event_that_becomes_known_late_moves_no_bit_before_that():
