@@ -178,6 +178,8 @@ class MarketView:
 
         With `since_last_close` the first close after silent sessions has the whole move since the last close in the
         window (of adjusted closes, so with gross cash), as an account books it; the silent sessions stay NaN.
+        So does a session that no instrument has a plain return in: the data have a hole before it, and what happened
+        in a hole is not the move of one session.
         """
         start = self._start(window)
         result = window_total_return(self._panel.factors, self._panel.close, start, self._now)
@@ -185,7 +187,8 @@ class MarketView:
             adjusted = self._panel.close[start : self._now + 1] * window_price_factor(
                 self._panel.factors, start, self._now
             )
-            result = np.where(np.isnan(result), return_since_last_close(adjusted), result)
+            missed = np.isnan(result) & ~np.isnan(result).all(axis=1, keepdims=True)
+            result = np.where(missed, return_since_last_close(adjusted), result)
         if start == self._first:
             result[0] = np.nan
         return _frozen(result)

@@ -110,6 +110,20 @@ def test_returns_since_the_last_close_make_up_for_silent_sessions():
     assert np.isnan(view.returns(5, since_last_close=True)[0, 0])  # row 11: the last close is before the window
 
 
+def test_no_return_is_taken_across_a_hole_in_the_data():
+    panel = make_panel(4, absent=0.0)
+    hole = {name: getattr(panel, name).copy() for name in (*PRICE_FIELDS, "trade_count")}
+    for grid in hole.values():
+        grid[8] = np.nan
+    silent = {
+        name: np.where(np.arange(N_SESSIONS)[:, None] == 8, 0.0, getattr(panel, name))
+        for name in ("volume", "traded_value")
+    }
+    returns = MarketView(replace(panel, **hole, **silent), 15).returns(16, since_last_close=True)
+    assert np.isnan(returns[8:10]).all()
+    assert np.isfinite(returns[10:]).all()
+
+
 def test_an_event_that_becomes_known_late_moves_no_bit_before_that():
     """The prompt half of a pair must go through the same roundings whether or not a second half will be published."""
     around = tuple(CorporateEvent(0, ex, ex, 1.5, 0.25, 0.0, "split", 1.0, "drawn") for ex in (2, 3, 8))
