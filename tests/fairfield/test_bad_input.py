@@ -335,7 +335,7 @@ def test_a_read_only_disk_is_named_by_the_page_and_not_by_a_temporary_file(world
 
     with monkeypatch.context() as disk:
         disk.setattr(Path, "unlink", read_only)
-        disk.setattr(Path, "replace", read_only)
+        disk.setattr("os.replace", read_only)
         result = world.fairfield("report", world.run, "--output", tmp_path / "r.html")
     assert world.refused(result) == f"fairfield: {tmp_path / 'r.html'}: the disk is read-only; choose another folder"
 
