@@ -74,7 +74,7 @@ class FiniteStateGame(Protocol):
         ...
 
     def reward(self, t: Floats, control: Floats, field: Floats) -> Floats:
-        """Reward per unit of time in each state under the control, payments at transitions times their rate included."""
+        """Reward per unit of time in each state, payments at transitions times their rate included, (nt, n)."""
         ...
 
     def field(self, t: Floats, density: Floats, control: Floats) -> Floats:
