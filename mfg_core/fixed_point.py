@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mfg_core.checks import require_count, require_real
+from mfg_core.mixing_kernel import mix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 Floats: TypeAlias = NDArray[np.float64]
-History: TypeAlias = tuple[tuple[Floats, Floats], ...]
-"""Past (point, residual) pairs, the newest last."""
 
 
 class UpdateRule(Protocol):
-    """What `iterate` needs: `init` before the first sweep, `step` after each, `terminate` to stop."""
+    """What `iterate` needs: `init` before the first sweep, `step` after each, `terminate` to stop.
+
+    The memory is the rule's own: `step` may change it and return it. A rule holds none, so one rule serves many solves.
+    """
 
     @property
     def max_steps(self) -> int:
         """Longest time grid."""
         ...
 
-    def init(self) -> History:
+    def init(self) -> Any:
         """The rule's memory before the first sweep."""
         ...
 
-    def step(self, memory: History, point: Floats, image: Floats) -> tuple[Floats, History]:
+    def step(self, memory: Any, point: Floats, image: Floats) -> tuple[Floats, Any]:
         """The next point, and the memory, from a point and its image Phi(point)."""
         ...
 
@@ -62,17 +63,33 @@ class Picard:
         """Check the parameters."""
         _check(self)
 
-    def init(self) -> History:
+    def init(self) -> None:
         """No memory."""
-        return ()
 
-    def step(self, memory: History, point: Floats, image: Floats) -> tuple[Floats, History]:
+    def step(self, memory: None, point: Floats, image: Floats) -> tuple[Floats, None]:
         """The damped image."""
         return point + self.damping * (image - point), memory
 
     def terminate(self, residual: float, tolerance: float, sweeps: int) -> bool:
         """Whether to stop."""
         return residual <= tolerance or sweeps >= self.max_sweeps
+
+
+@dataclass(slots=True, eq=False)
+class Mixed:
+    """Memory of `Anderson`: the last sweep and the differences between the last ones, in rows used in turn."""
+
+    known: int = 0
+    point: Floats = field(default_factory=lambda: np.empty(0))
+    residual: Floats = field(default_factory=lambda: np.empty(0))
+    moves: Floats = field(default_factory=lambda: np.empty((0, 0)))
+    changes: Floats = field(default_factory=lambda: np.empty((0, 0)))
+    basis: Floats = field(default_factory=lambda: np.empty((0, 0)))
+
+    def reserve(self, depth: int, size: int) -> None:
+        """Make room for `depth` differences of paths of this size."""
+        self.point, self.residual = np.empty((2, size))
+        self.moves, self.changes, self.basis = np.empty((3, depth, size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +116,21 @@ class Anderson:
         require_count("depth", self.depth)
         _check(self)
 
-    def init(self) -> History:
-        """No memory yet."""
-        return ()
+    def init(self) -> Mixed:
+        """An empty memory."""
+        return Mixed()
 
-    def step(self, memory: History, point: Floats, image: Floats) -> tuple[Floats, History]:
+    def step(self, memory: Mixed, point: Floats, image: Floats) -> tuple[Floats, Mixed]:
         """The point that would have the smallest residual if Phi were affine over the memory."""
-        residual = image - point
-        memory = (*memory[-self.depth :], (point, residual))
-        if len(memory) == 1:
-            return point + self.damping * residual, memory
-        moves = np.stack([later[0] - earlier[0] for earlier, later in pairwise(memory)], axis=1)
-        changes = np.stack([later[1] - earlier[1] for earlier, later in pairwise(memory)], axis=1)
-        weights = np.linalg.lstsq(changes, residual, rcond=1e-12)[0]
-        return point + self.damping * residual - (moves + self.damping * changes) @ weights, memory
+        if memory.known == 0:
+            memory.reserve(self.depth, point.size)
+        following = np.empty_like(point)
+        mix(
+            point, image, self.damping, memory.known,
+            memory.point, memory.residual, memory.moves, memory.changes, memory.basis, following,
+        )  # fmt: skip
+        memory.known += 1
+        return following, memory
 
     def terminate(self, residual: float, tolerance: float, sweeps: int) -> bool:
         """Whether to stop."""
