@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mfg_core.clearing import ClearingEquilibrium as ClearingEquilibrium
     from mfg_core.clearing import ClearingGame as ClearingGame
     from mfg_core.clearing import ClearingPolicy as ClearingPolicy
+    from mfg_core.competition import OutsideOption as OutsideOption
+    from mfg_core.competition import Share as Share
     from mfg_core.costs import FillCost as FillCost
     from mfg_core.costs import TradingCosts as TradingCosts
     from mfg_core.costs import urgency_from_risk_aversion as urgency_from_risk_aversion
@@ -31,11 +33,13 @@ if TYPE_CHECKING:
     from mfg_core.execution import Shooting as Shooting
     from mfg_core.execution_prior import Estimate as Estimate
     from mfg_core.execution_prior import ExecutionPrior as ExecutionPrior
+    from mfg_core.fictitious_play import FictitiousPlay as FictitiousPlay
     from mfg_core.fixed_point import Anderson as Anderson
     from mfg_core.fixed_point import Picard as Picard
     from mfg_core.market_making import MarketMakingEquilibrium as MarketMakingEquilibrium
     from mfg_core.market_making import MarketMakingGame as MarketMakingGame
     from mfg_core.market_making import MarketMakingPolicy as MarketMakingPolicy
+    from mfg_core.newton_krylov import NewtonKrylov as NewtonKrylov
     from mfg_core.policy_table import policy_arrays as policy_arrays
     from mfg_core.policy_table import policy_metadata as policy_metadata
     from mfg_core.policy_table import rebuild_policy as rebuild_policy
@@ -52,9 +56,13 @@ _HOME = {
     "ClearingGame": "clearing",
     "ClearingEquilibrium": "clearing",
     "ClearingPolicy": "clearing",
+    "OutsideOption": "competition",
+    "Share": "competition",
     "solve_mfg": "solve",
     "Picard": "fixed_point",
     "Anderson": "fixed_point",
+    "FictitiousPlay": "fictitious_play",
+    "NewtonKrylov": "newton_krylov",
     "Certificate": "certificate",
     "Status": "certificate",
     "SolveError": "errors",
@@ -84,11 +92,15 @@ __all__ = [
     "ExecutionGame",
     "ExecutionPolicy",
     "ExecutionPrior",
+    "FictitiousPlay",
     "FillCost",
     "MarketMakingEquilibrium",
     "MarketMakingGame",
     "MarketMakingPolicy",
+    "NewtonKrylov",
+    "OutsideOption",
     "Picard",
+    "Share",
     "Shooting",
     "SolveError",
     "Status",

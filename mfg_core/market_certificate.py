@@ -38,7 +38,7 @@ def certify(
     with np.errstate(divide="ignore"):
         log_density = np.log(sweep.density)
     flows = [
-        np.nansum(arrival * np.exp(log_density + k * (game.competition * mean[:, None] - quote)), axis=1)
+        np.nansum(arrival * np.exp(log_density + k * (game.crowd_weight * mean[:, None] - quote)), axis=1)
         for arrival, quote, mean in zip((game.ask_arrival, game.bid_arrival), (ask, bid), sweep.image, strict=True)
     ]
     allowed = allowed_residual(game, sweep.image, rtol, atol)
@@ -92,12 +92,12 @@ def measure_exploitability(game: MarketMakingGame, policy: MarketMakingPolicy, c
     ):
         quotes = interpolate_rows(policy.times, side, between)
         quotes = np.clip(quotes, game.min_half_spread, game.max_half_spread)
-        exponent = game.fill_decay * (game.competition * mean[:, None] - quotes)
+        exponent = game.fill_decay * (game.crowd_weight * mean[:, None] - quotes)
         rates.append(np.where(np.isnan(quotes), 0.0, arrival * np.exp(np.minimum(exponent, LARGEST_EXPONENT))))
         step = -1 if side is policy.ask else 1
         gap = np.roll(value, -step, axis=1) - value
         ideal = arrival * np.exp(
-            np.minimum(game.fill_decay * (game.competition * mean[::2, None] - best), LARGEST_EXPONENT)
+            np.minimum(game.fill_decay * (game.crowd_weight * mean[::2, None] - best), LARGEST_EXPONENT)
         )
         regret += np.nan_to_num(ideal * regret_per_fill(quotes[::2] - best, best + gap, game.fill_decay))
     law = np.empty_like(value)

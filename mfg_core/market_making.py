@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mfg_core.checks import require_count, require_finite, require_nonnegative, require_positive, require_real
+from mfg_core.competition import Competition, OutsideOption, Share
+from mfg_core.intensity_shapes import Exponential
 from mfg_core.time_grid import interpolate_panels
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from mfg_core.certificate import Certificate
+    from mfg_core.intensity_shapes import IntensityShape
 
     Floats = NDArray[np.float64]
 
@@ -34,7 +37,9 @@ class MarketMakingGame:
         -V' = sup lambda_a (delta_a + V(x-1) - V(x)) + sup lambda_b (delta_b + V(x+1) - V(x)) - eta x^2,
 
     over delta in [min_half_spread, max_half_spread]; no bid at Q, no ask at -Q (Avellaneda & Stoikov 2008;
-    Guéant, Lehalle & Fernandez-Tapia 2013 for c = 0).
+    Guéant, Lehalle & Fernandez-Tapia 2013 for c = 0). With adverse selection xi, a fee f and risk aversion g a fill
+    is worth (1 - exp(-g m))/g instead of m = delta + V(x-+1) - V(x), with m = delta - xi - f + V(x-+1) - V(x), and V is
+    the certainty equivalent; at g = 0 it is m.
 
     Parameters
     ----------
@@ -48,13 +53,23 @@ class MarketMakingGame:
         T > 0.
     max_inventory : int
         Q, from 1 to 10,000.
-    competition : float
-        c in [0, 1]: 1 quotes against the crowd, 0 against nobody.
+    competition : float, OutsideOption or Share
+        A number is c in [0, 1]: 1 quotes against the crowd, 0 against nobody. At c = 1 nothing but the crowd itself
+        holds quotes back, and the side's flow may exceed A; under `Share` it is A, under `OutsideOption` it falls as
+        the mean quote rises.
     min_half_spread, max_half_spread : float
         Bounds of both quotes; infinite by default.
     initial_mean, initial_std : float
         Law of the inventories at t = 0: Gaussian density at the integers, normalised on the grid; std 0 puts everybody
         at `initial_mean`, then an integer of the grid.
+    adverse_selection : float
+        xi, price per fill: how far the mid is expected to move against the maker when it is filled.
+    maker_fee : float
+        f, price per fill; negative for a rebate.
+    risk_aversion : float
+        g >= 0, per unit of price: the maker maximises the mean of -exp(-g wealth) (0: of wealth).
+    intensity_shape : Exponential or another shape
+        exp(-y) above, or another decreasing function of y = k (delta - c abar).
     """
 
     ask_arrival: float
@@ -64,11 +79,15 @@ class MarketMakingGame:
     terminal_penalty: float
     horizon: float
     max_inventory: int
-    competition: float = 1.0
+    competition: Competition = 1.0
     min_half_spread: float = -math.inf
     max_half_spread: float = math.inf
     initial_mean: float = 0.0
     initial_std: float = 0.0
+    adverse_selection: float = 0.0
+    maker_fee: float = 0.0
+    risk_aversion: float = 0.0
+    intensity_shape: IntensityShape = Exponential()  # noqa: RUF009
 
     def __post_init__(self) -> None:
         """Check every parameter and store it as a float (the grid size as an int)."""
@@ -80,7 +99,9 @@ class MarketMakingGame:
             ("terminal_penalty", require_nonnegative),
             ("horizon", require_positive),
             ("max_inventory", require_count),
-            ("competition", require_nonnegative),
+            ("adverse_selection", require_finite),
+            ("maker_fee", require_finite),
+            ("risk_aversion", require_nonnegative),
             ("min_half_spread", require_real),
             ("max_half_spread", require_real),
             ("initial_mean", require_finite),
@@ -90,8 +111,15 @@ class MarketMakingGame:
         if self.max_inventory > LARGEST_INVENTORY:
             shown = self.max_inventory if self.max_inventory < 10**18 else "beyond 1e18"
             raise ValueError(f"max_inventory must be at most {LARGEST_INVENTORY}; was {shown}")
-        if self.competition > 1:
-            raise ValueError(f"competition must be in [0, 1]; was {self.competition}")
+        if isinstance(self.competition, OutsideOption):
+            if self.competition.crowd_decay > self.fill_decay:
+                raise ValueError(
+                    f"crowd_decay must not be above fill_decay {self.fill_decay}; was {self.competition.crowd_decay}"
+                )
+        elif not isinstance(self.competition, Share):
+            object.__setattr__(self, "competition", require_nonnegative("competition", self.competition))
+            if self.competition > 1:
+                raise ValueError(f"competition must be in [0, 1]; was {self.competition}")
         if self.min_half_spread == math.inf or self.min_half_spread > self.max_half_spread:
             raise ValueError(
                 f"min_half_spread must be below inf and not above max_half_spread {self.max_half_spread}; "
@@ -111,6 +139,39 @@ class MarketMakingGame:
     def bounded(self) -> bool:
         """Whether a quote bound is finite."""
         return math.isfinite(self.min_half_spread) or math.isfinite(self.max_half_spread)
+
+    @property
+    def crowd_weight(self) -> float:
+        """The weight c of the crowd's quote in the exponent; under `Share` 1, of the crowd's soft mean quote."""
+        if isinstance(self.competition, OutsideOption):
+            return self.competition.crowd_decay / self.fill_decay
+        return 1.0 if isinstance(self.competition, Share) else self.competition
+
+    @property
+    def fill_cost(self) -> float:
+        """Adverse selection and fee, price per fill."""
+        return self.adverse_selection + self.maker_fee
+
+    @property
+    def margin(self) -> float:
+        """Best half-spread when a fill leaves V as it is: log(1 + g/k)/g + xi + f, 1/k + xi + f at g = 0.
+
+        The quote m maximises exp(-k m)(1 - exp(-g (m - xi - f)))/g.
+        """
+        ratio = self.risk_aversion / self.fill_decay
+        risky = math.log1p(ratio) / ratio if ratio > 0 else 1.0
+        return risky / self.fill_decay + self.fill_cost
+
+    @property
+    def log_hamiltonian_factor(self) -> float:
+        """log of h, where A h exp(k (c abar + gap))/k is the best gain per unit of time on a side.
+
+        h = (1 + g/k)^-(1 + k/g) exp(-k (xi + f)), exp(-1 - k (xi + f)) at g = 0: the gain (1 - (1 + g/k)^-1)/g of a
+        fill at the best quote margin - gap, times exp(-k margin), times k. In W = exp(k V) the equation is linear with
+        off-diagonals A h exp(k c abar) (Guéant, Lehalle & Fernandez-Tapia 2013, proposition 1).
+        """
+        ratio = self.risk_aversion / self.fill_decay
+        return -self.fill_decay * self.margin - math.log1p(ratio)
 
     @property
     def states(self) -> Floats:

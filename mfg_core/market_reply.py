@@ -50,7 +50,7 @@ def reply(
     nodes, nx = times.size, game.states.size
     value, density, image = np.empty((nodes, nx)), np.empty((nodes, nx)), np.empty((2, nodes))
     k, low, high = game.fill_decay, game.min_half_spread, game.max_half_spread
-    rates = (times, path[0], path[1], game.ask_arrival, game.bid_arrival, k, game.competition)
+    rates = (times, path[0], path[1], game.ask_arrival, game.bid_arrival, k, game.crowd_weight)
     value[-1] = -game.terminal_penalty * game.states**2
     density[0] = game.initial_density
     from_value, from_density = start or (value, density)
@@ -81,7 +81,7 @@ def weigh_moves(game: MarketMakingGame, times: Floats, path: Floats) -> Floats:
     quarters = np.empty((2, times.size - 1))
     quarters[:, ::2] = (3.0 * start + 6.0 * centre - end) / 8.0
     quarters[:, 1::2] = (3.0 * end + 6.0 * centre - start) / 8.0
-    crowd = game.fill_decay * game.competition
+    crowd = game.fill_decay * game.crowd_weight
     arrivals = np.array([[game.ask_arrival], [game.bid_arrival]]) / (12.0 * math.e)
     # What overflows is refused by the march as a step that is too long.
     with np.errstate(over="ignore", invalid="ignore"):

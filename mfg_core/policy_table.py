@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -48,7 +48,8 @@ def policy_metadata(equilibrium: Equilibrium) -> dict[str, Any]:
     """What goes beside the arrays, as JSON types: kind, version, the game's parameters and the certificate.
 
     Infinite parameters are the strings "inf" and "-inf"; a supply that is a function is the string "function" (the
-    policy's `mean_rate` holds its values).
+    policy's `mean_rate` holds its values); a parameter that is an object (a form of competition, an intensity shape) is
+    a mapping of its fields with its class as "form".
     """
     certificate = equilibrium.certificate
     return {
@@ -110,7 +111,9 @@ def _names(record: Any) -> list[str]:
     return [field.name for field in fields(record)]
 
 
-def _plain(value: Any) -> bool | int | float | str:
+def _plain(value: Any) -> bool | int | float | str | dict[str, Any]:
+    if is_dataclass(value):
+        return {"form": type(value).__name__, **{name: _plain(getattr(value, name)) for name in _names(value)}}
     if callable(value):
         return "function"
     if isinstance(value, bool | int | str):
