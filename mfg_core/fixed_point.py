@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -37,7 +38,7 @@ class UpdateRule(Protocol):
         ...
 
     def terminate(self, residual: float, tolerance: float, sweeps: int) -> bool:
-        """Whether to stop, because the residual is within the tolerance or no sweep is left."""
+        """Whether to stop: the residual is within the tolerance, is not finite for good, or no sweep is left."""
         ...
 
 
@@ -72,7 +73,7 @@ class Picard:
 
     def terminate(self, residual: float, tolerance: float, sweeps: int) -> bool:
         """Whether to stop."""
-        return residual <= tolerance or sweeps >= self.max_sweeps
+        return residual <= tolerance or sweeps >= self.max_sweeps or out_of_reach(residual)
 
 
 @dataclass(slots=True, eq=False)
@@ -134,7 +135,7 @@ class Anderson:
 
     def terminate(self, residual: float, tolerance: float, sweeps: int) -> bool:
         """Whether to stop."""
-        return residual <= tolerance or sweeps >= self.max_sweeps
+        return residual <= tolerance or sweeps >= self.max_sweeps or out_of_reach(residual)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,9 +167,14 @@ def iterate(
         image = phi(point)
         sweeps += 1
         residual = float(np.max(np.abs(image - point)))
-        if not np.isfinite(residual) or rule.terminate(residual, tolerance(image), sweeps):
+        if rule.terminate(residual, tolerance(image), sweeps):
             return FixedPoint(point, image, residual, sweeps)
         point, memory = rule.step(memory, point, image)
+
+
+def out_of_reach(residual: float) -> bool:
+    """Whether the residual is not a finite number."""
+    return not math.isfinite(residual)
 
 
 def _check(rule: Picard | Anderson) -> None:

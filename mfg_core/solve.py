@@ -12,6 +12,7 @@ from mfg_core.execution_solver import solve_execution
 from mfg_core.fixed_point import Anderson, Picard
 from mfg_core.market_making import MarketMakingEquilibrium, MarketMakingGame
 from mfg_core.market_solver import solve_market_making
+from mfg_core.methods import FixedPointMethod
 
 if TYPE_CHECKING:
     from mfg_core.certificate import Certificate
@@ -34,7 +35,7 @@ def solve_mfg(
     *,
     rtol: float = ...,
     atol: float = ...,
-    method: Picard | Anderson | None = ...,
+    method: FixedPointMethod | None = ...,
     throw: bool = ...,
 ) -> MarketMakingEquilibrium: ...
 @overload
@@ -51,7 +52,7 @@ def solve_mfg(
     *,
     rtol: float = 1e-9,
     atol: float = 1e-12,
-    method: Shooting | Picard | Anderson | None = None,
+    method: Shooting | FixedPointMethod | None = None,
     throw: bool = True,
 ) -> ExecutionEquilibrium | MarketMakingEquilibrium | ClearingEquilibrium:
     """The equilibrium of a game, with a certificate.
@@ -62,8 +63,8 @@ def solve_mfg(
     rtol, atol : float
         Relative and absolute tolerance, met by the undamped residual and by the estimated discretisation error.
     method : method object, optional
-        `Shooting` for the execution game; `Anderson` or `Picard` for any game that has a fixed point. By default the
-        best one for the game.
+        `Shooting` for the execution game; `Anderson` or `Picard` for any game that has a fixed point, `FictitiousPlay`
+        and `NewtonKrylov` for market making too. By default the best one for the game.
     throw : bool
         Raise when the tolerance is missed; with False the certificate's `converged` and `status` say it.
 
@@ -88,8 +89,11 @@ def solve_mfg(
         raise ValueError(f"rtol must be at least {SMALLEST_RTOL}, a few hundred units of rounding; was {rtol}")
     equilibrium: ExecutionEquilibrium | MarketMakingEquilibrium | ClearingEquilibrium
     if isinstance(game, MarketMakingGame):
-        if method is not None and not isinstance(method, Picard | Anderson):
-            raise TypeError(f"method must be an Anderson or Picard for a MarketMakingGame; was {method!r}")
+        if method is not None and not isinstance(method, FixedPointMethod):
+            raise TypeError(
+                "method must be an Anderson, Picard, FictitiousPlay or NewtonKrylov for a MarketMakingGame; "
+                f"was {method!r}"
+            )
         equilibrium = solve_market_making(game, method or Anderson(), rtol, atol)
     elif isinstance(game, ExecutionGame):
         if method is not None and not isinstance(method, Shooting | Picard | Anderson):
