@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+
+from mfg_core.time_grid import interpolate_rows
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
+
+    from mfg_core.certificate import Certificate
 
     Floats = NDArray[np.float64]
     Indices = NDArray[np.intp]
 
 
+@runtime_checkable
 class FiniteStateGame(Protocol):
     """States 0..n-1, controlled transition rates, running and terminal rewards, a mean-field map.
 
@@ -80,3 +87,56 @@ class FiniteStateGame(Protocol):
     def field(self, t: Floats, density: Floats, control: Floats) -> Floats:
         """The mean field that this crowd makes, (nt, fields)."""
         ...
+
+
+@runtime_checkable
+class RiskSensitiveGame(FiniteStateGame, Protocol):
+    """A game in which V enters the Hamiltonian not only through rate times difference (utility of payments, say)."""
+
+    def tangent(self, t: Floats, value: Floats, control: Floats, field: Floats) -> tuple[Floats, Floats]:
+        """(rates (nt, m), reward (nt, n)) of the tangent of the Hamiltonian at V.
+
+        With H_i(V) what -V_i' is under the control, the rates are its derivatives in V_targets - V_source, not
+        negative, and the reward is what is left of H_i(V) after rate times difference. `rates` moves the crowd.
+        """
+        ...
+
+
+@runtime_checkable
+class KinkedGame(FiniteStateGame, Protocol):
+    """A game whose control is smooth in time only between switches (a bound met, a regime of the argmax entered)."""
+
+    def switches(self, t: Floats, value: Floats, field: Floats) -> Floats:
+        """(nt, q) smooth functions of time that change sign where the control is not smooth."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FiniteStateEquilibrium:
+    """Equilibrium of a finite-state game; row 0 is t = 0.
+
+    Attributes
+    ----------
+    times : (nt+1,) float64
+        Chosen by the error control, in pairs of equal steps.
+    value, density : (nt+1, n) float64
+        V, and the probability of each state; rows of the density sum to 1.
+    control : (nt+1, controls) float64
+    mean_field : (nt+1, fields) float64
+    """
+
+    game: FiniteStateGame
+    times: Floats
+    value: Floats
+    density: Floats
+    control: Floats
+    mean_field: Floats
+    certificate: Certificate
+
+    def control_at(self, t: ArrayLike) -> Floats:
+        """(nt, controls) the policy at times t: the best control for V and the field, both quadratic between nodes."""
+        at = np.atleast_1d(np.asarray(t, dtype=np.float64))
+        if not np.all((at >= self.times[0]) & (at <= self.times[-1])):
+            raise ValueError(f"t must be in [{self.times[0]}, {self.times[-1]}]; was {t!r}")
+        value, field = (interpolate_rows(self.times, rows, at) for rows in (self.value, self.mean_field))
+        return self.game.control(at, value, field)

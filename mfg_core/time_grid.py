@@ -56,3 +56,51 @@ def interpolate_rows(times: Floats, values: Floats, at: Floats) -> Floats:
     share = share if values.ndim == 1 else share[:, None]
     left, middle, right = (values[start + j] for j in range(3))
     return np.asarray(left + share * (right - left - 2.0 * (1.0 - share) * (left - 2.0 * middle + right)))
+
+
+def half_way(times: Floats, values: Floats, slopes: Floats) -> Floats:
+    """(nt, n) values half-way between the nodes, from values and slopes (nt+1, n), by the cubic of each step."""
+    eighth = np.diff(times)[:, None] / 8.0
+    return np.asarray(0.5 * (values[:-1] + values[1:]) + eighth * (slopes[:-1] - slopes[1:]))
+
+
+def quarter_values(path: Floats) -> Floats:
+    """(fields, nt) values half-way between the nodes, from a path (fields, nt+1), by the quadratic of each panel.
+
+    The two errors of a panel, of order 3, cancel in an integral over it.
+    """
+    start, centre, end = path[:, :-2:2], path[:, 1:-1:2], path[:, 2::2]
+    out = np.empty((path.shape[0], path.shape[1] - 1))
+    out[:, ::2] = (3.0 * start + 6.0 * centre - end) / 8.0
+    out[:, 1::2] = (3.0 * end + 6.0 * centre - start) / 8.0
+    return out
+
+
+def interpolate_smooth(times: Floats, values: Floats, slopes: Floats, at: Floats) -> Floats:
+    """(m, n) values at other times (m,), from values and slopes (nt+1, n), by the cubic of each step."""
+    start = np.clip(np.searchsorted(times, at, side="right") - 1, 0, times.size - 2)
+    step = (times[start + 1] - times[start])[:, None]
+    share = (at - times[start])[:, None] / step
+    left, right = values[start], values[start + 1]
+    bend = (1.0 - share) * (step * slopes[start] - (right - left)) - share * (step * slopes[start + 1] - (right - left))
+    return np.asarray(left + share * (right - left) + share * (1.0 - share) * bend)
+
+
+def crossing_times(times: Floats, levels: Floats) -> Floats:
+    """Sorted times, strictly within the grid, at which a column of `levels` (nt+1, q) changes sign, by panel quadratics."""
+    half, column = np.nonzero(np.signbit(levels[1:]) != np.signbit(levels[:-1]))
+    start = half // 2 * 2
+    left, middle, right = (levels[start + j, column] for j in range(3))
+    bend = 2.0 * (left - 2.0 * middle + right)
+    slope = right - left - bend
+    # Of the two roots of left + slope s + bend s^2, written without cancellation, one is in this half.
+    sum_ = -0.5 * (slope + np.copysign(np.sqrt(np.maximum(slope**2 - 4.0 * left * bend, 0.0)), slope))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        roots = left / sum_, sum_ / bend
+    from_half = 0.5 * (half % 2)
+    share = np.where(np.abs(roots[0] - from_half - 0.25) <= 0.25, roots[0], roots[1])
+    share = np.clip(np.nan_to_num(share), from_half, from_half + 0.5)
+    found = np.unique(times[start] + share * (times[start + 2] - times[start]))
+    apart = 1e-13 * times[-1]
+    found = found[(found > apart) & (found < times[-1] - apart)]
+    return np.asarray(found[np.diff(found, prepend=-1.0) > apart])
