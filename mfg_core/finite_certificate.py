@@ -52,7 +52,7 @@ def certify(setting: Setting, sweep: Sweep, scaled_error: float, sweeps: int) ->
 
 
 def measure_regret(setting: Setting, sweep: Sweep, policy: Callable[[Floats], Floats]) -> float:
-    """What one player gains by leaving `policy` (times to controls) while the crowd's field stays; objective's unit, >= 0.
+    """What one player gains by leaving `policy` (times to controls) while the field stays; objective's unit, >= 0.
 
     With V* the best reply's value, on a finer grid, and H_i(u, V) the Hamiltonian of state i at control u,
 
@@ -66,7 +66,7 @@ def measure_regret(setting: Setting, sweep: Sweep, policy: Callable[[Floats], Fl
     while times.size < FEWEST_CHECK_TIMES:
         times = bisect(times)
     path = np.stack([interpolate_rows(sweep.times, row, times) for row in sweep.image])
-    assert sweep.slopes is not None  # noqa: S101 - every reply of the family has them
+    assert sweep.slopes is not None
     near = (
         interpolate_smooth(sweep.times, sweep.value, sweep.slopes, times),
         interpolate_rows(sweep.times, sweep.slopes, times),

@@ -1,13 +1,13 @@
 """Compiled marches of the finite-state family (arrays in, outputs last, nothing checked).
 
 Transitions come grouped by the state they leave: `first[i]:first[i+1]` are those of state i, `targets` where they go.
-For the population they are read by the state they reach: `entry_first`, and `entries`, the positions in the first order.
+The population reads them by the state they reach: `entry_first`, and `entries`, the positions in the first order.
 
-One step of a time grid is two exponentials of the generator integrated with commutator-free weights (order 4; Thalhammer
-2006). With an exponential's rates scaled by their largest exit rate s, A = s (P - 1) and P is stochastic, so that both
-exp(A)^T rho = sum of Poisson(s; k) (P^T)^k rho and the value's increment V + phi(A)(r + A V), phi(A) = sum of
-Poisson tail(s; k)/s P^k, are series of non-negative terms: the population keeps its mass to rounding and stays >= 0,
-and the two are adjoint to rounding.
+One step of a time grid is two exponentials of the generator integrated with commutator-free weights (order 4;
+Thalhammer 2006). With an exponential's rates scaled by their largest exit rate s, A = s (P - 1) and P is stochastic, so
+that exp(A)^T rho = sum of Poisson(s; k) (P^T)^k rho, and the value's step V + phi(A)(r + A V) with phi(A) = sum of
+Poisson tail(s; k)/s P^k, are series of non-negative terms (uniformisation: Jensen 1953): the population keeps its mass
+to rounding and stays >= 0, and the two are adjoint to rounding.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The two marches of a finite-state game: best reply to a mean field by policy iteration, and the crowd that plays it."""
+"""The two marches of a finite-state game: best reply to a mean field by policy iteration, and the crowd that plays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Solves any game of the finite-state family: fixed point on the mean field, time grid refined where the error arises."""
+"""Solves any finite-state game: fixed point on the mean field, time grid refined where the error arises."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 ERROR_SHARE = 1.0 / 4.0
-"""Error of a bisected grid over its difference from the coarse one; order 4 would be 1/15, which first long steps miss."""
+"""Error of a bisected grid over its difference from the coarse one; long first steps miss the 1/15 of order 4."""
 
 SHORTEST_PANEL = 1e-5
 """Of the horizon, in the grid to start from."""
@@ -55,7 +55,7 @@ class MarchedGame:
 
     def start_from(self, known: Sweep, times: Floats) -> Reply:
         """The known value on other times."""
-        assert known.slopes is not None  # noqa: S101 - `reply` below gives them
+        assert known.slopes is not None
         value = interpolate_smooth(known.times, known.value, known.slopes, times)
         slopes = interpolate_rows(known.times, known.slopes, times)
         return Reply(value, np.empty(0), np.empty(0), slopes)
@@ -67,7 +67,7 @@ class MarchedGame:
     def reply_by_step(self, times: Floats, path: Floats, exact: Reply) -> tuple[Floats, Floats]:
         """(value, density) of which each step starts from `exact`."""
         network, known = self.setting.network, _known(exact)
-        assert known is not None  # noqa: S101 - as above
+        assert known is not None
         at = best_play(self.setting, times, *known, path)
         weights, rewards = weigh(network, times, at.tangent_rates, at.reward)
         value, density = exact.value.copy(), exact.density.copy()
@@ -91,11 +91,11 @@ class MarchedGame:
 def solve_finite_state(game: FiniteStateGame, method: UpdateRule, rtol: float, atol: float) -> FiniteStateEquilibrium:
     """Equilibrium of a finite-state game, converged or not as its certificate says.
 
-    The unknown of the fixed point is the mean field on the nodes of a time grid. Given it, V follows by policy iteration
-    over all nodes at once, in which each policy's value and its population are marched with the same exponentials of the
-    generator, one transposed: order 4, rates never negative, mass kept to rounding. Controls half-way between nodes are
-    the best ones for the cubic through V and V'. Grids are refined as `solve_on_grids` says, until V, the mean field and
-    the probabilities are within rtol (unit + |quantity|) + atol.
+    The unknown of the fixed point is the mean field on the nodes of a time grid. Given it, V follows by policy
+    iteration over all nodes at once, in which each policy's value and its population are marched with the same
+    exponentials of the generator, one transposed: order 4, rates never negative, mass kept to rounding. Controls
+    half-way between nodes are the best ones for the cubic through V and V'. Grids are refined as `solve_on_grids` says,
+    until V, the mean field and the probabilities are within rtol (unit + |quantity|) + atol.
 
     A round of policy iteration costs one call each of the game's `control`, `rates` and `reward` on all times, and one
     march: steps times transitions times (largest exit rate times step + about 12).

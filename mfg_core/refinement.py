@@ -195,8 +195,9 @@ def _fixed_point(
     last = [near]
 
     def phi(point: Floats) -> Floats:
-        last[0] = game.reply(times, point.reshape(shape), last[0])
-        return last[0].image.ravel()
+        answer = game.reply(times, point.reshape(shape), last[0])
+        last[0] = answer
+        return answer.image.ravel()
 
     def allowed(share: float) -> Callable[[Floats], float]:
         return lambda image: share * allowed_residual(game.field_unit, image, rtol, atol)
@@ -205,7 +206,7 @@ def _fixed_point(
     while True:
         found = iterate(phi, first, method, allowed(share))
         before = last[0]
-        assert before is not None  # noqa: S101 - `iterate` evaluates phi at least once
+        assert before is not None
         sweeps += found.sweeps
         if not math.isfinite(found.residual):
             raise SolveError(

@@ -87,7 +87,7 @@ def interpolate_smooth(times: Floats, values: Floats, slopes: Floats, at: Floats
 
 
 def crossing_times(times: Floats, levels: Floats) -> Floats:
-    """Sorted times, strictly within the grid, at which a column of `levels` (nt+1, q) changes sign, by panel quadratics."""
+    """Sorted times within the grid at which a column of `levels` (nt+1, q) changes sign, by the panels' quadratics."""
     half, column = np.nonzero(np.signbit(levels[1:]) != np.signbit(levels[:-1]))
     start = half // 2 * 2
     left, middle, right = (levels[start + j, column] for j in range(3))
