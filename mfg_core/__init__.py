@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from mfg_core.costs import FillCost as FillCost
     from mfg_core.costs import TradingCosts as TradingCosts
     from mfg_core.costs import urgency_from_risk_aversion as urgency_from_risk_aversion
+    from mfg_core.entry_exit import EntryExitEquilibrium as EntryExitEquilibrium
+    from mfg_core.entry_exit import EntryExitGame as EntryExitGame
+    from mfg_core.entry_exit import EntryExitPolicy as EntryExitPolicy
     from mfg_core.errors import EdgeMassWarning as EdgeMassWarning
     from mfg_core.errors import SolveError as SolveError
     from mfg_core.execution import ExecutionEquilibrium as ExecutionEquilibrium
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
     from mfg_core.fictitious_play import FictitiousPlay as FictitiousPlay
     from mfg_core.fixed_point import Anderson as Anderson
     from mfg_core.fixed_point import Picard as Picard
+    from mfg_core.maker_types import MixedMarketMakingEquilibrium as MixedMarketMakingEquilibrium
+    from mfg_core.maker_types import MixedMarketMakingGame as MixedMarketMakingGame
     from mfg_core.market_making import MarketMakingEquilibrium as MarketMakingEquilibrium
     from mfg_core.market_making import MarketMakingGame as MarketMakingGame
     from mfg_core.market_making import MarketMakingPolicy as MarketMakingPolicy
@@ -43,6 +48,9 @@ if TYPE_CHECKING:
     from mfg_core.policy_table import policy_arrays as policy_arrays
     from mfg_core.policy_table import policy_metadata as policy_metadata
     from mfg_core.policy_table import rebuild_policy as rebuild_policy
+    from mfg_core.regimes import RegimePolicy as RegimePolicy
+    from mfg_core.regimes import RegimeSwitchingEquilibrium as RegimeSwitchingEquilibrium
+    from mfg_core.regimes import RegimeSwitchingGame as RegimeSwitchingGame
     from mfg_core.solve import solve_mfg as solve_mfg
 
 _HOME = {
@@ -77,6 +85,14 @@ _HOME = {
     "ExecutionPrior": "execution_prior",
     "Estimate": "execution_prior",
     "urgency_from_risk_aversion": "costs",
+    "EntryExitEquilibrium": "entry_exit",
+    "EntryExitGame": "entry_exit",
+    "EntryExitPolicy": "entry_exit",
+    "MixedMarketMakingEquilibrium": "maker_types",
+    "MixedMarketMakingGame": "maker_types",
+    "RegimePolicy": "regimes",
+    "RegimeSwitchingEquilibrium": "regimes",
+    "RegimeSwitchingGame": "regimes",
 }
 
 __all__ = [
@@ -86,6 +102,9 @@ __all__ = [
     "ClearingGame",
     "ClearingPolicy",
     "EdgeMassWarning",
+    "EntryExitEquilibrium",
+    "EntryExitGame",
+    "EntryExitPolicy",
     "Estimate",
     "ExecutionCalibration",
     "ExecutionEquilibrium",
@@ -97,9 +116,14 @@ __all__ = [
     "MarketMakingEquilibrium",
     "MarketMakingGame",
     "MarketMakingPolicy",
+    "MixedMarketMakingEquilibrium",
+    "MixedMarketMakingGame",
     "NewtonKrylov",
     "OutsideOption",
     "Picard",
+    "RegimePolicy",
+    "RegimeSwitchingEquilibrium",
+    "RegimeSwitchingGame",
     "Share",
     "Shooting",
     "SolveError",

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, TypeAlias, overload
 
 from mfg_core.checks import require_nonnegative
 from mfg_core.clearing import ClearingEquilibrium, ClearingGame, solve_clearing
+from mfg_core.entry_exit import EntryExitEquilibrium, EntryExitGame, solve_entry_exit
 from mfg_core.errors import SolveError
 from mfg_core.execution import ExecutionEquilibrium, ExecutionGame, Shooting
 from mfg_core.execution_solver import solve_execution
 from mfg_core.fixed_point import Anderson, Picard
+from mfg_core.maker_types import (
+    MixedMarketMakingEquilibrium,
+    MixedMarketMakingGame,
+    solve_mixed_market_making,
+)
 from mfg_core.market_making import MarketMakingEquilibrium, MarketMakingGame
 from mfg_core.market_solver import solve_market_making
 from mfg_core.methods import FixedPointMethod
+from mfg_core.regimes import RegimeSwitchingEquilibrium, RegimeSwitchingGame, solve_regime_switching
 
 if TYPE_CHECKING:
     from mfg_core.certificate import Certificate
 
 SMALLEST_RTOL = 1e-13
+
+Composition: TypeAlias = MixedMarketMakingGame | RegimeSwitchingGame | EntryExitGame
+ComposedEquilibrium: TypeAlias = MixedMarketMakingEquilibrium | RegimeSwitchingEquilibrium | EntryExitEquilibrium
 
 
 @overload
@@ -47,19 +57,46 @@ def solve_mfg(
     method: Shooting | None = ...,
     throw: bool = ...,
 ) -> ClearingEquilibrium: ...
+@overload
 def solve_mfg(
-    game: ExecutionGame | MarketMakingGame | ClearingGame,
+    game: MixedMarketMakingGame,
+    *,
+    rtol: float = ...,
+    atol: float = ...,
+    method: FixedPointMethod | None = ...,
+    throw: bool = ...,
+) -> MixedMarketMakingEquilibrium: ...
+@overload
+def solve_mfg(
+    game: RegimeSwitchingGame,
+    *,
+    rtol: float = ...,
+    atol: float = ...,
+    method: FixedPointMethod | None = ...,
+    throw: bool = ...,
+) -> RegimeSwitchingEquilibrium: ...
+@overload
+def solve_mfg(
+    game: EntryExitGame,
+    *,
+    rtol: float = ...,
+    atol: float = ...,
+    method: FixedPointMethod | None = ...,
+    throw: bool = ...,
+) -> EntryExitEquilibrium: ...
+def solve_mfg(
+    game: ExecutionGame | MarketMakingGame | ClearingGame | Composition,
     *,
     rtol: float = 1e-9,
     atol: float = 1e-12,
     method: Shooting | FixedPointMethod | None = None,
     throw: bool = True,
-) -> ExecutionEquilibrium | MarketMakingEquilibrium | ClearingEquilibrium:
+) -> ExecutionEquilibrium | MarketMakingEquilibrium | ClearingEquilibrium | ComposedEquilibrium:
     """The equilibrium of a game, with a certificate.
 
     Parameters
     ----------
-    game : MarketMakingGame, ExecutionGame or ClearingGame
+    game : MarketMakingGame, ExecutionGame or ClearingGame; MixedMarketMakingGame, RegimeSwitchingGame or EntryExitGame
     rtol, atol : float
         Relative and absolute tolerance, met by the undamped residual and by the estimated discretisation error.
     method : method object, optional
@@ -87,14 +124,9 @@ def solve_mfg(
     rtol, atol = require_nonnegative("rtol", rtol), require_nonnegative("atol", atol)
     if rtol < SMALLEST_RTOL:
         raise ValueError(f"rtol must be at least {SMALLEST_RTOL}, a few hundred units of rounding; was {rtol}")
-    equilibrium: ExecutionEquilibrium | MarketMakingEquilibrium | ClearingEquilibrium
+    equilibrium: ExecutionEquilibrium | MarketMakingEquilibrium | ClearingEquilibrium | ComposedEquilibrium
     if isinstance(game, MarketMakingGame):
-        if method is not None and not isinstance(method, FixedPointMethod):
-            raise TypeError(
-                "method must be an Anderson, Picard, FictitiousPlay or NewtonKrylov for a MarketMakingGame; "
-                f"was {method!r}"
-            )
-        equilibrium = solve_market_making(game, method or Anderson(), rtol, atol)
+        equilibrium = solve_market_making(game, _fixed_point_method(game, method), rtol, atol)
     elif isinstance(game, ExecutionGame):
         if method is not None and not isinstance(method, Shooting | Picard | Anderson):
             raise TypeError(f"method must be a Shooting, Picard or Anderson for an ExecutionGame; was {method!r}")
@@ -103,11 +135,31 @@ def solve_mfg(
         if method is not None and not isinstance(method, Shooting):
             raise TypeError(f"method must be left out, or a Shooting, for a ClearingGame; was {method!r}")
         equilibrium = solve_clearing(game, method or Shooting(), rtol, atol)
+    elif isinstance(game, MixedMarketMakingGame):
+        equilibrium = solve_mixed_market_making(game, _fixed_point_method(game, method), rtol, atol)
+    elif isinstance(game, RegimeSwitchingGame):
+        equilibrium = solve_regime_switching(game, _fixed_point_method(game, method), rtol, atol)
+    elif isinstance(game, EntryExitGame):
+        equilibrium = solve_entry_exit(game, _fixed_point_method(game, method), rtol, atol)
     else:
-        raise TypeError(f"game must be a MarketMakingGame, ExecutionGame or ClearingGame; was {type(game).__name__}")
+        raise TypeError(
+            "game must be a MarketMakingGame, ExecutionGame, ClearingGame, MixedMarketMakingGame, RegimeSwitchingGame "
+            f"or EntryExitGame; was {type(game).__name__}"
+        )
     if throw and not equilibrium.certificate.converged:
         raise _missed(equilibrium.certificate)
     return equilibrium
+
+
+def _fixed_point_method(game: object, method: object) -> FixedPointMethod:
+    if method is None:
+        return Anderson()
+    if not isinstance(method, FixedPointMethod):
+        raise TypeError(
+            f"method must be an Anderson, Picard, FictitiousPlay or NewtonKrylov for a {type(game).__name__}; "
+            f"was {method!r}"
+        )
+    return method
 
 
 def _missed(certificate: Certificate) -> SolveError:

@@ -1,0 +1,340 @@
+"""The market-making game with entry and exit: the flow is shared by the makers who are there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field as stored
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mfg_core.checks import require_finite, require_nonnegative, require_real
+from mfg_core.finite_solver import solve_finite_state
+from mfg_core.market_making import (
+    MarketMakingEquilibrium,
+    MarketMakingGame,
+    MarketMakingMeanField,
+    MarketMakingPolicy,
+)
+from mfg_core.quoting import Book, flat_quote, market_part, require_markets, warn_of_edges, write_book
+from mfg_core.time_grid import interpolate_panels
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from mfg_core.certificate import Certificate
+    from mfg_core.fixed_point import UpdateRule
+
+    Floats = NDArray[np.float64]
+    Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryExitGame:
+    """Makers who may leave the market and come back, while its order flow is shared by those who are in it.
+
+    Of a population of mass 1, N_t make the market at time t. Their fill rates are those of `market` with its arrivals
+    as the flow per unit of mass of the whole population, so that fewer makers get more each:
+
+        lambda_a = A_a / N_t exp(-k (delta_a - c abar_t)),    lambda_b likewise,
+
+    abar, bbar the means over the makers in the market. A maker with inventory x chooses the rate theta at which it
+    leaves, and one outside the rate at which it enters, flat. Rates away from the usual theta_0 cost
+    (theta log(theta/theta_0) - theta + theta_0) / beta per unit of time (the entropy of the changed jump process, as in
+    the logit choice of Matějka & McKay 2015 and the control of jump rates of Todorov 2009), whose maximisation gives
+
+        theta* = theta_0 e^{beta gap},    sup theta gap - cost(theta) = theta_0 (e^{beta gap} - 1) / beta,
+
+    with the gap that a jump gains: U_t - l x^2 - V(t, x) on leaving and V(t, 0) - U_t on entering. l x^2 is what the
+    inventory of a leaver costs to liquidate at once. U_t, the value of being outside, is itself one of the
+    unknowns: outside a player earns `outside_value` / T per unit of time and may come back.
+
+        -V'(x) = sup lambda_a (...) + sup lambda_b (...) - eta x^2 + exit_rate (e^{beta (U - l x^2 - V(x))} - 1) / beta
+        -U'    = outside_value / T + entry_rate (e^{beta (V(0) - U)} - 1) / beta,    V(T, x) = -gamma x^2,  U(T) = 0
+
+    The states are the inventories -Q..Q, then `outside`. The mean field is (abar, bbar, log(N) / k), all in price.
+
+    Parameters
+    ----------
+    market : MarketMakingGame
+        The market; `initial_mean` and `initial_std` are the law of those who are in it at t = 0.
+    outside_value : float
+        What staying outside from 0 to T is worth, in price; earned evenly over time.
+    exit_rate, entry_rate : float
+        theta_0 >= 0 of each, per unit of time: the rate of a maker who is indifferent. 0: never.
+    sensitivity : float
+        beta >= 0, per unit of price: a gap of 1/beta multiplies the rate by e. 0: rates are `exit_rate`, `entry_rate`.
+    initial_active : float
+        N_0, in (0, 1].
+    liquidation_penalty : float, optional
+        l >= 0, price per inventory^2; by default the market's `terminal_penalty`.
+    """
+
+    market: MarketMakingGame
+    outside_value: float
+    exit_rate: float
+    entry_rate: float
+    sensitivity: float
+    initial_active: float = 1.0
+    liquidation_penalty: float | None = None
+    book: Book = stored(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Check every parameter."""
+        if not isinstance(self.market, MarketMakingGame):
+            raise TypeError(f"market must be a MarketMakingGame; was {type(self.market).__name__}")
+        require_markets("market", (self.market,), ())
+        for name, check in (
+            ("outside_value", require_finite),
+            ("exit_rate", require_nonnegative),
+            ("entry_rate", require_nonnegative),
+            ("sensitivity", require_nonnegative),
+            ("initial_active", require_real),
+        ):
+            object.__setattr__(self, name, check(name, getattr(self, name)))
+        if self.liquidation_penalty is not None:
+            penalty = require_nonnegative("liquidation_penalty", self.liquidation_penalty)
+            object.__setattr__(self, "liquidation_penalty", penalty)
+        if not 0 < self.initial_active <= 1:
+            raise ValueError(f"initial_active must be in (0, 1]; was {self.initial_active}")
+        object.__setattr__(self, "book", write_book([self.market], [0]))
+
+    @property
+    def horizon(self) -> float:
+        """T."""
+        return self.market.horizon
+
+    @property
+    def outside(self) -> int:
+        """The state of those outside, after the inventories."""
+        return 2 * self.market.max_inventory + 1
+
+    @property
+    def initial_density(self) -> Floats:
+        """(nx+1,) the market's law times N_0, then 1 - N_0."""
+        return np.append(self.initial_active * self.market.initial_density, 1.0 - self.initial_active)
+
+    @property
+    def terminal_value(self) -> Floats:
+        """(nx+1,) -gamma x^2, then 0."""
+        return np.append(-self.market.terminal_penalty * self.market.states**2, 0.0)
+
+    @property
+    def sources(self) -> Indices:
+        """(m,) those who quote an ask, those who quote a bid, those who may leave, and those outside."""
+        return np.concatenate([self.book.sources, np.arange(self.outside + 1)])
+
+    @property
+    def targets(self) -> Indices:
+        """(m,) where fills, exits and the entry lead."""
+        return np.concatenate([self.book.targets, np.full(self.outside, self.outside), [self.market.max_inventory]])
+
+    @property
+    def value_unit(self) -> float:
+        """1/k."""
+        return 1.0 / self.market.fill_decay
+
+    @property
+    def field_unit(self) -> float:
+        """1/k."""
+        return 1.0 / self.market.fill_decay
+
+    @property
+    def first_field(self) -> Floats:
+        """(3,) the best quotes where inventory costs nothing, and N_0."""
+        quote = flat_quote(self.market)
+        return np.array([quote, quote, np.log(self.initial_active) / self.market.fill_decay])
+
+    def control(self, t: Floats, value: Floats, field: Floats) -> Floats:
+        """(nt, quotes + nx + 1) half-spreads, then log(theta / theta_0) = beta gap of each exit and of the entry."""
+        active, outside = value[:, :-1], value[:, -1:]
+        leave = outside - self._liquidation() - active
+        enter = value[:, [self.market.max_inventory]] - outside
+        return np.concatenate(
+            [self.book.best_quotes(value), self.sensitivity * leave, self.sensitivity * enter], axis=1
+        )
+
+    def rates(self, t: Floats, control: Floats, field: Floats) -> Floats:
+        """(nt, m) fill rates, then the rates of leaving and entering."""
+        quotes, logs = self._split(control)
+        with np.errstate(over="ignore"):
+            hazards = self._usual_rates() * np.exp(logs)
+        return np.concatenate([self._fill_rates(quotes, field), hazards], axis=1)
+
+    def reward(self, t: Floats, control: Floats, field: Floats) -> Floats:
+        """(nt, nx+1) half-spreads less inventory costs, liquidations and the cost of unusual rates; income outside."""
+        quotes, logs = self._split(control)
+        earned = self.book.income(quotes, self._fill_rates(quotes, field), self.outside + 1)
+        held = np.append(self.market.running_penalty * self.market.states**2, -self.outside_value / self.horizon)
+        with np.errstate(over="ignore"):
+            paid = np.exp(logs) * np.append(self._liquidation(), 0.0)
+            # theta log(theta/theta_0) - theta + theta_0 over theta_0; no control deviates when beta is 0.
+            entropy = logs * np.exp(logs) - np.expm1(logs)
+        effort = entropy / self.sensitivity if self.sensitivity > 0 else 0.0
+        return np.asarray(earned - held - self._usual_rates() * (paid + effort))
+
+    def field(self, t: Floats, density: Floats, control: Floats) -> Floats:
+        """(nt, 3) mean ask and bid over the makers in the market (under `Share` soft means), log(N) / k."""
+        means = self.book.references(density, self._split(control)[0])
+        active = np.sum(density[:, :-1], axis=1, keepdims=True)
+        return np.concatenate([means, np.log(active) / self.market.fill_decay], axis=1)
+
+    def switches(self, t: Floats, value: Floats, field: Floats) -> Floats:
+        """(nt, q) what changes sign where a quote reaches a bound."""
+        return self.book.bound_distances(value)
+
+    def _split(self, control: Floats) -> tuple[Floats, Floats]:
+        quotes = self.book.sources.size
+        return control[:, :quotes], control[:, quotes:]
+
+    def _fill_rates(self, quotes: Floats, field: Floats) -> Floats:
+        with np.errstate(over="ignore"):
+            return self.book.fill_rates(quotes, field) * np.exp(-self.market.fill_decay * field[:, 2:])
+
+    def _usual_rates(self) -> Floats:
+        return np.append(np.full(self.outside, self.exit_rate), self.entry_rate)
+
+    def _liquidation(self) -> Floats:
+        given = self.liquidation_penalty
+        return np.asarray((self.market.terminal_penalty if given is None else given) * self.market.states**2)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EntryExitPolicy:
+    """Half-spreads of a maker in the market, and the rates of leaving and entering it.
+
+    Attributes
+    ----------
+    quoting : MarketMakingPolicy
+    log_exit : (nt+1, nx) float64
+        beta (U - l x^2 - V), the log of the rate of leaving over `exit_rate`.
+    log_entry : (nt+1,) float64
+        beta (V(0) - U), the log of the rate of entering over `entry_rate`.
+    usual_exit_rate, usual_entry_rate : float
+        The game's `exit_rate` and `entry_rate`.
+    """
+
+    quoting: MarketMakingPolicy
+    log_exit: Floats
+    log_entry: Floats
+    usual_exit_rate: float
+    usual_entry_rate: float
+
+    def quotes(self, t: ArrayLike, inventory: ArrayLike) -> tuple[Floats, Floats]:
+        """(bid, ask) half-spreads at time t and inventory x, broadcast; nan where that side is not quoted."""
+        return self.quoting.quotes(t, inventory)
+
+    def exit_rate(self, t: ArrayLike, inventory: ArrayLike) -> Floats:
+        """Rate of leaving at time t with an inventory on the grid, broadcast, per unit of time."""
+        at, x = np.broadcast_arrays(self._checked(t), np.asarray(inventory, dtype=np.float64))
+        if not np.all(np.isin(x, self.quoting.states)):
+            last = self.quoting.states[-1]
+            raise ValueError(f"inventory must be an integer from {-last:.0f} to {last:.0f}; was {inventory!r}")
+        column = (x - self.quoting.states[0]).astype(np.intp)
+        log = interpolate_panels(self.quoting.times, self.log_exit, at, column)
+        return np.asarray(self.usual_exit_rate * np.exp(log))
+
+    def entry_rate(self, t: ArrayLike) -> Floats:
+        """Rate of entering at time t, per unit of time."""
+        at = self._checked(t)
+        log = interpolate_panels(self.quoting.times, self.log_entry[:, None], at, np.zeros(at.shape, dtype=np.intp))
+        return np.asarray(self.usual_entry_rate * np.exp(log))
+
+    def _checked(self, t: ArrayLike) -> Floats:
+        at, times = np.asarray(t, dtype=np.float64), self.quoting.times
+        if not np.all((at >= times[0]) & (at <= times[-1])):
+            raise ValueError(f"t must be in [{times[0]}, {times[-1]}]; was {t!r}")
+        return at
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EntryExitEquilibrium:
+    """Equilibrium of an `EntryExitGame`.
+
+    Attributes
+    ----------
+    times : (nt+1,) float64
+    makers : MarketMakingEquilibrium
+        Those in the market: value, law of the inventory (rows sum to 1), quotes, fills per maker in the market (the
+        arrivals of its `game` are over `active`); the certificate is that of the whole game.
+    active : (nt+1,) float64
+        N, the share of the population that is in the market.
+    outside_value : (nt+1,) float64
+        U, what being outside is worth, the chance to come back included.
+    exit_hazard : (nt+1, nx) float64
+        Rate at which a maker leaves, by inventory.
+    entry_hazard : (nt+1,) float64
+        Rate at which a player outside enters.
+    policy : EntryExitPolicy
+    certificate : Certificate
+        The exploitability is averaged over the population; quotes and both rates are the policy.
+    """
+
+    game: EntryExitGame
+    times: Floats
+    makers: MarketMakingEquilibrium
+    active: Floats
+    outside_value: Floats
+    exit_hazard: Floats
+    entry_hazard: Floats
+    policy: EntryExitPolicy
+    certificate: Certificate
+
+    @property
+    def mean_field(self) -> MarketMakingMeanField:
+        """Mean half-spreads over the makers in the market, and fills per maker in it."""
+        return self.makers.mean_field
+
+    @property
+    def full_spread(self) -> Floats:
+        """(nt+1,) abar + bbar."""
+        return self.makers.full_spread
+
+    @property
+    def net_skew(self) -> Floats:
+        """(nt+1,) abar - bbar; not a spread."""
+        return self.makers.net_skew
+
+    @property
+    def exit_flow(self) -> Floats:
+        """(nt+1,) share of the population that leaves, per unit of time."""
+        return self.active * np.sum(self.makers.density * self.exit_hazard, axis=1)
+
+    @property
+    def entry_flow(self) -> Floats:
+        """(nt+1,) share of the population that enters, per unit of time."""
+        return np.asarray((1.0 - self.active) * self.entry_hazard)
+
+
+def solve_entry_exit(game: EntryExitGame, method: UpdateRule, rtol: float, atol: float) -> EntryExitEquilibrium:
+    """Equilibrium of the game, converged or not as its certificate says; see `solve_mfg` for the parameters."""
+    found = solve_finite_state(game, method, rtol, atol)
+    quotes = np.split(found.control[:, : game.book.sources.size], 2, axis=1)
+    logs = found.control[:, game.book.sources.size :]
+    rates = game.rates(found.times, found.control, found.mean_field)
+    fills, hazards = np.split(rates[:, : game.book.sources.size], 2, axis=1), rates[:, game.book.sources.size :]
+    means = game.book.mean_quotes(found.density, found.control[:, : game.book.sources.size])
+    active = np.sum(found.density[:, :-1], axis=1)
+    makers = market_part(
+        game.market,
+        found.times,
+        value=found.value[:, :-1],
+        density=found.density[:, :-1] / active[:, None],
+        quotes=(quotes[0], quotes[1]),
+        means=(means[:, 0], means[:, 1]),
+        rates=(fills[0], fills[1]),
+        certificate=found.certificate,
+    )
+    warn_of_edges([makers], ["market"])
+    policy = EntryExitPolicy(makers.policy, logs[:, :-1], logs[:, -1], game.exit_rate, game.entry_rate)
+    return EntryExitEquilibrium(
+        game,
+        found.times,
+        makers,
+        active,
+        found.value[:, -1],
+        hazards[:, :-1],
+        hazards[:, -1],
+        policy,
+        found.certificate,
+    )
