@@ -14,8 +14,9 @@ def best_levels(
     """Highest bid and lowest ask rank after each step, and how often a level fell below zero (it is then put to zero).
 
     step (n,) int64, not decreasing: changes of one step happen together; is_bid (n,) bool; rank (n,) int64, a price's
-    place among all prices; change (n,) int64, of orders or levels; bids, asks (ranks,) int64, zero on entry: what stands
-    at each price; best_bid, best_ask (steps,) int64: -1 where the side is empty. Steps without a change repeat the last.
+    place among all prices; change (n,) int64, of orders or levels; bids, asks (ranks,) int64, zero on entry: what
+    stands at each price; best_bid, best_ask (steps,) int64: -1 where the side is empty. Steps without a change repeat
+    the last one.
     """
     ranks = bids.size
     high, low = -1, ranks

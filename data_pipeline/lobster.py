@@ -140,7 +140,7 @@ def _book(path: Path) -> tuple[Ints, _Layout, str]:
     width = _first_line(path)[1].count(b",") + 1
     if width % 4:
         raise DataError(
-            f"{path.name}, line 1: an order-book row has 4 columns per level; this one has {width}: is it a message file?"
+            f"{path.name}, line 1: an order-book row has 4 columns per level; this has {width}: is it a message file?"
         )
     names = [f"{what} {level + 1}" for level in range(width // 4) for what in ("ask", "ask size", "bid", "bid size")]
     table, layout, digest = _table(path, width, (pa.int64(),) * width, names)
