@@ -121,6 +121,20 @@ def report(
 
 @app.command()
 @answering
+def solve(
+    config: Annotated[Path, typer.Argument(help="Configuration file (TOML) with a [game].")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the artefact.")] = None,
+) -> None:
+    """Solve a market-making game: write its equilibrium and a page of pictures, print the sanity checks."""
+    from fairfield.solve_stage import run_solve
+
+    folder, passed = run_solve(config, output)
+    if not passed:
+        say(f"{folder}: a sanity check failed, see above", EXIT_FAILED)
+
+
+@app.command()
+@answering
 def demo(
     folder: Annotated[Path, typer.Argument(help="Folder for raw files, store, runs and pages.")] = Path("demo"),
 ) -> None:

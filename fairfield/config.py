@@ -9,7 +9,7 @@ import types
 import typing
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
@@ -32,13 +32,13 @@ FilePath = Annotated[Path, PlainValidator(_path)]
 Value = Annotated[bool | int | float | str, PlainValidator(_value)]
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
     """A table of the file: unknown keys are errors, values keep their types, nothing changes after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class RunSection(_Section):
+class RunSection(Section):
     """What the run is called and where it goes; `workers` never changes a result."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,60}$")
@@ -47,7 +47,7 @@ class RunSection(_Section):
     workers: int = Field(default=2, ge=1, le=256)
 
 
-class DataSection(_Section):
+class DataSection(Section):
     """Where prices come from: a store made by `fairfield ingest`, or a file of closes and traded values.
 
     `min_median_value` (R$ per session) and `min_presence` choose the panel's columns by what was ever liquid;
@@ -71,7 +71,7 @@ class DataSection(_Section):
         return self
 
 
-class WalkForwardSection(_Section):
+class WalkForwardSection(Section):
     """Training and test windows, in sessions."""
 
     window: Literal["rolling", "anchored"] = "rolling"
@@ -81,7 +81,7 @@ class WalkForwardSection(_Section):
     embargo: int = Field(default=0, ge=0)
 
 
-class ExecutionSection(_Section):
+class ExecutionSection(Section):
     """How targets become fills, and how urgent the crowd and we are."""
 
     method: Literal["mean_field", "twap", "immediate"] = "mean_field"
@@ -92,14 +92,14 @@ class ExecutionSection(_Section):
     participation_limit: float = Field(default=0.1, gt=0.0, le=1.0)
 
 
-class CostsSection(_Section):
+class CostsSection(Section):
     """Costs that are not calibrated: exchange and clearing fees, and the loan fee of a short."""
 
     fee_bps: float = Field(default=3.0, ge=0.0, lt=1e4)
     borrow_annual: float = Field(default=0.03, ge=0.0)
 
 
-class AccountSection(_Section):
+class AccountSection(Section):
     """The account of each pod."""
 
     capital: float = Field(default=50e6, gt=0.0)
@@ -110,7 +110,7 @@ class AccountSection(_Section):
     delisting_recovery: float = Field(default=0.7, ge=0.0, le=1.0)
 
 
-class LevelSection(_Section):
+class LevelSection(Section):
     """Amber, hard and kill levels of one measure; a missing level never triggers."""
 
     amber: float | None = None
@@ -118,7 +118,7 @@ class LevelSection(_Section):
     kill: float | None = None
 
 
-class LimitsSection(_Section):
+class LimitsSection(Section):
     """Risk limits of every pod but those with `limits = false`; a measure without a table keeps the shipped levels.
 
     `var_window` is at least 100 sessions: below that a 99 % VaR is the worst day.
@@ -130,7 +130,7 @@ class LimitsSection(_Section):
     levels: dict[str, LevelSection] = Field(default_factory=dict)
 
 
-class PodSection(_Section):
+class PodSection(Section):
     """One pod: its kind, its parameters, and the grid from which each fold's training window chooses."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$")
@@ -141,7 +141,7 @@ class PodSection(_Section):
     grid: dict[str, list[Value]] = Field(default_factory=dict)
 
 
-class RunConfig(_Section):
+class RunConfig(Section):
     """A whole configuration file."""
 
     run: RunSection
@@ -165,10 +165,24 @@ class RunConfig(_Section):
         return self
 
 
+Config = TypeVar("Config", bound=BaseModel)
+
+
 def load_config(path: Path) -> RunConfig:
-    """The checked configuration in the TOML file `path`.
+    """The checked configuration of a run in the TOML file `path`.
 
     Relative paths in the file are taken from the folder that the file is in.
+
+    Raises
+    ------
+    ConfigError
+        As `read_config`.
+    """
+    return _resolved(read_config(path, RunConfig), path.resolve().parent)
+
+
+def read_config(path: Path, model: type[Config]) -> Config:
+    """The checked content of the TOML file `path`, which is to be a `model`.
 
     Raises
     ------
@@ -191,12 +205,11 @@ def load_config(path: Path) -> RunConfig:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     except RecursionError:
         raise ConfigError(f"{path}: not valid TOML: brackets nested too deeply") from None
-    _refuse_unknown_keys(path, raw, RunConfig, "")
+    _refuse_unknown_keys(path, raw, model, "")
     try:
-        config = RunConfig.model_validate(raw)
+        return model.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(f"{path}: {_first_problem(error)}") from None
-    return _resolved(config, path.resolve().parent)
 
 
 def _resolved(config: RunConfig, base: Path) -> RunConfig:

@@ -123,13 +123,17 @@ def curves(
     *,
     include: Sequence[float] = (),
     height: float = 240.0,
+    y_words: str = "",
 ) -> Markup:
-    """Lines over a number (the time of a game), each named at its right end."""
+    """Lines over a number (the time of a game), each named at its right end; `y_words` stand above the left axis."""
     low, high = _range([s.values for s in series], include)
     names = [clip_text(s.name, 22) for s in series]
-    frame = Frame(WIDTH, height, 56, _label_room(names), 14, 40, (float(x[0]), float(x[-1])), (low, high))
+    top = 26.0 if y_words else 14.0
+    frame = Frame(WIDTH, height, 56, _label_room(names), top, 40, (float(x[0]), float(x[-1])), (low, high))
     body = svg.axes(frame, svg.nice_ticks(low, high, 5), y_format)
     body += _number_axis(frame, x_words)
+    if y_words:
+        body.append(svg.text(4, 12, y_words, "k"))
     for item in series:
         keep = svg.decimate(item.values, BUCKETS // 2)
         body.append(_line(frame, x[keep], item.values[keep], item.style))
@@ -199,7 +203,7 @@ def density_map(
     law = np.maximum(density[nearest], 0.0)
     darkness = law / np.maximum(law.max(axis=1, keepdims=True), 1e-300)
     picture = _resample(darkness.T[::-1], 96, 160)
-    data = base64.b64encode(_alpha_png(picture)).decode("ascii")
+    data = base64.b64encode(alpha_png(picture)).decode("ascii")
     body = [
         f'<image x="{frame.left}" y="{top:.1f}" width="{frame.plot_width:.1f}" height="{bottom - top:.1f}"'
         f' preserveAspectRatio="none" href="data:image/png;base64,{data}"/>'
@@ -303,7 +307,7 @@ def _resample(picture: NDArray[np.float64], rows: int, columns: int) -> NDArray[
     return np.asarray(picture[np.ix_(down, across)])
 
 
-def _alpha_png(darkness: NDArray[np.float64], levels: int = 64) -> bytes:
+def alpha_png(darkness: NDArray[np.float64], levels: int = 64) -> bytes:
     """A PNG of one blue with `levels` opacities: it reads on a light and on a dark page. `darkness` is in [0, 1]."""
     height, width = darkness.shape
     index = np.clip(np.round(darkness * (levels - 1)), 0, levels - 1).astype(np.uint8)
