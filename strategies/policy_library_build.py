@@ -1,0 +1,352 @@
+"""Builds a policy library: solves a grid of games in chunks that survive an interruption, then publishes it whole."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import platform
+import shutil
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import mfg_core
+from data_pipeline.atomic import disk_errors, exclusive_lock, publish, write_atomically
+from data_pipeline.errors import DataError
+from mfg_core.checks import require_count, require_nonnegative, require_positive
+from mfg_core.errors import EdgeMassWarning, SolveError
+from mfg_core.policy_grid import PolicyGrid, describe
+from mfg_core.quote_block import QuoteBlock, TimeNodes, choose_nodes, sample_quotes, time_error
+from mfg_core.solve import solve_mfg
+from strategies.policy_library import (
+    CERTIFICATES,
+    COLUMNS,
+    DESCRIPTION,
+    KIND,
+    QUOTES,
+    SCHEMA_VERSION,
+    PolicyLibrary,
+    open_policy_library,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mfg_core.market_making import MarketMakingEquilibrium, MarketMakingGame
+
+    Floats = NDArray[np.float64]
+
+Progress = Callable[[int, int], None]
+
+_SPARE = 0.5
+"""Time nodes are chosen on the grid's corners for this share of the tolerance: the games between need their own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LibraryTolerances:
+    """How exact a library is.
+
+    Attributes
+    ----------
+    rtol, atol : float
+        Of each solve, see `solve_mfg`.
+    time : float
+        Largest error of the stored time grid with its rounding, in units of 1/fill_decay; measured for each policy.
+    off_grid : int
+        Games in the middle of the cells of the grid that are solved directly to measure the error between policies.
+    """
+
+    rtol: float = 1e-8
+    atol: float = 1e-10
+    time: float = 1e-4
+    off_grid: int = 16
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        require_nonnegative("rtol", self.rtol)
+        require_nonnegative("atol", self.atol)
+        require_positive("time", self.time)
+        require_count("off_grid", self.off_grid, 0)
+
+
+def build_policy_library(
+    folder: str | Path,
+    regimes: MarketMakingGame | Mapping[str, MarketMakingGame],
+    axes: Mapping[str, Sequence[float]],
+    *,
+    tolerances: LibraryTolerances | None = None,
+    nodes: TimeNodes | None = None,
+    dtype: str = "float32",
+    chunk: int = 256,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> PolicyLibrary:
+    """Solve every game of the grid and store the policies below `folder`; the library, opened.
+
+    An interrupted build goes on where it was: solved chunks are kept in a hidden folder beside, bound to the plan and
+    to the code that solved them. A library becomes visible whole, under the hash of its content; the same build by the
+    same code gives the same bytes.
+
+    Parameters
+    ----------
+    folder : path
+        Holds libraries, one folder each; made when missing.
+    regimes, axes
+        See `PolicyGrid`.
+    tolerances : LibraryTolerances, optional
+    nodes : TimeNodes, optional
+        Time grid of all policies; by default the smallest that meets `tolerances.time` on the corners of the grid with
+        a factor 2 to spare.
+    dtype : "float32" or "float64"
+        Of the stored quotes; float32 rounds by up to 6e-8 of a quote, which is part of the measured time error.
+    chunk : int
+        Policies per resumable chunk.
+    seed : int
+        Draws the off-grid games.
+    progress : callable, optional
+        Called as progress(policies done, policies).
+
+    Raises
+    ------
+    SolveError
+        When a game cannot be solved; the message names its parameters.
+    ValueError
+        For arguments, and when the time grid misses its tolerance for some policy; says how many steps to try.
+    DataError
+        When another process builds the same library, a kept chunk is damaged, or the disk is full.
+    """
+    if dtype not in ("float32", "float64"):
+        raise ValueError(f"dtype must be float32 or float64; was {dtype!r}")
+    require_count("chunk", chunk)
+    require_count("seed", seed, 0)
+    tolerances = tolerances or LibraryTolerances()
+    grid = PolicyGrid(regimes, axes)
+    if nodes is None:
+        corners = [_solve(grid.game(index), tolerances, grid, index) for index in grid.corners()]
+        nodes = choose_nodes(corners, _SPARE * tolerances.time)
+    plan = _plan(grid, tolerances, nodes, dtype, seed)
+    home = Path(folder)
+    home.mkdir(parents=True, exist_ok=True)
+    work = home / f".build-{hashlib.sha256(_json(plan) + b'%d' % chunk).hexdigest()[:16]}"
+    work.mkdir(exist_ok=True)
+    with disk_errors(home), _only_builder(work):
+        chunks = [range(first, min(first + chunk, grid.size)) for first in range(0, grid.size, chunk)]
+        for part in chunks:
+            if not _chunk_path(work, part).exists():
+                _solve_chunk(work, part, grid, tolerances, nodes, dtype)
+            if progress is not None:
+                progress(part.stop, grid.size)
+        path = _publish(home, work, plan, chunks, grid, tolerances, nodes, seed)
+    shutil.rmtree(work)
+    return open_policy_library(path)
+
+
+def core_hash() -> str:
+    """SHA-256 over the Python files of `mfg_core`: the code that a library's policies came from."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(mfg_core.__path__[0]).glob("*.py")):
+        digest.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def _plan(grid: PolicyGrid, tolerances: LibraryTolerances, nodes: TimeNodes, dtype: str, seed: int) -> dict[str, Any]:
+    """What fixes the policies: the description without what was measured."""
+    return {
+        "kind": KIND,
+        "schema_version": SCHEMA_VERSION,
+        "regimes": {name: _plain_game(game) for name, game in grid.regimes.items()},
+        "axes": [{"name": name, "values": list(values)} for name, values in grid.axes.items()],
+        "time_nodes": asdict(nodes),
+        "dtype": dtype,
+        "tolerances": asdict(tolerances),
+        "seed": seed,
+        "mfg_core_sha256": core_hash(),
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in ("fairfield", "numba", "numpy", "scipy")},
+    }
+
+
+def _solve(game: MarketMakingGame, tolerances: LibraryTolerances, grid: PolicyGrid, index: int) -> Any:
+    try:
+        with warnings.catch_warnings():
+            # Said for each policy in the certificates, and for the worst in the description.
+            warnings.simplefilter("ignore", EdgeMassWarning)
+            return solve_mfg(game, rtol=tolerances.rtol, atol=tolerances.atol)
+    except SolveError as error:
+        place = f"regime {grid.regime(index)}, {describe(grid.parameters(index))}"
+        raise SolveError(f"{place}: {error}", residual=error.residual, tolerance=error.tolerance) from error
+
+
+def _solve_chunk(
+    work: Path, part: range, grid: PolicyGrid, tolerances: LibraryTolerances, nodes: TimeNodes, dtype: str
+) -> None:
+    quotes = np.empty((len(part), *_table_shape(grid, nodes)), dtype=dtype)
+    columns = np.empty((len(part), len(COLUMNS)))
+    for i, index in enumerate(part):
+        equilibrium = _solve(grid.game(index), tolerances, grid, index)
+        quotes[i] = sample_quotes(equilibrium, nodes)
+        columns[i] = _columns(equilibrium, time_error(equilibrium, nodes, quotes[i]))
+        if columns[i, -1] * equilibrium.game.fill_decay > tolerances.time:
+            raise ValueError(
+                f"nodes must have more than {nodes.steps} steps, or the time tolerance must be above "
+                f"{tolerances.time}; the error was {columns[i, -1] * equilibrium.game.fill_decay:.2g} at regime "
+                f"{grid.regime(index)}, {describe(grid.parameters(index))}"
+            )
+    buffer = io.BytesIO()
+    np.savez(buffer, quotes=quotes, columns=columns)
+    write_atomically(_chunk_path(work, part), buffer.getvalue())
+
+
+def _columns(equilibrium: MarketMakingEquilibrium, error: float) -> list[float]:
+    game, proof = equilibrium.game, equilibrium.certificate
+    return [
+        game.horizon,
+        game.min_half_spread,
+        game.max_half_spread,
+        proof.iterations,
+        proof.residual,
+        proof.tolerance,
+        proof.exploitability,
+        proof.mass_error,
+        proof.discretisation_error,
+        float(np.max(equilibrium.edge_mass)),
+        error,
+    ]
+
+
+def _publish(
+    home: Path,
+    work: Path,
+    plan: Mapping[str, Any],
+    chunks: Sequence[range],
+    grid: PolicyGrid,
+    tolerances: LibraryTolerances,
+    nodes: TimeNodes,
+    seed: int,
+) -> Path:
+    whole = work / "whole"
+    shutil.rmtree(whole, ignore_errors=True)
+    whole.mkdir()
+    columns = np.empty((grid.size, len(COLUMNS)))
+    shape = (grid.size, *_table_shape(grid, nodes))
+    quotes = np.lib.format.open_memmap(whole / QUOTES, mode="w+", dtype=plan["dtype"], shape=shape)
+    for part in chunks:
+        quotes[part.start : part.stop], columns[part.start : part.stop] = _read_chunk(_chunk_path(work, part))
+    quotes.flush()
+    np.save(whole / CERTIFICATES, columns)
+    description = dict(plan) | {
+        "policies": grid.size,
+        "certificate_columns": list(COLUMNS),
+        "worst": {name: float(np.max(columns[:, i])) for i, name in enumerate(COLUMNS) if i > 2},
+        "off_grid_error": _off_grid_error(quotes, columns, grid, tolerances, nodes, seed),
+        "files": {name: _entry(whole / name, array) for name, array in ((QUOTES, quotes), (CERTIFICATES, columns))},
+    }
+    del quotes
+    text = _json(description)
+    write_atomically(whole / DESCRIPTION, text)
+    path = home / hashlib.sha256(text).hexdigest()
+    if not path.exists():
+        for name in (QUOTES, CERTIFICATES):
+            publish(whole / name, whole / name)
+        publish(whole, path)
+    return path
+
+
+def _off_grid_error(
+    quotes: NDArray[Any],
+    columns: Floats,
+    grid: PolicyGrid,
+    tolerances: LibraryTolerances,
+    nodes: TimeNodes,
+    seed: int,
+) -> dict[str, Any]:
+    """Quotes interpolated in the middle of cells of the grid against solved ones, at the time nodes."""
+    axes = {name: np.array(values) for name, values in grid.axes.items()}
+    block = QuoteBlock(tuple(grid.regimes), axes, nodes, quotes, np.ascontiguousarray(columns[:, :3]))
+    draw = np.random.default_rng(seed)
+    found: list[tuple[float, float, str, dict[str, float]]] = []
+    for _ in range(tolerances.off_grid if axes else 0):
+        regime = block.regimes[draw.integers(len(block.regimes))]
+        cells = {name: draw.integers(values.size - 1) for name, values in axes.items()}
+        at = {name: float(0.5 * (axes[name][cell] + axes[name][cell + 1])) for name, cell in cells.items()}
+        game = grid.game_at(regime, at)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", EdgeMassWarning)
+            solved = solve_mfg(game, rtol=tolerances.rtol, atol=tolerances.atol)
+        table = block.prepare(regime, **at).table
+        error = float(np.nanmax(np.abs(table - sample_quotes(solved, nodes))))
+        found.append((error, error * game.fill_decay, regime, at))
+    if not found:
+        return {"games": 0}
+    worst = max(found, key=lambda one: one[0])
+    return {
+        "games": len(found),
+        "largest": worst[0],
+        "largest_in_fill_decay": max(one[1] for one in found),
+        "mean_of_largest": math.fsum(one[0] for one in found) / len(found),
+        "regime": worst[2],
+        "parameters": worst[3],
+    }
+
+
+def _entry(path: Path, array: NDArray[Any]) -> dict[str, Any]:
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {
+        "sha256": digest,
+        "bytes": path.stat().st_size,
+        "dtype": array.dtype.str,
+        "shape": list(array.shape),
+    }
+
+
+def _table_shape(grid: PolicyGrid, nodes: TimeNodes) -> tuple[int, int, int]:
+    size = next(iter(grid.regimes.values())).max_inventory
+    return 2 * size + 1, nodes.steps + 1, 2
+
+
+def _chunk_path(work: Path, part: range) -> Path:
+    return work / f"chunk-{part.start}-{part.stop}.npz"
+
+
+def _read_chunk(path: Path) -> tuple[NDArray[Any], Floats]:
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            return held["quotes"], held["columns"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: damaged ({error}); delete this file and build again") from None
+
+
+@contextmanager
+def _only_builder(work: Path) -> Iterator[None]:
+    with ExitStack() as held:
+        try:
+            held.enter_context(exclusive_lock(work / "lock"))
+        except DataError:
+            raise DataError(f"{work.parent}: another process builds this library: wait until it has ended") from None
+        yield
+
+
+def _plain_game(game: MarketMakingGame) -> dict[str, Any]:
+    return {field.name: _plain(getattr(game, field.name)) for field in fields(game)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"kind": type(value).__name__} | {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
+    return value
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, sort_keys=True, indent=1, allow_nan=False).encode()
