@@ -41,10 +41,17 @@ if TYPE_CHECKING:
     from mfg_core.fixed_point import Picard as Picard
     from mfg_core.maker_types import MixedMarketMakingEquilibrium as MixedMarketMakingEquilibrium
     from mfg_core.maker_types import MixedMarketMakingGame as MixedMarketMakingGame
+    from mfg_core.many_makers import MakerSimulation as MakerSimulation
+    from mfg_core.many_makers import simulate_makers as simulate_makers
+    from mfg_core.many_makers_study import ConvergenceStudy as ConvergenceStudy
+    from mfg_core.many_makers_study import DeviationGain as DeviationGain
+    from mfg_core.many_makers_study import convergence_study as convergence_study
+    from mfg_core.many_makers_study import deviation_gain as deviation_gain
     from mfg_core.market_making import MarketMakingEquilibrium as MarketMakingEquilibrium
     from mfg_core.market_making import MarketMakingGame as MarketMakingGame
     from mfg_core.market_making import MarketMakingPolicy as MarketMakingPolicy
     from mfg_core.newton_krylov import NewtonKrylov as NewtonKrylov
+    from mfg_core.policy_grid import PolicyGrid as PolicyGrid
     from mfg_core.policy_table import policy_arrays as policy_arrays
     from mfg_core.policy_table import policy_metadata as policy_metadata
     from mfg_core.policy_table import rebuild_policy as rebuild_policy
@@ -54,6 +61,13 @@ if TYPE_CHECKING:
     from mfg_core.solve import solve_mfg as solve_mfg
 
 _HOME = {
+    "simulate_makers": "many_makers",
+    "deviation_gain": "many_makers_study",
+    "convergence_study": "many_makers_study",
+    "PolicyGrid": "policy_grid",
+    "MakerSimulation": "many_makers",
+    "DeviationGain": "many_makers_study",
+    "ConvergenceStudy": "many_makers_study",
     "MarketMakingGame": "market_making",
     "MarketMakingEquilibrium": "market_making",
     "MarketMakingPolicy": "market_making",
@@ -101,6 +115,8 @@ __all__ = [
     "ClearingEquilibrium",
     "ClearingGame",
     "ClearingPolicy",
+    "ConvergenceStudy",
+    "DeviationGain",
     "EdgeMassWarning",
     "EntryExitEquilibrium",
     "EntryExitGame",
@@ -113,6 +129,7 @@ __all__ = [
     "ExecutionPrior",
     "FictitiousPlay",
     "FillCost",
+    "MakerSimulation",
     "MarketMakingEquilibrium",
     "MarketMakingGame",
     "MarketMakingPolicy",
@@ -121,6 +138,7 @@ __all__ = [
     "NewtonKrylov",
     "OutsideOption",
     "Picard",
+    "PolicyGrid",
     "RegimePolicy",
     "RegimeSwitchingEquilibrium",
     "RegimeSwitchingGame",
@@ -130,9 +148,12 @@ __all__ = [
     "Status",
     "TradingCosts",
     "calibrate_execution",
+    "convergence_study",
+    "deviation_gain",
     "policy_arrays",
     "policy_metadata",
     "rebuild_policy",
+    "simulate_makers",
     "solve_mfg",
     "urgency_from_risk_aversion",
 ]
