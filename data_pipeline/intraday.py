@@ -71,10 +71,12 @@ class TradeTape:
 class OrderLives:
     """Each order's stay at one price, from its entry (or its move to that price) to its first fill or its end.
 
+    Orders that traded on arrival did not rest and are not among them.
+
     Attributes
     ----------
     entry, exit : (k,) float64
-        Seconds; `exit` of a working order is the time of the last event.
+        Seconds; `exit` of a working order is when it was last known to be there.
     price, size : (k,) float64
         Limit price, and quantity at entry.
     side : (k,) int8

@@ -43,3 +43,20 @@ def best_levels(
         best_bid[s] = high
         best_ask[s] = low if low < ranks else -1
     return below
+
+
+@njit(cache=True)
+def first_row_beyond(start: Any, side: Any, price: Any, worst_bid: Any, worst_ask: Any, row: Any) -> None:
+    """Row from which on each order stands behind everything that is shown: the first after its start where the worst
+    shown price of its side is better than its own.
+
+    start (k,) int64; side (k,) int64, +1 a bid; price (k,) int64; worst_bid, worst_ask (n,) int64; row (k,) int64:
+    n where the order stays in view.
+    """
+    rows = worst_bid.size
+    for i in range(start.size):
+        row[i] = rows
+        for r in range(start[i], rows):
+            if (side[i] > 0 and worst_bid[r] > price[i]) or (side[i] < 0 and worst_ask[r] < price[i]):
+                row[i] = r
+                break

@@ -33,6 +33,7 @@ from data_pipeline.intraday import (
     merge_gaps,
     refuse_empty,
 )
+from data_pipeline.intraday_kernels import first_row_beyond
 from data_pipeline.raw_file import open_raw
 
 PRICE_SCALE: Final = 10_000.0
@@ -81,18 +82,19 @@ def read_lobster(message: Path, orderbook: Path) -> IntradayRecord:
     quotes = _quotes(times, levels, counts)
     refuse_empty(quotes, orderbook.name)
     trades = _trades(times, kind, size, price, direction)
-    lives, unknown = _lives(times, kind, order, size, price, direction)
+    lives, unknown, lost = _lives(times, kind, order, size, price, direction, levels)
     counts["orders_seen_without_their_entry"] = unknown
+    counts["orders_followed_until_out_of_view"] = lost
     halts = _halts(times, kind, price)
     counts["halts"] = len(halts)
     last = float(times[-1])
     gaps = merge_gaps(halts, empty_side_gaps(quotes, last))
     ticker, day = _identity(message, orderbook)
     notes = [*message_note.words(message.name, times), *book_note.words(orderbook.name, None)]
-    if unknown:
+    if unknown or lost:
         notes.append(
-            f"{unknown:,} orders appear without their entry: a file of {levels.shape[1] // 4} level(s) only shows what "
-            "touches those levels, so order lifetimes are of the orders entered there."
+            f"a file of {levels.shape[1] // 4} level(s) only shows what touches those levels: {unknown:,} orders "
+            f"appear without their entry, {lost:,} are followed until they fall behind what is shown."
         )
     return IntradayRecord(
         feed="LOBSTER",
@@ -273,37 +275,37 @@ def _halts(times: NDArray[np.float64], kind: Ints, price: Ints) -> NDArray[np.fl
 
 
 def _lives(
-    times: NDArray[np.float64], kind: Ints, order: Ints, size: Ints, price: Ints, direction: Ints
-) -> tuple[OrderLives, int]:
-    """Life of every order whose entry is in the file, and the number of orders whose entry is not."""
-    rows = np.flatnonzero((kind >= NEW) & (kind <= EXECUTION))
+    times: NDArray[np.float64], kind: Ints, order: Ints, size: Ints, price: Ints, direction: Ints, levels: Ints
+) -> tuple[OrderLives, int, int]:
+    """Life of every order whose entry is in the file; orders whose entry is not; lives that end out of view.
+
+    A life ends with the first fill or the deletion; a partial cancel leaves the order where it is. An order without an
+    end is working as long as its price is among the levels shown: behind them its end would not be shown either.
+    """
+    rows = np.flatnonzero((kind >= NEW) & (kind <= EXECUTION) & (kind != PARTIAL_CANCEL))
     rows = rows[np.argsort(order[rows], kind="stable")]
-    if rows.size == 0:
-        none = np.empty(0)
-        return OrderLives(none, none, none, none, none.astype(np.int8), none.astype(np.int8)), 0
+    starts_order = np.diff(order[rows], prepend=order[rows[:1]] - 1) != 0
     is_entry = kind[rows] == NEW
-    starts_order = np.r_[True, np.diff(order[rows]) != 0]
     unknown = int((starts_order & ~is_entry).sum())
     first = np.flatnonzero(is_entry)
-    after = np.minimum(first + 1, rows.size - 1)
-    stop = np.r_[np.flatnonzero(starts_order | is_entry), rows.size]
-    end_of_life = stop[np.searchsorted(stop, first, side="right")]
-    ends_by = np.where(kind[rows] == EXECUTION, FILLED, np.where(kind[rows] == DELETE, WITHDRAWN, WORKING))
-    # the first fill or the deletion, whichever comes first; partial cancels leave the order where it is
-    ending_rows = np.flatnonzero(ends_by != WORKING)
-    found = np.searchsorted(ending_rows, after)
-    place = ending_rows[np.minimum(found, max(ending_rows.size - 1, 0))] if ending_rows.size else first
-    ended = (place > first) & (place < end_of_life)
     entry = rows[first]
+    following = np.minimum(first + 1, rows.size - 1)
+    after = rows[following]
+    ended = (following > first) & ~starts_order[following] & (kind[after] != NEW)
+    hidden_from = np.full(entry.size, len(times), dtype=np.int64)
+    first_row_beyond(entry, direction[entry], price[entry], levels[:, -2].copy(), levels[:, -4].copy(), hidden_from)
+    lost = ~ended & (hidden_from < len(times))
+    exit_row = np.where(ended, after, np.minimum(hidden_from, len(times) - 1))
+    ending = np.where(ended, np.where(kind[after] == EXECUTION, FILLED, WITHDRAWN), WORKING)
     lives = OrderLives(
         times[entry],
-        np.where(ended, times[rows[place]], times[-1]),
+        times[exit_row],
         price[entry] / PRICE_SCALE,
         size[entry].astype(np.float64),
         direction[entry].astype(np.int8),
-        np.where(ended, ends_by[place], WORKING).astype(np.int8),
+        ending.astype(np.int8),
     )
-    return lives, unknown
+    return lives, unknown, int(lost.sum())
 
 
 def _decimals(times: NDArray[np.float64]) -> int:
