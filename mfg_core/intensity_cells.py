@@ -63,7 +63,7 @@ class IntensityCells:
     @property
     def first_decay(self) -> int:
         """Place of the first decay among the coefficients."""
-        return self.design.shape[1]
+        return int(self.design.shape[1])
 
     @property
     def covariate_means(self) -> Floats:
@@ -187,8 +187,8 @@ def cells_of_session(session: IntensitySession, *, decay_by_side: bool = False) 
         distance=np.tile(session.half_spread[picked], 2),
         exposure=np.tile(seconds, 2),
         count=np.bincount(order_row, minlength=2 * size).astype(np.float64),
-        depth=np.bincount(order_row, session.depth, minlength=2 * size),
-        closed=np.bincount(order_row, session.closed, minlength=2 * size),
+        depth=np.bincount(order_row, session.depth, minlength=2 * size).astype(np.float64),
+        closed=np.bincount(order_row, session.closed, minlength=2 * size).astype(np.float64),
         design=np.concatenate([sides, np.tile(session.covariates[picked], (2, 1))], axis=1),
         decay=sides if decay_by_side else np.ones((2 * size, 1)),
         block=np.tile(session.block[picked], 2),

@@ -51,6 +51,25 @@ class BookPath:
         """Row in force at each time, rows stamped with that very time included; -1 before the first."""
         return np.asarray(np.searchsorted(self.time, time, side="right") - 1)
 
+    def without(self, gaps: Floats) -> BookPath:
+        """The same path with no quotes inside the spans `gaps` (g, 2), which must not overlap: halts, lost data."""
+        spans = np.asarray(gaps, dtype=np.float64).reshape(-1, 2)
+        if not (np.diff(spans.ravel()) >= 0).all():
+            raise ValueError(f"gaps must be spans in order of time that do not overlap; was {spans.tolist()}")
+        after = self.row_at(spans[:, 1])
+        resumed = [np.where(after >= 0, side[after], np.nan) for side in (self.bid, self.ask)]
+        outside = np.searchsorted(spans.ravel(), self.time, side="right") % 2 == 0
+        time = np.concatenate([spans[:, 0], self.time[outside], spans[:, 1]])
+        # At one time the start of a gap outranks rows of the feed, and they outrank what a gap's end carries on.
+        rank = np.repeat([2, 1, 0], [len(spans), int(outside.sum()), len(spans)])
+        order = np.lexsort((np.arange(time.size), rank, time))
+        nothing = np.full(len(spans), np.nan)
+        bid, ask = (
+            np.concatenate([nothing, side[outside], held])[order]
+            for side, held in zip((self.bid, self.ask), resumed, strict=True)
+        )
+        return BookPath(time[order], bid, ask)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trades:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 MAX_STEPS = 100
+SHORTEST_STEP = 2.0**-40
 CONDITION = 1e13
 """Of the information matrix after scaling its diagonal to 1: beyond it rounding decides the answer."""
 
@@ -249,31 +250,7 @@ def fit_intensity(
     """
     means = cells.covariate_means
     cells = cells.centred(means)
-    theta = cells.start(evidence)
-    value = cells.log_likelihood(theta, evidence)
-    for iteration in range(1, MAX_STEPS + 1):
-        score, information = cells.scores(theta, evidence).sum(axis=0), cells.information(theta, evidence)
-        _require_identified(information, cells.names, evidence)
-        if evidence == "depth":
-            score[cells.first_decay :] = 0.0
-        step = np.linalg.solve(information, score)
-        # Half the Newton decrement is what the likelihood can still gain.
-        if 0.5 * float(score @ step) <= 1e-13 * (1.0 + abs(value)):
-            break
-        scale, trial = 1.0, cells.log_likelihood(theta + step, evidence)
-        while not trial >= value:
-            scale *= 0.5
-            if scale < 2.0**-40:
-                break
-            trial = cells.log_likelihood(theta + scale * step, evidence)
-        if scale < 2.0**-40:
-            break
-        theta, value = theta + scale * step, trial
-    else:
-        raise SolveError(
-            f"the likelihood still rises after {MAX_STEPS} Newton steps: a coefficient runs to infinity "
-            f"({_worst(cells, theta)}); leave that covariate out, or widen max_ticks"
-        )
+    theta, value, information, steps = _climb(cells, evidence)
     decays = theta[cells.first_decay :]
     if not (decays > 0).all():
         notes = (
@@ -296,11 +273,40 @@ def fit_intensity(
         blocks=count,
         log_likelihood=value,
         evidence=evidence,
-        iterations=iteration,
+        iterations=steps,
         cells=cells,
         covariate_means=means,
         session=session,
         notes=notes,
+    )
+
+
+def _climb(cells: IntensityCells, evidence: str) -> tuple[Floats, float, Floats, int]:
+    """(maximum, its log-likelihood, information there, steps)."""
+    theta = cells.start(evidence)
+    value = cells.log_likelihood(theta, evidence)
+    for taken in range(MAX_STEPS):
+        score, information = cells.scores(theta, evidence).sum(axis=0), cells.information(theta, evidence)
+        _require_identified(information, cells.names, evidence)
+        if evidence == "depth":
+            # The start is the depth's own maximum; rounding is all that is left of this score.
+            score[cells.first_decay :] = 0.0
+        step = np.linalg.solve(information, score)
+        # Half the Newton decrement is what the likelihood can still gain; below this it is rounding.
+        if 0.5 * float(score @ step) <= 1e-13 * (1.0 + abs(value)):
+            return theta + step, cells.log_likelihood(theta + step, evidence), information, taken
+        scale = 1.0
+        while not (trial := cells.log_likelihood(theta + scale * step, evidence)) > value:
+            scale *= 0.5
+            if scale < SHORTEST_STEP:
+                raise SolveError(
+                    f"Newton's method stalls with a decrement of {float(score @ step):.3g}: rescale the covariates"
+                )
+        theta, value = theta + scale * step, trial
+    place = int(np.argmax(np.abs(theta)))
+    raise SolveError(
+        f"the likelihood still rises after {MAX_STEPS} Newton steps: {cells.names[place]} was {theta[place]:.3g} and "
+        "runs to infinity; leave out covariates without orders on one of their values, or widen max_ticks"
     )
 
 
@@ -320,11 +326,6 @@ def _require_identified(information: Floats, names: tuple[str, ...], evidence: s
         )
 
 
-def _worst(cells: IntensityCells, theta: Floats) -> str:
-    place = int(np.argmax(np.abs(theta)))
-    return f"{cells.names[place]} was {theta[place]:.3g}"
-
-
 def _session_notes(session: IntensitySession, inside: str) -> tuple[str, ...]:
     counts = session.counts
     treated = "left out" if inside == "exclude" else "counted as reaching the best quote"
@@ -340,8 +341,10 @@ def _session_notes(session: IntensitySession, inside: str) -> tuple[str, ...]:
     lost = counts.outside_session + counts.without_mid + counts.wide_spread + counts.without_covariate
     if lost:
         notes.append(
-            f"{lost} orders left out: {counts.outside_session} outside the session, {counts.without_mid} without a mid, "
-            f"{counts.wide_spread} at a wider spread than max_ticks, {counts.without_covariate} without a covariate."
+            f"{lost} orders left out: {counts.outside_session} outside the session, "
+            f"{counts.without_mid} without a mid, "
+            f"{counts.wide_spread} while the best quote was beyond max_ticks, "
+            f"{counts.without_covariate} without a covariate."
         )
     if counts.seconds_used < counts.seconds:
         notes.append(f"{counts.seconds_used:.6g} of {counts.seconds:.6g} seconds are in the fit.")

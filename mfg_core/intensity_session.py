@@ -89,6 +89,7 @@ class IntensitySession:
     closed : (n,) bool
         False in the last distance, which has no far end.
     tick : float
+    max_ticks : int
     covariate_names : tuple of str
     counts : ExposureCounts
     """
@@ -103,6 +104,7 @@ class IntensitySession:
     depth: Floats
     closed: NDArray[np.bool_]
     tick: float
+    max_ticks: int
     covariate_names: tuple[str, ...]
     counts: ExposureCounts
 
@@ -148,9 +150,10 @@ def observe_session(
     changes = np.concatenate([book.time, cuts, *(covariate.time for covariate in covariates)])
     edges = np.unique(changes[(changes >= start) & (changes <= session_end)])
     left = edges[:-1]
-    half = np.round(book.half_spread[book.row_at(left)] / tick, 6)
+    half: Floats = np.round(book.half_spread[book.row_at(left)] / tick, 6)
     values = stacked(covariates, left)
-    narrow, known = half <= max_ticks, np.isfinite(values).all(axis=1)
+    narrow: NDArray[np.bool_] = np.isfinite(half) & (np.nan_to_num(half) <= max_ticks)
+    known = np.asarray(np.isfinite(values).all(axis=1))
     state = np.where(narrow & known, half, np.nan)
 
     segment = np.searchsorted(edges, orders.time, side="left") - 1
@@ -192,6 +195,7 @@ def observe_session(
         depth=np.minimum(depth, open_from),
         closed=depth < open_from,
         tick=tick,
+        max_ticks=max_ticks,
         covariate_names=tuple(covariate.name for covariate in covariates),
         counts=counts,
     )

@@ -1,4 +1,4 @@
-"""Trades as the market orders behind them: signed by a named rule, grouped by one, with the price each order reached."""
+"""Trades as the market orders behind them: signed by a named rule, grouped by one, with the price each reached."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def group_orders(trades: Trades, side: Signs, *, within: float = 0.0) -> MarketO
     return MarketOrders(
         time=time[start][order],
         side=sign[start][order],
-        furthest=reach[order],
+        furthest=np.asarray(reach[order], dtype=np.float64),
         average=average[order],
         size=total[order],
         trades=np.diff(np.append(start, kept.size))[order].astype(np.int64),

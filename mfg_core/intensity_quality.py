@@ -1,0 +1,316 @@
+"""How well a fitted intensity describes the orders: time-rescaled gaps, dispersion of counts, clustering."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.stats import kstwo
+
+from mfg_core.checks import require_count, require_positive
+from mfg_core.intensity_cells import cells_of_session
+from mfg_core.intensity_distances import (
+    DistanceTable,
+    ReachAgreement,
+    distance_table,
+    reach_agreement,
+    segment_rates,
+)
+from mfg_core.intensity_fit import IntensityFit, fit_intensity
+from mfg_core.intensity_kernels import hawkes_log_likelihood
+from mfg_core.intensity_session import IntensitySession
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArrivalTest:
+    """Gaps between orders of one side in the fit's own time: unit exponential when the model holds.
+
+    Attributes
+    ----------
+    side : str
+    gaps : (n,) float64
+        Integrated intensity between consecutive orders, in their order (Ogata 1988; Brown et al. 2002).
+    uniform : (n,) float64
+        1 - exp(-gap), sorted; plot against `expected_uniform` for the picture.
+    statistic : float
+        Kolmogorov-Smirnov distance to the uniform law.
+    p_value : float
+        By `replicates` simulations of the fitted model, each fitted again, when there are any: honest although the
+        test looks at the data of the fit. Else Kolmogorov's, as if the parameters were known: then too large, so a
+        small one is still a rejection.
+    replicates : int
+    ties : int
+        Gaps of length zero: orders with one time stamp, which no intensity explains.
+    branching_by_variance : float
+        1 - 1/sqrt(dispersion) of the longest window (Hawkes process: share of orders set off by others; Hardiman &
+        Bouchaud 2014); 0 when the counts are not overdispersed. It takes any unexplained change of the rate for
+        clustering.
+    branching, branching_decay : float
+        Maximum likelihood of a Hawkes process with an exponential kernel in the rescaled time, and its decay per
+        second at the mean rate.
+    likelihood_gain : float
+        Log-likelihood of that process less that of the Poisson process: a diagnostic, not a test, because without
+        clustering the decay means nothing.
+    """
+
+    side: str
+    gaps: Floats
+    uniform: Floats
+    statistic: float
+    p_value: float
+    replicates: int
+    ties: int
+    branching_by_variance: float
+    branching: float
+    branching_decay: float
+    likelihood_gain: float
+
+    @property
+    def expected_uniform(self) -> Floats:
+        """(n,) (i - 1/2)/n, the quantiles that `uniform` should lie on."""
+        return np.asarray((np.arange(self.uniform.size) + 0.5) / max(self.uniform.size, 1))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IntensityQuality:
+    """The checks of one fit.
+
+    Attributes
+    ----------
+    ask, bid : ArrivalTest
+    windows : (w,) float64
+        Seconds.
+    dispersion : (2, w) float64
+        Mean of (count - mean)^2/mean over windows, asks first: 1 when orders are Poisson, above it overdispersed.
+    dispersion_score : (2, w) float64
+        (dispersion - 1) over its standard deviation under the model.
+    ask_distances, bid_distances : DistanceTable
+    agreement : ReachAgreement or None
+        None where one of the two sources tells no decay.
+    notes : tuple of str
+    """
+
+    ask: ArrivalTest
+    bid: ArrivalTest
+    windows: Floats
+    dispersion: Floats
+    dispersion_score: Floats
+    ask_distances: DistanceTable
+    bid_distances: DistanceTable
+    agreement: ReachAgreement | None
+    notes: tuple[str, ...]
+
+
+def intensity_quality(
+    fit: IntensityFit,
+    *,
+    windows: Sequence[float] = (1.0, 10.0, 60.0),
+    replicates: int = 0,
+    rng: np.random.Generator | None = None,
+) -> IntensityQuality:
+    """Goodness of fit of a fit to trades and quotes.
+
+    Parameters
+    ----------
+    fit : IntensityFit
+        From `calibrate_intensity`.
+    windows : sequence of float
+        Seconds, increasing; lengths over which orders are counted for the dispersion.
+    replicates : int
+        Simulated data sets for the p value of the gaps; 0 takes Kolmogorov's.
+    rng : numpy Generator
+        Needed when `replicates` is positive.
+
+    Raises
+    ------
+    ValueError
+        When an argument is out of range, or the fit is one of order lifetimes.
+    """
+    replicates = require_count("replicates", replicates, least=0)
+    lengths = np.array([require_positive("windows", w) for w in windows])
+    if lengths.size == 0 or not (np.diff(lengths) > 0).all():
+        raise ValueError(f"windows must be increasing lengths in seconds; was {windows!r}")
+    if replicates and rng is None:
+        raise ValueError("rng must be given when replicates is positive")
+    session, rates = segment_rates(fit)
+    gaps = [rescaled_gaps(session, rates[s], sign) for s, sign in ((0, 1), (1, -1))]
+    statistics = [ks_distance(g) for g in gaps]
+    if replicates and rng is not None:
+        p_values = _simulated_p_values(fit, session, rates, statistics, replicates, rng)
+    else:
+        p_values = [float(kstwo.sf(d, g.size)) for d, g in zip(statistics, gaps, strict=True)]
+    dispersion, score = _dispersion(session, rates, lengths)
+    tests = []
+    for s, side in enumerate(("ask", "bid")):
+        branching, decay, gain = hawkes_branching(gaps[s])
+        orders = gaps[s].size
+        tests.append(
+            ArrivalTest(
+                side=side,
+                gaps=gaps[s],
+                uniform=np.sort(-np.expm1(-gaps[s])),
+                statistic=statistics[s],
+                p_value=p_values[s],
+                replicates=replicates,
+                ties=int((gaps[s] == 0).sum()),
+                branching_by_variance=1.0 - 1.0 / np.sqrt(max(float(dispersion[s, -1]), 1.0)),
+                branching=branching,
+                branching_decay=decay * orders / session.counts.seconds_used,
+                likelihood_gain=gain,
+            )
+        )
+    try:
+        agreement = reach_agreement(fit)
+    except ValueError:
+        # One source is silent (a spread that never changes, orders that never walk): nothing to compare.
+        agreement = None
+    return IntensityQuality(
+        ask=tests[0],
+        bid=tests[1],
+        windows=lengths,
+        dispersion=dispersion,
+        dispersion_score=score,
+        ask_distances=distance_table(fit, "ask"),
+        bid_distances=distance_table(fit, "bid"),
+        agreement=agreement,
+        notes=_notes(tests, dispersion, lengths, agreement, replicates),
+    )
+
+
+def rescaled_gaps(session: IntensitySession, rate: Floats, sign: int) -> Floats:
+    """Integral of `rate` (s,) between consecutive orders of one side; from the start to the first one included."""
+    total = np.concatenate([[0.0], np.cumsum(rate * session.seconds)])
+    chosen = session.side == sign
+    at = session.segment[chosen]
+    return np.diff(total[at] + rate[at] * (session.time[chosen] - session.edges[at]), prepend=0.0)
+
+
+def ks_distance(gaps: Floats) -> float:
+    """Kolmogorov-Smirnov distance of 1 - exp(-gaps) to the uniform law on (0, 1)."""
+    uniform = np.sort(-np.expm1(-gaps))
+    step = np.arange(gaps.size + 1) / gaps.size
+    return float(max((step[1:] - uniform).max(), (uniform - step[:-1]).max()))
+
+
+def hawkes_branching(gaps: Floats) -> tuple[float, float, float]:
+    """(branching ratio, decay, log-likelihood above Poisson) of an exponential Hawkes process with these gaps."""
+    time = np.cumsum(gaps)
+    if time.size < 3 or time[-1] <= 0:
+        return 0.0, float("nan"), 0.0
+    end = float(time[-1])
+    rate = time.size / end
+    poisson = time.size * np.log(rate) - time.size
+
+    def loss(point: Floats) -> float:
+        branching = 1.0 / (1.0 + np.exp(-point[1]))
+        return -float(hawkes_log_likelihood(time, end, rate * np.exp(point[0]), branching, rate * np.exp(point[2])))
+
+    bounds = [(-8.0, 3.0), (-12.0, 7.0), (-9.0, 14.0)]
+    # The likelihood can have one maximum for fast and one for slow clustering.
+    starts = [np.array([np.log(0.7), np.log(0.3 / 0.7), np.log(decay)]) for decay in (0.1, 1.0, 10.0, 100.0)]
+    found = [minimize(loss, start, method="L-BFGS-B", bounds=bounds) for start in starts]
+    best = min(found, key=lambda one: float(one.fun))
+    gain = -float(best.fun) - poisson
+    if gain <= 0:
+        return 0.0, float("nan"), 0.0
+    return float(1.0 / (1.0 + np.exp(-best.x[1]))), float(rate * np.exp(best.x[2])), gain
+
+
+def _dispersion(session: IntensitySession, rates: Floats, lengths: Floats) -> tuple[Floats, Floats]:
+    """Pearson's dispersion (2, w) over equal windows, and its score; windows that expect nothing are left out."""
+    index, score = np.full((2, lengths.size), np.nan), np.full((2, lengths.size), np.nan)
+    start, end = session.edges[0], session.edges[-1]
+    for side, sign in ((0, 1), (1, -1)):
+        total = np.concatenate([[0.0], np.cumsum(rates[side] * session.seconds)])
+        times = session.time[session.side == sign]
+        for place, length in enumerate(lengths):
+            cuts = start + length * np.arange(int((end - start) / length) + 1)
+            mean = np.diff(np.interp(cuts, session.edges, total))
+            # Like the segments, a window holds its end and not its start.
+            count = np.diff(np.searchsorted(times, cuts, side="right"))
+            seen = mean > 0
+            if seen.sum() < 2:
+                continue
+            pearson = (count[seen] - mean[seen]) ** 2 / mean[seen]
+            index[side, place] = pearson.mean()
+            # Var (N - m)^2/m = 2 + 1/m for a Poisson count.
+            score[side, place] = (pearson - 1.0).sum() / np.sqrt((2.0 + 1.0 / mean[seen]).sum())
+    return index, score
+
+
+def _simulated_p_values(
+    fit: IntensityFit,
+    session: IntensitySession,
+    rates: Floats,
+    statistics: Sequence[float],
+    replicates: int,
+    rng: np.random.Generator,
+) -> list[float]:
+    """Share of data sets simulated from the fit whose own refitted gaps lie further from the law."""
+    as_far = np.ones(2)
+    by_side = fit.names[-1] != "fill_decay"
+    for _ in range(replicates):
+        drawn = _simulated_session(fit, session, rates, rng)
+        again = fit_intensity(cells_of_session(drawn, decay_by_side=by_side), evidence=fit.evidence, session=drawn)
+        _, new_rates = segment_rates(again)
+        for s, sign in ((0, 1), (1, -1)):
+            as_far[s] += ks_distance(rescaled_gaps(drawn, new_rates[s], sign)) >= statistics[s]
+    return [float(count) / (replicates + 1) for count in as_far]
+
+
+def _simulated_session(
+    fit: IntensityFit, session: IntensitySession, rates: Floats, rng: np.random.Generator
+) -> IntensitySession:
+    """The same states of the market with orders drawn from the fit."""
+    decays = fit.coefficients[2 + fit.covariate_means.size :] * session.tick
+    parts = []
+    for s, sign in ((0, 1), (1, -1)):
+        total = np.concatenate([[0.0], np.cumsum(rates[s] * session.seconds)])
+        clock = np.sort(rng.uniform(0.0, total[-1], rng.poisson(total[-1])))
+        segment = np.clip(np.searchsorted(total, clock, side="left") - 1, 0, rates.shape[1] - 1)
+        time = session.edges[segment] + (clock - total[segment]) / rates[s, segment]
+        depth = np.floor(rng.exponential(1.0 / decays[min(s, decays.size - 1)], clock.size))
+        last = np.ceil(session.max_ticks - session.half_spread[segment] - 1e-6)
+        side = np.full(clock.size, sign, dtype=np.int8)
+        parts.append((segment, time, side, np.minimum(depth, last), depth < last))
+    segment, time, side, depth, closed = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.argsort(time, kind="stable")
+    return replace(
+        session,
+        segment=segment[order],
+        time=time[order],
+        side=side[order],
+        depth=depth[order],
+        closed=closed[order],
+    )
+
+
+def _notes(
+    tests: Sequence[ArrivalTest],
+    dispersion: Floats,
+    lengths: Floats,
+    agreement: ReachAgreement | None,
+    replicates: int,
+) -> tuple[str, ...]:
+    notes = []
+    if not replicates:
+        notes.append("The p values of the gaps treat the fitted parameters as known, so they are too large.")
+    for s, test in enumerate(tests):
+        if test.p_value < 0.01 or dispersion[s, -1] > 2.0:
+            notes.append(
+                f"{test.side}: orders are not Poisson given the fit (gaps p = {test.p_value:.2g}, dispersion "
+                f"{dispersion[s, -1]:.3g} over {lengths[-1]:g} s, about {test.branching:.0%} set off by others): use "
+                "the robust errors; the game takes them as Poisson."
+            )
+    if agreement is not None and agreement.p_value < 0.01:
+        notes.append(
+            f"Arrivals by spread give a decay of {agreement.from_arrivals:.4g} and depth one of "
+            f"{agreement.from_depth:.4g} per unit of price (p = {agreement.p_value:.2g}): the exponential law does not "
+            "hold over both; say which evidence the quotes should rest on."
+        )
+    return tuple(notes)
