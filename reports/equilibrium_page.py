@@ -11,25 +11,25 @@ from markupsafe import Markup
 from mfg_core.certificate import Certificate
 from mfg_core.market_making import MarketMakingEquilibrium, MarketMakingGame
 from mfg_core.sanity import Outcome, SanityCheck
-from reports.equilibrium_view import History, Units, chapters
+from reports.equilibrium_view import History, Units, chapters, convergence, inhabited, one
 from reports.formats import percent, plain, significant
 from reports.page import render
 from reports.tables import Cell, Grid, light
 
 PARAMETERS = (
-    ("ask_arrival", "A\N{SUBSCRIPT ONE}", "fills per {time}", "arrival of buyers"),
-    ("bid_arrival", "A\N{SUBSCRIPT TWO}", "fills per {time}", "arrival of sellers"),
-    ("fill_decay", "k", "1/{price}", "how fast fills fall with the half-spread"),
+    ("ask_arrival", "A\N{SUBSCRIPT ONE}", "fills per {one_time}", "arrival of buyers"),
+    ("bid_arrival", "A\N{SUBSCRIPT TWO}", "fills per {one_time}", "arrival of sellers"),
+    ("fill_decay", "k", "1/{one_price}", "how fast fills fall with the half-spread"),
     ("competition", "c", "", "weight of the crowd's quotes"),
-    ("running_penalty", "η", "{price} per {inventory}² and {time}", "cost of holding inventory"),
-    ("terminal_penalty", "γ", "{price} per {inventory}²", "cost of inventory at the close"),
+    ("running_penalty", "η", "{price} per {one_inventory}² and {one_time}", "cost of holding inventory"),
+    ("terminal_penalty", "γ", "{price} per {one_inventory}²", "cost of inventory at the close"),
     ("horizon", "T", "{time}", "length of the day"),
     ("max_inventory", "Q", "{inventory}", "largest inventory"),
     ("min_half_spread", "", "{price}", "lower bound of quotes"),
     ("max_half_spread", "", "{price}", "upper bound of quotes"),
     ("adverse_selection", "ξ", "{price} per fill", "move of the mid against the maker at a fill"),
     ("maker_fee", "f", "{price} per fill", "fee, negative for a rebate"),
-    ("risk_aversion", "g", "1/{price}", "of exponential utility"),
+    ("risk_aversion", "g", "1/{one_price}", "of exponential utility"),
     ("intensity_shape", "", "", "how fills depend on the quote"),
     ("initial_mean", "", "{inventory}", "mean inventory at the open"),
     ("initial_std", "", "{inventory}", "its standard deviation"),
@@ -75,7 +75,8 @@ def equilibrium_page(
         "light": overall_light(checks),
         "facts": headline(equilibrium, units),
         "notes": [str(note) for note in notes],
-        "chapters": chapters(equilibrium, units, histories),
+        "chapters": chapters(equilibrium, units),
+        "convergence": convergence(histories, equilibrium.certificate.tolerance, units),
         "quotes": quote_table(equilibrium, units),
         "checks": check_table(checks),
         "certificate": certificate_table(equilibrium.certificate, units),
@@ -154,17 +155,16 @@ def check_table(checks: Sequence[SanityCheck]) -> Grid:
 
 def quote_table(equilibrium: MarketMakingEquilibrium, units: Units) -> Grid:
     """Bid and ask at a few inventories, at the open and just before the close."""
-    game, last = equilibrium.game, equilibrium.times[-1]
-    step = max(1, game.max_inventory // 4)
-    held = [x for x in range(-game.max_inventory, game.max_inventory + 1) if x % step == 0]
+    last, most = equilibrium.times[-1], int(np.abs(equilibrium.states[inhabited(equilibrium)]).max())
+    step = max(1, most // 4)
     rows = []
-    for x in reversed(held):
+    for x in range(most // step * step, -most - 1, -step):
         cells = [f"{x:+d}".replace("-", "\N{MINUS SIGN}") if x else "0"]
         for t in (0.0, last):
             cells += [significant(float(quote), 4) for quote in equilibrium.policy.quotes(t, x)]
         rows.append(tuple(cells))
     head = ("Inventory", "Bid, open", "Ask, open", "Bid, close", "Ask, close")
-    note = f"Half-spreads in {units.price}; n/a: that side is not quoted at the limit."
+    note = f"Half-spreads in {units.price}, at inventories that some makers have; n/a: a side not quoted, at the limit."
     return Grid(key="quotes", head=head, rows=rows, style="wide", note=note)
 
 
@@ -181,14 +181,14 @@ def certificate_table(certificate: Certificate, units: Units) -> Grid:
     )
     rows = [(name, Cell(figure, "n"), unit) for name, figure, unit in figures]
     note = certificate.status.value
-    return Grid(
-        key="certificate", head=("Certificate", "Figure", Cell("Unit", "l")), rows=rows, style="wide", note=note
-    )
+    head = ("Certificate", Cell("Figure", "n"), "Unit")
+    return Grid(key="certificate", head=head, rows=rows, words=3, style="wide", note=note)
 
 
 def parameter_table(game: MarketMakingGame, units: Units) -> Grid:
     """The game's parameters with symbols and units."""
-    named = {"time": units.time, "price": units.price, "inventory": units.inventory}
+    named = {name: getattr(units, name) for name in ("time", "price", "inventory")}
+    named |= {f"one_{name}": one(unit) for name, unit in named.items()}
     rows = []
     for name, symbol, unit, meaning in PARAMETERS:
         value = getattr(game, name)

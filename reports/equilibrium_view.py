@@ -21,6 +21,9 @@ Floats = NDArray[np.float64]
 DERISK = (0.5, 1.5, 2.5)
 """Inventories within which a maker counts as de-risked."""
 
+SEEN = 1e-4
+"""Share of the makers below which an inventory is left out of the pictures."""
+
 SLICES = (0.0, 0.5, 0.9, 1.0)
 """Shares of the horizon at which a surface is shown as a line over inventory."""
 
@@ -55,13 +58,13 @@ class Chapter:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Undamped residuals after 1, 2, ... sweeps of a method on the first time grid."""
+    """Undamped residuals of a method after 1, 2, ... sweeps."""
 
     method: str
     residuals: Sequence[float]
 
 
-def chapters(equilibrium: MarketMakingEquilibrium, units: Units, histories: Sequence[History]) -> tuple[Chapter, ...]:
+def chapters(equilibrium: MarketMakingEquilibrium, units: Units) -> tuple[Chapter, ...]:
     """Everything that the page draws."""
     return (
         Chapter(
@@ -100,32 +103,26 @@ def chapters(equilibrium: MarketMakingEquilibrium, units: Units, histories: Sequ
                 relative_flow(equilibrium, units),
             ),
         ),
-        Chapter(
-            "convergence",
-            "Convergence",
-            "The residual is the largest change of a mean quote when everybody replies once more: the undamped map, "
-            "never the size of a damped step.",
-            (convergence(histories, equilibrium.certificate.tolerance, units),),
-        ),
     )
 
 
 def quote_surface(equilibrium: MarketMakingEquilibrium, units: Units, side: str) -> Picture:
     """One side's quotes over time and inventory."""
     quotes = equilibrium.policy.ask if side == "ask" else equilibrium.policy.bid
+    kept = inhabited(equilibrium)
     drawing = surface.heat_map(
-        equilibrium.times, equilibrium.states, quotes, f"{side} half-spread over time and inventory",
+        equilibrium.times, equilibrium.states[kept], quotes[:, kept], f"{side} half-spread over time and inventory",
         _time(units), _inventory(units),
     )  # fmt: skip
-    where = "-Q" if side == "ask" else "Q"
-    words = f"In {units.price}; darker is wider, lines join equal quotes. No {side} is posted at {where}."
-    return Picture(f"{side.capitalize()} half-spread, {units.price}", drawing, words.replace("-Q", "\N{MINUS SIGN}Q"))
+    words = "Darker is wider, lines join equal quotes; inventories that nobody has are left out."
+    return Picture(f"{side.capitalize()} half-spread, {units.price}", drawing, words)
 
 
 def quote_slices(equilibrium: MarketMakingEquilibrium, units: Units, side: str) -> Picture:
     """One side's quotes over inventory at the times of `SLICES`."""
     quotes = equilibrium.policy.ask if side == "ask" else equilibrium.policy.bid
-    kept = slice(1, None) if side == "ask" else slice(None, -1)
+    kept = inhabited(equilibrium)
+    kept = kept[np.isfinite(quotes[0, kept])]
     lines = [Series(name, values[kept], style) for name, values, style in _slices(equilibrium, quotes)]
     drawing = charts.curves(
         equilibrium.states[kept], lines, f"{side} half-spread by inventory", _inventory(units),
@@ -165,8 +162,9 @@ def spread_and_skew(equilibrium: MarketMakingEquilibrium, units: Units) -> Pictu
 
 def value_surface(equilibrium: MarketMakingEquilibrium, units: Units) -> Picture:
     """What an inventory costs, V(t, x) - V(t, 0), over time and inventory."""
+    kept = inhabited(equilibrium)
     drawing = surface.heat_map(
-        equilibrium.times, equilibrium.states, _cost(equilibrium), "value less the value at flat inventory",
+        equilibrium.times, equilibrium.states[kept], _cost(equilibrium)[:, kept], "value against flat inventory",
         _time(units), _inventory(units),
     )  # fmt: skip
     words = "V(t, x) \N{MINUS SIGN} V(t, 0): what holding x instead of nothing is worth; darker is better."
@@ -175,9 +173,10 @@ def value_surface(equilibrium: MarketMakingEquilibrium, units: Units) -> Picture
 
 def value_slices(equilibrium: MarketMakingEquilibrium, units: Units) -> Picture:
     """V(t, x) - V(t, 0) over inventory at the times of `SLICES`."""
-    lines = [Series(name, values, style) for name, values, style in _slices(equilibrium, _cost(equilibrium))]
+    kept = inhabited(equilibrium)
+    lines = [Series(name, values[kept], style) for name, values, style in _slices(equilibrium, _cost(equilibrium))]
     drawing = charts.curves(
-        equilibrium.states, lines, "value against flat inventory", _inventory(units), y_words=units.price
+        equilibrium.states[kept], lines, "value against flat inventory", _inventory(units), y_words=units.price
     )
     words = "The same at four moments. At the close it is the terminal penalty; before, there is time to trade out."
     return Picture("Value against flat inventory, by inventory", drawing, words)
@@ -259,7 +258,7 @@ def fill_rates(equilibrium: MarketMakingEquilibrium, units: Units) -> Picture:
             for arrival, name in {game.bid_arrival: "A, bid", game.ask_arrival: "A, ask"}.items()
         ),
     ]
-    unit = f"fills per maker per {_one(units.time)}"
+    unit = f"fills per maker per {one(units.time)}"
     drawing = _over_time(equilibrium, lines, "fill rates per side", units, unit)
     return Picture("Fill rates per side", drawing, "Averages over all makers; the dashed lines are A.")
 
@@ -304,7 +303,10 @@ def convergence(histories: Sequence[History], tolerance: float, units: Units) ->
         sweeps, lines, "residual by sweep", "sweeps", lambda v: significant(10.0**v, 1), y_words=units.price
     )
     rates = [f"{h.method} {rate:.2g}" for h in histories if (rate := contraction(h.residuals)) is not None]
-    words = "Residual after each sweep on the first time grid, logarithmic."
+    words = (
+        "Largest change of a mean quote when everybody replies once more (the undamped map), by sweep, from constant "
+        "quotes on the final time grid."
+    )
     return Picture(
         "Residual by sweep", drawing, f"{words} Last ratio of residuals: {', '.join(rates)}." if rates else words
     )
@@ -313,6 +315,15 @@ def convergence(histories: Sequence[History], tolerance: float, units: Units) ->
 def contraction(residuals: Sequence[float]) -> float | None:
     """Ratio of the last two residuals, None when there are not two."""
     return residuals[-1] / residuals[-2] if len(residuals) > 1 and residuals[-2] > 0 else None
+
+
+def inhabited(equilibrium: MarketMakingEquilibrium) -> NDArray[np.intp]:
+    """Columns of the inventories from the lowest to the highest that at least 1e-4 of the makers have at some time.
+
+    Symmetric around 0, at least -1, 0, 1.
+    """
+    seen = np.abs(equilibrium.states[(equilibrium.density > SEEN).any(axis=0)])
+    return np.flatnonzero(np.abs(equilibrium.states) <= max(float(seen.max()), 1.0))
 
 
 def _cost(equilibrium: MarketMakingEquilibrium) -> Floats:
@@ -362,6 +373,7 @@ def _inventory(units: Units) -> str:
     return f"inventory, {units.inventory}"
 
 
-def _one(unit: str) -> str:
+def one(unit: str) -> str:
     """One of a unit: "units of time" is "unit of time", "seconds" is "second"."""
-    return "unit of time" if unit == "units of time" else unit.removesuffix("s")
+    first, space, rest = unit.partition(" of ")
+    return first.removesuffix("s") + space + rest

@@ -17,6 +17,7 @@ from reports.svg import Frame
 Floats = NDArray[np.float64]
 
 WIDTH, HEIGHT = 560.0, 270.0
+CUT = 0.04
 PALEST = 0.06
 PLACES = (0.5, 0.3, 0.7, 0.15, 0.85)
 """Where along a contour line its number may stand, as shares of its length."""
@@ -41,21 +42,20 @@ def heat_map(
 ) -> Markup:
     """Values (nt, nx) over time (across) and inventory (up): darker is larger, lines join equal values.
 
-    `levels` are the values of the lines, by default about seven round ones; a cell without a value stays blank. The bar
-    on the right is the scale of the darkness.
+    The darkness has its whole range between the values that `CUT` of the cells are below and above, as a steep close
+    would else leave the rest of the day without contrast. `levels` are the values of the lines, by default round ones,
+    denser within that range; a cell without a value stays blank.
     """
     even, picture = even_columns(times, values)
-    low, high = float(np.nanmin(picture)), float(np.nanmax(picture))
-    span = high - low or 1.0
+    low, high = (float(v) for v in np.nanquantile(picture, [CUT, 1.0 - CUT]))
+    if not high > low:
+        low, high = float(np.nanmin(picture)), float(np.nanmax(picture))
     frame = _frame(times, states, 74.0)
     # The lowest value is not quite transparent: a cell without a value is.
-    body = [_image(frame, PALEST + (1.0 - PALEST) * (picture - low) / span)]
+    body = [_image(frame, PALEST + (1.0 - PALEST) * np.clip((picture - low) / (high - low or 1.0), 0.0, 1.0))]
     body += _axes(frame, x_words, y_words)
-    chosen = svg.nice_ticks(low, high, 7) if levels is None else levels
     labels: list[tuple[float, float, str]] = []
-    for order, level in enumerate(chosen):
-        if not low < level < high:
-            continue
+    for order, level in enumerate(round_levels(picture, low, high) if levels is None else levels):
         lines = contour_lines(picture, level)
         for line in lines:
             x = frame.left + line[:, 0] / (len(even) - 1) * frame.plot_width
@@ -64,7 +64,21 @@ def heat_map(
         if lines:
             _add_label(frame, states, max(lines, key=len), len(even), order, number(level), labels)
     texts = [svg.text(x, y, words, "o", "middle") for x, y, words in labels]
-    return svg.document(WIDTH, HEIGHT, label, [*body, *texts, *_scale(frame, low, high, number)])
+    ends = [number(high), number(low)]
+    if float(np.nanmax(picture)) > high:
+        ends[0] = f"\N{GREATER-THAN OR EQUAL TO} {ends[0]}"
+    if float(np.nanmin(picture)) < low:
+        ends[1] = f"\N{LESS-THAN OR EQUAL TO} {ends[1]}"
+    return svg.document(WIDTH, HEIGHT, label, [*body, *texts, *_scale(frame, ends)])
+
+
+def round_levels(picture: Floats, low: float, high: float) -> list[float]:
+    """Round values: about six from `low` to `high`, and up to three beyond either of them."""
+    inside = svg.nice_ticks(low, high, 6)
+    lowest, highest = float(np.nanmin(picture)), float(np.nanmax(picture))
+    below = [level for level in svg.nice_ticks(lowest, low, 2) if level < min(inside, default=low)]
+    above = [level for level in svg.nice_ticks(high, highest, 2) if level > max(inside, default=high)]
+    return [level for level in (*below[:3], *inside, *above[-3:]) if lowest < level < highest]
 
 
 def crowd_map(times: Floats, states: Floats, density: Floats, label: str, x_words: str, y_words: str) -> Markup:
@@ -221,7 +235,7 @@ def _add_label(
             return
 
 
-def _scale(frame: Frame, low: float, high: float, number: Callable[[float], str]) -> list[str]:
+def _scale(frame: Frame, ends: Sequence[str]) -> list[str]:
     """A bar from light to dark with the numbers that its ends stand for."""
     steps = np.linspace(1.0, 0.0, 64)[:, None]
     data = base64.b64encode(charts.alpha_png(steps)).decode("ascii")
@@ -229,6 +243,6 @@ def _scale(frame: Frame, low: float, high: float, number: Callable[[float], str]
     return [
         f'<image x="{x:g}" y="{frame.top:g}" width="10" height="{frame.plot_height:.1f}" preserveAspectRatio="none"'
         f' href="data:image/png;base64,{data}"/>',
-        svg.text(x + 15, frame.top + 9, number(high), "k"),
-        svg.text(x + 15, frame.top + frame.plot_height, number(low), "k"),
+        svg.text(x + 15, frame.top + 9, ends[0], "k"),
+        svg.text(x + 15, frame.top + frame.plot_height, ends[1], "k"),
     ]
