@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from mfg_core.policy_table import policy_arrays as policy_arrays
     from mfg_core.policy_table import policy_metadata as policy_metadata
     from mfg_core.policy_table import rebuild_policy as rebuild_policy
+    from mfg_core.regime_paths import RegimeMeanError as RegimeMeanError
+    from mfg_core.regime_paths import regime_mean_error as regime_mean_error
     from mfg_core.regimes import RegimePolicy as RegimePolicy
     from mfg_core.regimes import RegimeSwitchingEquilibrium as RegimeSwitchingEquilibrium
     from mfg_core.regimes import RegimeSwitchingGame as RegimeSwitchingGame
@@ -107,6 +109,8 @@ _HOME = {
     "RegimePolicy": "regimes",
     "RegimeSwitchingEquilibrium": "regimes",
     "RegimeSwitchingGame": "regimes",
+    "RegimeMeanError": "regime_paths",
+    "regime_mean_error": "regime_paths",
 }
 
 __all__ = [
@@ -139,6 +143,7 @@ __all__ = [
     "OutsideOption",
     "Picard",
     "PolicyGrid",
+    "RegimeMeanError",
     "RegimePolicy",
     "RegimeSwitchingEquilibrium",
     "RegimeSwitchingGame",
@@ -153,6 +158,7 @@ __all__ = [
     "policy_arrays",
     "policy_metadata",
     "rebuild_policy",
+    "regime_mean_error",
     "simulate_makers",
     "solve_mfg",
     "urgency_from_risk_aversion",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mfg_core.checks import require_finite, require_nonnegative, require_real
+from mfg_core.errors import SolveError
 from mfg_core.finite_solver import solve_finite_state
 from mfg_core.market_making import (
     MarketMakingEquilibrium,
@@ -298,7 +299,7 @@ class EntryExitEquilibrium:
     @property
     def exit_flow(self) -> Floats:
         """(nt+1,) share of the population that leaves, per unit of time."""
-        return self.active * np.sum(self.makers.density * self.exit_hazard, axis=1)
+        return np.asarray(self.active * np.sum(self.makers.density * self.exit_hazard, axis=1))
 
     @property
     def entry_flow(self) -> Floats:
@@ -308,7 +309,15 @@ class EntryExitEquilibrium:
 
 def solve_entry_exit(game: EntryExitGame, method: UpdateRule, rtol: float, atol: float) -> EntryExitEquilibrium:
     """Equilibrium of the game, converged or not as its certificate says; see `solve_mfg` for the parameters."""
-    found = solve_finite_state(game, method, rtol, atol)
+    try:
+        found = solve_finite_state(game, method, rtol, atol)
+    except SolveError as error:
+        raise SolveError(
+            f"{error}; with initial_active {game.initial_active:.3g} a maker's fill rates are "
+            f"{1.0 / game.initial_active:.3g} times the market's arrivals: if these are too fast, raise initial_active",
+            residual=error.residual,
+            tolerance=error.tolerance,
+        ) from error
     quotes = np.split(found.control[:, : game.book.sources.size], 2, axis=1)
     logs = found.control[:, game.book.sources.size :]
     rates = game.rates(found.times, found.control, found.mean_field)

@@ -42,10 +42,10 @@ class RegimeSwitchingGame:
 
     The law of (s_t, X_t) has the transposed generator. This closes the game on finitely many states. It is not the game
     in which the reference is the mean given the whole path of the regime up to t, as a maker who sees the crowd's
-    quotes would have it (Carmona, Delarue & Lacker 2016): there the reference also remembers how long the market
-    has been in this regime and what came before, since inventories do. abar_s is the average of that
-    path's mean over the paths that are in s now. The two agree when there is one regime, when the regime never
-    switches, and at t = 0; `regime_mean_error` measures how far they are apart in the equilibrium.
+    quotes would have it (Carmona, Delarue & Lacker 2016): there the reference also remembers how long the market has
+    been in this regime and what came before, since inventories do. abar_s is the average of that path's mean over the
+    paths that are in s now, each counted by its makers who quote the side. The two agree when there is one regime, when
+    the regime never switches, and at t = 0; `regime_mean_error` measures how far they are apart in the equilibrium.
 
     Parameters
     ----------
