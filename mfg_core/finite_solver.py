@@ -16,6 +16,8 @@ from mfg_core.refinement import Reply, StepTooLongError, Sweep, grade_edges, sol
 from mfg_core.time_grid import crossing_times, interpolate_rows, interpolate_smooth
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from mfg_core.finite_state import FiniteStateEquilibrium, FiniteStateGame
@@ -36,6 +38,7 @@ class MarchedGame:
 
     setting: Setting
     kinked: KinkedGame | None
+    start: Callable[[Floats], Floats] | None = None
     error_share: float = ERROR_SHARE
 
     @property
@@ -49,7 +52,9 @@ class MarchedGame:
         return self.setting.game.field_unit
 
     def first_path(self, times: Floats) -> Floats:
-        """The game's first field at all times."""
+        """The start that was asked for, else the game's first field at all times."""
+        if self.start is not None:
+            return self.start(times)
         first = np.asarray(self.setting.game.first_field, dtype=np.float64)
         return np.repeat(first[:, None], times.size, axis=1)
 
@@ -88,7 +93,13 @@ class MarchedGame:
         return crossing_times(known.times, self.kinked.switches(known.times, known.value, known.image.T))
 
 
-def solve_finite_state(game: FiniteStateGame, method: UpdateRule, rtol: float, atol: float) -> FiniteStateEquilibrium:
+def solve_finite_state(
+    game: FiniteStateGame,
+    method: UpdateRule,
+    rtol: float,
+    atol: float,
+    start: Callable[[Floats], Floats] | None = None,
+) -> FiniteStateEquilibrium:
     """Equilibrium of a finite-state game, converged or not as its certificate says.
 
     The unknown of the fixed point is the mean field on the nodes of a time grid. Given it, V follows by policy
@@ -107,6 +118,8 @@ def solve_finite_state(game: FiniteStateGame, method: UpdateRule, rtol: float, a
     method : UpdateRule
         Anderson, Picard or another method of the fixed point.
     rtol, atol : float
+    start : callable, optional
+        Mean field (fields, nt) at times (nt,) to start from instead of `game.first_field`.
 
     Raises
     ------
@@ -117,7 +130,7 @@ def solve_finite_state(game: FiniteStateGame, method: UpdateRule, rtol: float, a
         the mean field leaves the range of floating point.
     """
     setting = set_up(game, rtol, atol)
-    problem = MarchedGame(setting, game if isinstance(game, KinkedGame) else None)
+    problem = MarchedGame(setting, game if isinstance(game, KinkedGame) else None, start)
     # What overflows is not finite, and a march over it is refused as a step that is too long.
     with np.errstate(over="ignore", invalid="ignore"):
         found = solve_on_grids(problem, first_edges(setting), method, rtol, atol)
