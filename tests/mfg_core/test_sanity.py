@@ -1,0 +1,201 @@
+"""Sanity checks: what they pass, what each of them catches, and that what they call necessary is so."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mfg_core import EdgeMassWarning, MarketMakingGame, MixedMarketMakingGame, RegimeSwitchingGame, solve_mfg
+from mfg_core.entry_exit import EntryExitGame
+from mfg_core.fixed_point import Anderson, Picard
+from mfg_core.residual_history import residual_history
+from mfg_core.sanity import Outcome, check_equilibrium
+from mfg_core.sanity_compositions import check_composition
+
+RTOL, ATOL = 1e-7, 1e-10
+
+
+def make(**changes):
+    usual = {
+        "ask_arrival": 2.0,
+        "bid_arrival": 2.0,
+        "fill_decay": 1.5,
+        "running_penalty": 0.1,
+        "terminal_penalty": 0.3,
+        "horizon": 1.0,
+        "max_inventory": 6,
+    }
+    return MarketMakingGame(**{**usual, **changes})
+
+
+def solve(game, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EdgeMassWarning)
+        return solve_mfg(game, rtol=RTOL, atol=ATOL, **options)
+
+
+def outcomes(checks):
+    return {check.name: check.outcome for check in checks}
+
+
+@pytest.fixture(scope="module")
+def solved():
+    return solve(make())
+
+
+@pytest.fixture(scope="module")
+def lopsided():
+    return solve(make(ask_arrival=2.5, initial_mean=1.0))
+
+
+def test_a_solved_symmetric_game_passes_every_check(solved):
+    assert set(outcomes(check_equilibrium(solved, RTOL, ATOL)).values()) == {Outcome.PASSED}
+
+
+def test_what_needs_symmetry_does_not_apply_without_it_and_says_why(lopsided):
+    checks = {check.name: check for check in check_equilibrium(lopsided, RTOL, ATOL)}
+    for name in ("symmetry", "monotone value"):
+        assert checks[name].outcome is Outcome.NOT_APPLICABLE
+        assert "ask_arrival 2.5 is not bid_arrival 2" in checks[name].words
+        assert math.isnan(checks[name].figure)
+    assert checks["concave value"].outcome is Outcome.PASSED
+    rest = {name: check.outcome for name, check in checks.items() if name not in ("symmetry", "monotone value")}
+    assert set(rest.values()) == {Outcome.PASSED}
+
+
+def damaged(values, row, column, change):
+    out = values.copy()
+    out[row, column] += change
+    return out
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("symmetry", lambda eq: {"value": damaged(eq.value, 3, 8, 1e-4)}),
+        ("monotone value", lambda eq: {"value": eq.value + 0.2 * eq.states**2}),
+        ("concave value", lambda eq: {"value": damaged(eq.value, 3, 6, -1.0)}),
+        ("value at the close", lambda eq: {"value": damaged(eq.value, -1, 6, 1e-13)}),
+        ("mass", lambda eq: {"density": damaged(eq.density, 3, 6, 1e-10)}),
+        ("edge mass", lambda eq: {"density": damaged(eq.density, 3, 0, 2e-3)}),
+        ("non-negativity", lambda eq: {"density": damaged(eq.density, 3, 0, -1e-2)}),
+        ("quotes", lambda eq: {"policy": replace(eq.policy, ask=damaged(eq.policy.ask, 3, 4, math.nan))}),
+        ("quotes", lambda eq: {"policy": replace(eq.policy, bid=np.nan_to_num(eq.policy.bid))}),
+        ("quotes", lambda eq: {"game": replace(eq.game, max_half_spread=1.0)}),
+        ("mean quotes", lambda eq: {"mean_field": replace(eq.mean_field, ask=eq.mean_field.ask + 1e-4)}),
+        ("residual", lambda eq: {"certificate": replace(eq.certificate, residual=math.inf)}),
+        ("exploitability", lambda eq: {"certificate": replace(eq.certificate, exploitability=1e-3)}),
+        ("exploitability", lambda eq: {"certificate": replace(eq.certificate, exploitability=-1e-12)}),
+        ("exploitability", lambda eq: {"certificate": replace(eq.certificate, exploitability=math.nan)}),
+        ("discretisation", lambda eq: {"certificate": replace(eq.certificate, discretisation_error=1e-6)}),
+    ],
+)
+def test_each_check_catches_what_it_is_for(solved, name, damage):
+    assert outcomes(check_equilibrium(replace(solved, **damage(solved)), RTOL, ATOL))[name] is Outcome.FAILED
+
+
+def test_a_meant_inventory_limit_may_hold_many_makers():
+    tight = solve(make(max_inventory=1))
+    assert outcomes(check_equilibrium(tight, RTOL, ATOL))["edge mass"] is Outcome.FAILED
+    assert outcomes(check_equilibrium(tight, RTOL, ATOL, 1.0))["edge mass"] is Outcome.PASSED
+
+
+def test_where_every_fill_is_a_loss_the_value_is_not_highest_at_flat_inventory():
+    """At the limit one quotes one side only and loses less: why the check does not apply there."""
+    paying = solve(make(max_half_spread=-0.5, competition=0.0, terminal_penalty=0.0, running_penalty=0.0))
+    assert np.max(np.diff(paying.value[0, 6:])) > 0.1
+    checks = {check.name: check for check in check_equilibrium(paying, RTOL, ATOL)}
+    assert checks["monotone value"].outcome is Outcome.NOT_APPLICABLE
+    assert "makes every fill a loss" in checks["monotone value"].words
+
+
+def test_where_a_bound_forces_fills_into_the_ends_the_value_is_not_concave():
+    forced = solve(
+        make(max_half_spread=0.1, competition=0.0, terminal_penalty=1.0, running_penalty=0.0, fill_decay=1.0,
+             ask_arrival=3.0, bid_arrival=3.0, max_inventory=3)
+    )  # fmt: skip
+    second = forced.value[:, 2:] - 2.0 * forced.value[:, 1:-1] + forced.value[:, :-2]
+    assert second.max() > 0.05
+    checks = {check.name: check for check in check_equilibrium(forced, RTOL, ATOL)}
+    assert checks["concave value"].outcome is Outcome.NOT_APPLICABLE
+    assert checks["monotone value"].outcome is Outcome.PASSED
+
+
+@settings(max_examples=20)
+@given(
+    arrival=st.floats(0.2, 3.0),
+    skew=st.floats(0.5, 2.0),
+    decay=st.floats(0.3, 3.0),
+    running=st.floats(0.0, 0.5),
+    terminal=st.floats(0.0, 0.5),
+    weight=st.floats(0.0, 1.0),
+    lowest=st.sampled_from([-math.inf, 0.0, 0.4]),
+    cost=st.floats(-0.2, 0.2),
+)
+def test_value_is_concave_and_all_checks_hold_for_any_game(
+    arrival, skew, decay, running, terminal, weight, lowest, cost
+):
+    game = make(
+        ask_arrival=arrival, bid_arrival=arrival * skew, fill_decay=decay, running_penalty=running,
+        terminal_penalty=terminal, competition=weight, min_half_spread=lowest, maker_fee=cost, max_inventory=4,
+    )  # fmt: skip
+    found = outcomes(check_equilibrium(solve(game), RTOL, ATOL, 1.0))
+    assert found.pop("concave value") is Outcome.PASSED
+    assert Outcome.FAILED not in found.values()
+
+
+def test_the_residuals_of_a_plain_iteration_fall_by_a_constant_factor_to_the_tolerance(lopsided):
+    plain = np.array(residual_history(lopsided, Picard(), most=300))
+    tolerance = lopsided.certificate.tolerance
+    assert plain[-1] <= tolerance < plain[-2]
+    ratios = plain[4:] / plain[3:-1]
+    assert np.all(ratios < 1.0)
+    # The slowest mode is alone after a few sweeps: ratios settle, to a few parts in a hundred.
+    assert np.ptp(ratios[-3:]) < 0.05 * ratios[-1]
+    mixed = residual_history(lopsided, Anderson())
+    assert mixed[0] == plain[0]
+    assert mixed[-1] <= tolerance
+    assert len(mixed) <= len(plain)
+
+
+MIXED = MixedMarketMakingGame(makers=(make(), make(running_penalty=0.5, max_inventory=5)), shares=(0.6, 0.4))
+REGIMES = RegimeSwitchingGame(
+    regimes=(make(), make(ask_arrival=4.0, bid_arrival=4.0, running_penalty=0.4)),
+    switching_rates=((-1.0, 1.0), (2.0, -2.0)),
+    initial_regime=(1.0, 0.0),
+)
+ENTRY = EntryExitGame(market=make(), outside_value=1.0, exit_rate=0.5, entry_rate=0.5, sensitivity=1.0)
+
+
+@pytest.mark.parametrize(
+    ("game", "names", "extra"),
+    [
+        (MIXED, ("patient", "nervous"), "mean quotes"),
+        (REGIMES, ("calm", "stressed"), "regime mass"),
+        (ENTRY, ("market",), "makers in the market"),
+    ],
+)
+def test_games_of_several_parts_pass_the_checks_of_each_part_and_of_the_whole(game, names, extra):
+    checks = check_composition(solve(game), names, RTOL, ATOL, 1.0)
+    found = outcomes(checks)
+    assert len(found) == len(checks)
+    assert found[extra] is Outcome.PASSED
+    assert Outcome.FAILED not in found.values()
+    skipped = {name for name, outcome in found.items() if outcome is Outcome.NOT_APPLICABLE}
+    assert skipped == ({"concave value"} if game is ENTRY else set())
+
+
+def test_a_part_that_is_damaged_fails_under_its_name():
+    whole = solve(MIXED)
+    first, second = whole.makers
+    broken = replace(whole, makers=(first, replace(second, density=second.density * 1.01)))
+    failed = {
+        n for n, o in outcomes(check_composition(broken, ("a", "b"), RTOL, ATOL, 1.0)).items() if o is Outcome.FAILED
+    }
+    assert failed == {"b: mass", "mean quotes"}
