@@ -21,6 +21,18 @@ if TYPE_CHECKING:
 
 FIRST_PANELS = 16
 
+FIRST_CUTS = 6
+"""Times that the first grid is cut anew at the kinks."""
+
+CUT_SHARE = 1e-4
+"""Of a panel: a kink that is no farther than that from an edge needs no new cut on the first grid."""
+
+FIRST_SLACK = 1000.0
+"""Most that the tolerance of a fixed point is loosened."""
+
+SLACK_SHARE = 1e-3
+"""Of the last grid's error, in the tolerance of the next one's fixed point."""
+
 
 class StepTooLongError(Exception):
     """A step of the grid is too long for the scheme."""
@@ -90,7 +102,7 @@ class Sweep:
     """The fixed-point map at `path` (fields, nodes) on a grid: the best reply's value, its population, their field.
 
     `settled` is false when the fixed point on this grid was given up; `moved` is how far the last plain sweep moved
-    value and population, in units of the tolerance.
+    value and population, in units of the tolerance, and `gain` that over the residual in units of the one allowed.
     """
 
     times: Floats
@@ -102,6 +114,7 @@ class Sweep:
     sweeps: int
     settled: bool
     moved: float
+    gain: float
     slopes: Floats | None = None
 
 
@@ -113,36 +126,69 @@ def solve_on_grids(
     Each grid of panels `edges` is compared with its bisection; panels whose share of the difference is too large are
     cut at the kinks of V, else bisected, until the estimated error of every value, field and probability is within
     rtol (unit + |quantity|) + atol, the unit of probabilities being 1. What the sweeps leave of the fixed point's error
-    is in the estimate.
+    is in the estimate. While grids are far from fine enough their fixed points are left at a looser tolerance.
     """
     coarse: Sweep | None = None
     best: tuple[Sweep, float] | None = None
-    sweeps = 0
+    sweeps, slack = 0, FIRST_SLACK
     while 4 * edges.size <= method.max_steps:
+        loose = (slack, rtol, atol)
         try:
             if coarse is None:
-                coarse = _fixed_point(game, edges, best[0] if best else None, method, rtol, atol)
+                coarse = _fixed_point(game, edges, best[0] if best else None, method, *loose)
                 sweeps += coarse.sweeps
+            if best is None:
+                edges, coarse, more = _cut_first(game, edges, coarse, method, loose)
+                sweeps += more
             if not coarse.settled:
                 best = coarse, math.inf
                 break
-            fine = _fixed_point(game, bisect(edges), coarse, method, rtol, atol)
+            fine = _fixed_point(game, bisect(edges), coarse, method, *loose)
         except StepTooLongError:
             edges, coarse = bisect(edges), None
             continue
         sweeps += fine.sweeps
         scaled, arising = _compare(game, coarse, fine, rtol, atol)
+        if fine.settled and game.error_share * scaled <= 1.0 and not _finished(game, fine, scaled, rtol, atol):
+            fine = _fixed_point(game, bisect(edges), fine, method, 1.0, rtol, atol)
+            sweeps += fine.sweeps
         best = fine, game.error_share * scaled + fine.moved
         if best[1] <= 1.0 or not fine.settled:
             break
-        levels = _levels(game.error_share * arising)
+        slack = min(max(SLACK_SHARE * best[1], 1.0), FIRST_SLACK)
+        levels = _levels(game.error_share, scaled, arising)
         cuts = game.kinks(fine)
         cuts = cuts[levels[np.searchsorted(edges, cuts, side="right") - 1] > 0]
         if cuts.size:
             edges, coarse = _cut(edges, levels, cuts), None
         else:
-            edges, coarse = (bisect(edges), fine) if np.mean(levels > 0) > 0.6 else (split(edges, levels), None)
+            shift = np.mean(levels > 0) > 0.6 and np.mean(levels) < 1.5
+            edges, coarse = (bisect(edges), fine) if shift else (split(edges, levels), None)
     return None if best is None else (*best, sweeps)
+
+
+def _cut_first(
+    game: GridGame, edges: Floats, coarse: Sweep, method: UpdateRule, loose: tuple[float, float, float]
+) -> tuple[Floats, Sweep, int]:
+    """(edges cut at the kinks, fixed point on them, sweeps): on the first grid, until the kinks stay where they are."""
+    uncut, sweeps = edges, 0
+    for _ in range(FIRST_CUTS):
+        kinks = game.kinks(coarse) if coarse.settled else np.empty(0)
+        panel = np.searchsorted(uncut, kinks, side="right") - 1
+        off = np.min(np.abs(kinks[:, None] - edges), axis=1, initial=np.inf)
+        if not np.any(off > CUT_SHARE * (uncut[panel + 1] - uncut[panel])):
+            break
+        edges = np.union1d(uncut, kinks)
+        edges = np.concatenate([edges[:-1][np.diff(edges) > 1e-13 * edges[-1]], edges[-1:]])
+        coarse = _fixed_point(game, edges, coarse, method, *loose)
+        sweeps += coarse.sweeps
+    return edges, coarse, sweeps
+
+
+def _finished(game: GridGame, fine: Sweep, scaled: float, rtol: float, atol: float) -> bool:
+    """Whether the sweeps left no more than the tolerance allows."""
+    allowed = allowed_residual(game.field_unit, fine.image, rtol, atol)
+    return game.error_share * scaled + fine.moved <= 1.0 and fine.residual <= allowed
 
 
 def grade_edges(horizon: float, shortest: float) -> Floats:
@@ -162,9 +208,14 @@ def allowed_residual(unit: float, path: Floats, rtol: float, atol: float) -> flo
     return rtol * (unit + float(np.max(np.abs(path)))) + atol
 
 
-def _levels(arising: Floats) -> NDArray[np.int64]:
-    """(panels,) how often to bisect each panel so that its error, of order 5 in its length, is a fair share of 1."""
-    excess = np.maximum(arising * 2.0 * arising.size, 1e-300)
+def _levels(error_share: float, scaled: float, arising: Floats) -> NDArray[np.int64]:
+    """(panels,) how often to bisect each panel so that its error, of order 5 in its length, is a fair share of 1.
+
+    What arises in the panels adds up to more than the error where it decays, or is in different states: by the factor
+    seen on this grid.
+    """
+    adds_up = min(scaled / max(float(np.sum(arising)), 1e-300), 1.0)
+    excess = np.maximum(error_share * adds_up * arising * 2.0 * arising.size, 1e-300)
     return np.clip(np.ceil(np.log2(excess) / 5.0), 0, 4).astype(np.int64)
 
 
@@ -181,9 +232,15 @@ def _cut(edges: Floats, levels: NDArray[np.int64], cuts: Floats) -> Floats:
 
 
 def _fixed_point(
-    game: GridGame, edges: Floats, start: Sweep | None, method: UpdateRule, rtol: float, atol: float
+    game: GridGame,
+    edges: Floats,
+    start: Sweep | None,
+    method: UpdateRule,
+    slack: float,
+    rtol: float,
+    atol: float,
 ) -> Sweep:
-    """Fixed point of the mean field on the grid of nodes of these panels."""
+    """Fixed point of the mean field on the grid of nodes of these panels, to a tolerance `slack` times looser."""
     times = bisect(edges)
     near: Reply | None = None
     if start is None:
@@ -202,7 +259,9 @@ def _fixed_point(
     def allowed(share: float) -> Callable[[Floats], float]:
         return lambda image: share * allowed_residual(game.field_unit, image, rtol, atol)
 
-    share, sweeps, first = 0.1, 0, path.ravel()
+    # What a residual moved V by on the last grid says how small it has to be on this one.
+    share = 0.1 * slack if start is None else min(0.1, 0.05 / max(start.gain, 1e-300)) * slack
+    sweeps, first, again = 0, path.ravel(), False
     while True:
         found = iterate(phi, first, method, allowed(share))
         before = last[0]
@@ -212,9 +271,9 @@ def _fixed_point(
             raise SolveError(
                 "the mean field left the range of floating point; damp the fixed point or bound the controls"
             )
-        if not found.residual <= allowed_residual(game.field_unit, before.image, rtol, atol):
+        if not found.residual <= slack * allowed_residual(game.field_unit, before.image, rtol, atol):
             point = found.point.reshape(shape)
-            return Sweep(times, point, *_parts(before), found.residual, sweeps, False, math.inf, before.slopes)
+            return Sweep(times, point, *_parts(before), found.residual, sweeps, False, math.inf, math.inf, before.slopes)
         # A small residual can still move V by much where transitions are many; one plain sweep shows by how much, and
         # the sweeps after it would add a geometric series (twice that: the slowest mode may not show in the ratio yet).
         after = game.reply(times, before.image, before)
@@ -227,9 +286,11 @@ def _fixed_point(
             (before.image, after.image, game.field_unit),
         )
         moved = max(_scaled(rough, exact, scale, rtol, atol) for rough, exact, scale in pairs) * 2.0 / (1.0 - kept)
-        if moved <= 0.1 or share < 0.1:
-            return Sweep(times, before.image, *_parts(after), residual, sweeps, True, moved, after.slopes)
-        share, first, last[0] = max(0.1 * share / moved, 1e-5), before.image.ravel(), after
+        gain = moved * allowed_residual(game.field_unit, before.image, rtol, atol) / max(found.residual, 1e-300)
+        if moved <= 0.1 * slack or again:
+            return Sweep(times, before.image, *_parts(after), residual, sweeps, True, moved, gain, after.slopes)
+        share = slack * max(0.1 * share / moved, 1e-5)
+        first, last[0], again = before.image.ravel(), after, True
 
 
 def _parts(reply: Reply) -> tuple[Floats, Floats, Floats]:
