@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from mfg_core.entry_exit import EntryExitEquilibrium as EntryExitEquilibrium
     from mfg_core.entry_exit import EntryExitGame as EntryExitGame
     from mfg_core.entry_exit import EntryExitPolicy as EntryExitPolicy
+    from mfg_core.equilibrium_search import EquilibriumSearch as EquilibriumSearch
+    from mfg_core.equilibrium_search import find_equilibria as find_equilibria
     from mfg_core.errors import EdgeMassWarning as EdgeMassWarning
     from mfg_core.errors import SolveError as SolveError
     from mfg_core.execution import ExecutionEquilibrium as ExecutionEquilibrium
@@ -61,8 +63,14 @@ if TYPE_CHECKING:
     from mfg_core.regimes import RegimeSwitchingEquilibrium as RegimeSwitchingEquilibrium
     from mfg_core.regimes import RegimeSwitchingGame as RegimeSwitchingGame
     from mfg_core.solve import solve_mfg as solve_mfg
+    from mfg_core.stability import contraction_rate as contraction_rate
+    from mfg_core.stability import leading_eigenvalues as leading_eigenvalues
 
 _HOME = {
+    "EquilibriumSearch": "equilibrium_search",
+    "find_equilibria": "equilibrium_search",
+    "leading_eigenvalues": "stability",
+    "contraction_rate": "stability",
     "simulate_makers": "many_makers",
     "deviation_gain": "many_makers_study",
     "convergence_study": "many_makers_study",
@@ -125,6 +133,7 @@ __all__ = [
     "EntryExitEquilibrium",
     "EntryExitGame",
     "EntryExitPolicy",
+    "EquilibriumSearch",
     "Estimate",
     "ExecutionCalibration",
     "ExecutionEquilibrium",
@@ -153,8 +162,11 @@ __all__ = [
     "Status",
     "TradingCosts",
     "calibrate_execution",
+    "contraction_rate",
     "convergence_study",
     "deviation_gain",
+    "find_equilibria",
+    "leading_eigenvalues",
     "policy_arrays",
     "policy_metadata",
     "rebuild_policy",
