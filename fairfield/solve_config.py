@@ -1,28 +1,33 @@
-"""The configuration of `fairfield solve`: TOML in; a game, a method and a tolerance out, or one sentence."""
+"""The configuration of `fairfield solve`: TOML in, a checked `SolveConfig` out, or one sentence."""
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator
 
 from fairfield.config import Section, read_config
-from fairfield.errors import ConfigError
-
-if TYPE_CHECKING:
-    from mfg_core.market_making import MarketMakingGame
-    from mfg_core.methods import FixedPointMethod
 
 Number = Annotated[float, Field(allow_inf_nan=True)]
+Words = Annotated[str, Field(min_length=1, max_length=40)]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _competition(value: Any) -> Any:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    option = isinstance(value, dict) and set(value) == {"crowd_decay"}
-    if not (number or value == "share" or option):
+    option = isinstance(value, dict) and set(value) == {"crowd_decay"} and _is_number(value["crowd_decay"])
+    if not (_is_number(value) or value == "share" or option):
         raise ValueError('must be a number from 0 to 1, "share" or { crowd_decay = number }')
+    return value
+
+
+def _shape(value: Any) -> Any:
+    table = isinstance(value, dict) and len(value) == 1 and _is_number(next(iter(value.values())))
+    if not (value in ("exponential", "logistic") or (table and set(value) <= {"logistic", "power"})):
+        raise ValueError('must be "exponential", "logistic", { logistic = offset } or { power = exponent }')
     return value
 
 
@@ -44,12 +49,41 @@ class ParametersSection(Section):
     adverse_selection: Number | None = None
     maker_fee: Number | None = None
     risk_aversion: Number | None = None
+    intensity_shape: Annotated[Any, PlainValidator(_shape)] = None
 
 
 class GameSection(ParametersSection):
-    """What is solved."""
+    """What is solved: `kind` says which of the keys below belong to it, beside the parameters of the market.
 
-    kind: Literal["market_making"] = "market_making"
+    In the kinds with several markets the parameters here are those that the `[[makers]]` or `[[regimes]]` leave out.
+    """
+
+    kind: Literal["market_making", "maker_types", "regimes", "entry_exit", "epidemic"] = "market_making"
+    switching_rates: list[list[Number]] | None = None
+    initial_regime: list[Number] | None = None
+    outside_value: Number | None = None
+    exit_rate: Number | None = None
+    entry_rate: Number | None = None
+    sensitivity: Number | None = None
+    initial_active: Number | None = None
+    liquidation_penalty: Number | None = None
+    contact_rate: Number | None = None
+    recovery_rate: Number | None = None
+    infection_cost: Number | None = None
+    initial_infected: Number | None = None
+
+
+class MakerSection(ParametersSection):
+    """A type of makers: its name, its share of the makers and what is its own."""
+
+    name: Words
+    share: Number
+
+
+class RegimeSection(ParametersSection):
+    """A regime: its name and what is its own."""
+
+    name: Words
 
 
 class SolveSection(Section):
@@ -61,6 +95,7 @@ class SolveSection(Section):
     depth: int | None = None
     damping: float | None = None
     weight: float | None = None
+    max_directions: int | None = None
     max_sweeps: int | None = None
     max_steps: int | None = None
 
@@ -68,9 +103,9 @@ class SolveSection(Section):
 class UnitsSection(Section):
     """Words for what time, price and inventory are counted in; they change no number."""
 
-    time: str = Field(default="units of time", min_length=1, max_length=40)
-    price: str = Field(default="price units", min_length=1, max_length=40)
-    inventory: str = Field(default="units", min_length=1, max_length=40)
+    time: Words = "units of time"
+    price: Words = "price units"
+    inventory: Words = "units"
 
 
 class ChecksSection(Section):
@@ -84,6 +119,8 @@ class SolveConfig(Section):
 
     title: str | None = Field(default=None, min_length=1, max_length=120)
     game: GameSection
+    makers: list[MakerSection] = Field(default_factory=list)
+    regimes: list[RegimeSection] = Field(default_factory=list)
     solve: SolveSection = SolveSection()
     units: UnitsSection = UnitsSection()
     checks: ChecksSection = ChecksSection()
@@ -98,66 +135,3 @@ def load_solve_config(path: Path) -> SolveConfig:
         When the file cannot be read, has an unknown key or a value that breaks a rule.
     """
     return read_config(path, SolveConfig)
-
-
-def make_game(config: SolveConfig) -> MarketMakingGame:
-    """The game that a configuration describes.
-
-    Raises
-    ------
-    ConfigError
-        When a parameter is missing or breaks a rule of the game.
-    """
-    return market_making_game(config.game, "game")
-
-
-def market_making_game(section: ParametersSection, place: str) -> MarketMakingGame:
-    """The market-making game of a section of the file."""
-    from mfg_core.competition import OutsideOption, Share
-    from mfg_core.market_making import MarketMakingGame
-
-    given = {name: getattr(section, name) for name in ParametersSection.model_fields}
-    given = {name: value for name, value in given.items() if value is not None}
-    for field in dataclasses.fields(MarketMakingGame):
-        if field.default is dataclasses.MISSING and field.name not in given:
-            raise ConfigError(f"the key {place}.{field.name} is missing")
-    try:
-        if given.get("competition") == "share":
-            given["competition"] = Share()
-        elif isinstance(given.get("competition"), dict):
-            given["competition"] = OutsideOption(**given["competition"])
-        return MarketMakingGame(**given)
-    except ValueError as error:
-        raise ConfigError(f"{place}.{error}") from None
-
-
-def make_method(section: SolveSection) -> FixedPointMethod:
-    """The fixed-point method that a configuration names.
-
-    Raises
-    ------
-    ConfigError
-        When a parameter is not the method's or breaks a rule.
-    """
-    from mfg_core import Anderson, FictitiousPlay, NewtonKrylov, Picard
-
-    kinds: dict[str, type[FixedPointMethod]] = {
-        "anderson": Anderson,
-        "picard": Picard,
-        "fictitious_play": FictitiousPlay,
-        "newton_krylov": NewtonKrylov,
-    }
-    kind = kinds[section.method]
-    known = [field.name for field in dataclasses.fields(kind)]
-    names = ("depth", "damping", "weight", "max_sweeps", "max_steps")
-    given = {name: value for name in names if (value := getattr(section, name)) is not None}
-    for name in given:
-        if name not in known:
-            raise ConfigError(
-                f"solve.{name} must be left out for the method {section.method}, whose parameters are "
-                f"{', '.join(known)}; was {given[name]}"
-            )
-    try:
-        return kind(**given)
-    except ValueError as error:
-        raise ConfigError(f"solve.{error}") from None

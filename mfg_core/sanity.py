@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from mfg_core.certificate import Certificate
     from mfg_core.market_making import MarketMakingEquilibrium, MarketMakingGame
 
     Floats = NDArray[np.float64]
@@ -87,7 +88,7 @@ def check_equilibrium(
     return (
         *check_market(equilibrium, rtol, atol, largest_edge_mass, uneven=asymmetry(equilibrium.game)),
         check_crowd([equilibrium], [1.0]),
-        *check_certificate(equilibrium, rtol, atol),
+        *check_certificate(equilibrium.certificate, rtol, atol, value_size(equilibrium)),
     )
 
 
@@ -126,9 +127,8 @@ def check_crowd(parts: Sequence[MarketMakingEquilibrium], shares: Sequence[float
     return judge("mean quotes", gap, parts[0].certificate.tolerance, words)
 
 
-def check_certificate(equilibrium: MarketMakingEquilibrium, rtol: float, atol: float) -> tuple[SanityCheck, ...]:
-    """Residual, exploitability and discretisation error of an equilibrium's certificate."""
-    proof = equilibrium.certificate
+def check_certificate(proof: Certificate, rtol: float, atol: float, size: float) -> tuple[SanityCheck, ...]:
+    """Residual, exploitability and discretisation error of a certificate; `size` is what values are relative to."""
     return (
         judge(
             "residual",
@@ -139,7 +139,7 @@ def check_certificate(equilibrium: MarketMakingEquilibrium, rtol: float, atol: f
         judge(
             "exploitability",
             proof.exploitability if proof.exploitability >= 0 else math.inf,
-            rtol * value_size(equilibrium) + atol,
+            rtol * size + atol,
             "no maker gains more than the tolerance by leaving the policy, and the gain is not negative",
         ),
         judge(

@@ -1,4 +1,4 @@
-"""The sanity checks of the games that are made of several markets: maker types, regimes, entry and exit."""
+"""The sanity checks of games made of several markets (maker types, regimes, entry and exit) and of the epidemic."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from mfg_core.sanity import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from mfg_core.finite_state import FiniteStateEquilibrium
 
 
 ComposedEquilibrium: TypeAlias = MixedMarketMakingEquilibrium | RegimeSwitchingEquilibrium | EntryExitEquilibrium
@@ -55,7 +57,7 @@ def check_composition(
         checks = check_market(part, rtol, atol, largest_edge_mass, uneven=uneven, bent=bent)
         found += [replace(check, name=f"{name}: {check.name}" if len(parts) > 1 else check.name) for check in checks]
     largest = max(parts, key=value_size)
-    return (*found, *whole, *check_certificate(largest, rtol, atol))
+    return (*found, *whole, *check_certificate(largest.certificate, rtol, atol, value_size(largest)))
 
 
 def _active(equilibrium: EntryExitEquilibrium) -> SanityCheck:
@@ -64,4 +66,24 @@ def _active(equilibrium: EntryExitEquilibrium) -> SanityCheck:
     limit = active.size * float(np.finfo(np.float64).eps)
     return judge(
         "makers in the market", excess, limit, "the share of the makers in the market is from 0 to 1, to rounding"
+    )
+
+
+def check_epidemic(equilibrium: FiniteStateEquilibrium, rtol: float, atol: float) -> tuple[SanityCheck, ...]:
+    """The sanity checks of an equilibrium of the `EpidemicGame`."""
+    law = equilibrium.density
+    # The density is within the tolerance, so that twice that may separate two times.
+    growth = float(np.max(np.diff(law[:, 0]), initial=0.0)), float(np.max(-np.diff(law[:, 2]), initial=0.0))
+    return (
+        check_mass(law),
+        judge("non-negativity", max(-float(law.min()), 0.0), 0.0, "no share is negative"),
+        judge(
+            "one way",
+            max(growth),
+            2.0 * (2.0 * rtol + atol),
+            "nobody becomes susceptible again or leaves the recovered",
+        ),
+        judge("value at the close", float(np.max(np.abs(equilibrium.value[-1]))), 0.0, "V(T) = 0"),
+        judge("cost", float(np.max(equilibrium.value)), 0.0, "V is a cost: nowhere positive"),
+        *check_certificate(equilibrium.certificate, rtol, atol, 1.0 + float(np.max(np.abs(equilibrium.value)))),
     )

@@ -1,53 +1,52 @@
-"""The page of a solved market-making game: quotes, value, crowd, convergence, sanity checks, parameters."""
+"""The page of a solved game: quotes, value, crowd, sanity checks, certificate with its convergence, parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
-from markupsafe import Markup
 
-from mfg_core.certificate import Certificate
-from mfg_core.market_making import MarketMakingEquilibrium, MarketMakingGame
-from mfg_core.sanity import Outcome, SanityCheck
-from reports.equilibrium_view import History, Units, chapters, convergence, inhabited, one
+from mfg_core.finite_state import FiniteStateEquilibrium
+from mfg_core.market_making import MarketMakingEquilibrium
+from mfg_core.sanity import SanityCheck
+from mfg_core.sanity_compositions import ComposedEquilibrium
+from reports.composition_view import composition_chapters, epidemic_chapters, parts_of
+from reports.equilibrium_tables import (
+    certificate_table,
+    check_table,
+    overall_light,
+    parameter_table,
+    plain_parameters,
+    quote_table,
+)
+from reports.equilibrium_view import Chapter, History, Units, chapters, convergence
 from reports.formats import percent, plain, significant
 from reports.page import render
-from reports.tables import Cell, Grid, light
+from reports.tables import Cell, Grid
 
-PARAMETERS = (
-    ("ask_arrival", "A\N{SUBSCRIPT ONE}", "fills per {one_time}", "arrival of buyers"),
-    ("bid_arrival", "A\N{SUBSCRIPT TWO}", "fills per {one_time}", "arrival of sellers"),
-    ("fill_decay", "k", "1/{one_price}", "how fast fills fall with the half-spread"),
-    ("competition", "c", "", "weight of the crowd's quotes"),
-    ("running_penalty", "η", "{price} per {one_inventory}² and {one_time}", "cost of holding inventory"),
-    ("terminal_penalty", "γ", "{price} per {one_inventory}²", "cost of inventory at the close"),
-    ("horizon", "T", "{time}", "length of the day"),
-    ("max_inventory", "Q", "{inventory}", "largest inventory"),
-    ("min_half_spread", "", "{price}", "lower bound of quotes"),
-    ("max_half_spread", "", "{price}", "upper bound of quotes"),
-    ("adverse_selection", "ξ", "{price} per fill", "move of the mid against the maker at a fill"),
-    ("maker_fee", "f", "{price} per fill", "fee, negative for a rebate"),
-    ("risk_aversion", "g", "1/{one_price}", "of exponential utility"),
-    ("intensity_shape", "", "", "how fills depend on the quote"),
-    ("initial_mean", "", "{inventory}", "mean inventory at the open"),
-    ("initial_std", "", "{inventory}", "its standard deviation"),
-)
-"""Name, symbol, unit and meaning of each parameter of the game."""
+Equilibrium: TypeAlias = MarketMakingEquilibrium | ComposedEquilibrium | FiniteStateEquilibrium
 
-LIGHTS = {
-    Outcome.PASSED: ("ok", "pass"),
-    Outcome.FAILED: ("bad", "fail"),
-    Outcome.NOT_APPLICABLE: ("none", "does not apply"),
-}
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a page says of an equilibrium of its kind."""
+
+    subtitle: str
+    facts: Sequence[str]
+    quotes: Sequence[tuple[str, Grid]]
+    chapters: Sequence[Chapter]
+    parameters: Grid
+    unit: str
 
 
 def equilibrium_page(
-    equilibrium: MarketMakingEquilibrium,
+    equilibrium: Equilibrium,
     *,
     title: str,
     checks: Sequence[SanityCheck],
+    names: Sequence[str] = ("market",),
     histories: Sequence[History] = (),
     units: Units = Units(),  # noqa: B008
     notes: Sequence[str] = (),
@@ -57,10 +56,12 @@ def equilibrium_page(
 
     Parameters
     ----------
-    equilibrium : MarketMakingEquilibrium
+    equilibrium : equilibrium of a market-making game, of a composition of several, or of the epidemic game
     title : str
     checks : sequence of SanityCheck
-        What `mfg_core.sanity.check_equilibrium` found.
+        What `mfg_core.sanity` found.
+    names : sequence of str
+        Of the parts of a composition.
     histories : sequence of History
         Residuals by sweep, one line each.
     units : Units
@@ -70,135 +71,90 @@ def equilibrium_page(
     provenance : mapping
         What the equilibrium came from: hashes, versions.
     """
-    content = {
-        "title": title,
-        "light": overall_light(checks),
-        "facts": headline(equilibrium, units),
-        "notes": [str(note) for note in notes],
-        "chapters": chapters(equilibrium, units),
-        "convergence": convergence(histories, equilibrium.certificate.tolerance, units),
-        "quotes": quote_table(equilibrium, units),
-        "checks": check_table(checks),
-        "certificate": certificate_table(equilibrium.certificate, units),
-        "certificate_words": certificate_words(equilibrium, units),
-        "parameters": parameter_table(equilibrium.game, units),
-        "provenance": Grid(
-            key="provenance",
-            head=("What", "Value"),
-            rows=[(name, Cell(plain(value), "l long mono")) for name, value in (provenance or {}).items()],
-            words=2,
-            empty="Not recorded.",
-        ),
-    }
-    return render("equilibrium.html.j2", content)
+    content = show(equilibrium, names, units)
+    proof = equilibrium.certificate
+    return render(
+        "equilibrium.html.j2",
+        {
+            "title": title,
+            "light": overall_light(checks),
+            "shown": content,
+            "notes": [str(note) for note in notes],
+            "checks": check_table(checks),
+            "convergence": convergence(histories, proof.tolerance, content.unit) if histories else None,
+            "certificate": certificate_table(proof, content.unit),
+            "certificate_words": certificate_words(equilibrium, content.unit),
+            "provenance": Grid(
+                key="provenance",
+                head=("What", "Value"),
+                rows=[(name, Cell(plain(value), "l long mono")) for name, value in (provenance or {}).items()],
+                words=2,
+                empty="Not recorded.",
+            ),
+        },
+    )
 
 
-def headline(equilibrium: MarketMakingEquilibrium, units: Units) -> list[str]:
-    """The result in plain sentences."""
-    game, flat = equilibrium.game, equilibrium.game.max_inventory
-    ask, bid = equilibrium.policy.ask, equilibrium.policy.bid
-    spread, law = equilibrium.full_spread, equilibrium.density
-    close = float(law[-1, np.abs(equilibrium.states) < 1.5].sum())
+def show(equilibrium: Equilibrium, names: Sequence[str], units: Units) -> Shown:
+    """What there is to show of an equilibrium."""
+    if isinstance(equilibrium, FiniteStateEquilibrium):
+        facts = [
+            f"At most {percent(float(equilibrium.density[:, 1].max()))} are infected at a time.",
+            f"{percent(float(equilibrium.density[-1, 0]))} are never infected.",
+            certificate_words(equilibrium, "units of cost"),
+        ]
+        rows = [(name, significant(value, 6)) for name, value in plain_parameters(equilibrium.game).items()]
+        parameters = Grid(key="parameters", head=("Parameter", "Value"), rows=rows)
+        drawn = epidemic_chapters(equilibrium, units)
+        return Shown("Equilibrium of an epidemic", facts, (), drawn, parameters, "units of cost")
+    if isinstance(equilibrium, MarketMakingEquilibrium):
+        parts, drawn, others = [("", equilibrium)], chapters(equilibrium, units), {}
+    else:
+        parts, drawn = parts_of(equilibrium, names), composition_chapters(equilibrium, names, units)
+        others = plain_parameters(equilibrium.game)
+    return Shown(
+        "Equilibrium of a crowd of market makers",
+        [
+            *(fact for name, part in parts for fact in headline(name, part, units)),
+            certificate_words(equilibrium, units.price),
+        ],
+        [(name, quote_table(part, units)) for name, part in parts],
+        drawn,
+        parameter_table([(name, part.game) for name, part in parts], units, others),
+        units.price,
+    )
+
+
+def headline(name: str, market: MarketMakingEquilibrium, units: Units) -> list[str]:
+    """The result of one market in plain sentences; only its quotes when it is one part, `name`, of a game."""
+    game, flat = market.game, market.game.max_inventory
+    ask, bid, law = market.policy.ask, market.policy.bid, market.density
+    spread = market.full_spread
+    quotes = (f"{name.capitalize()}: at" if name else "At") + (
+        f" the open a maker without inventory asks {significant(ask[0, flat], 4)} above the mid and bids "
+        f"{significant(bid[0, flat], 4)} below it ({units.price})."
+    )
+    if name:
+        return [quotes]
+    close = float(law[-1, np.abs(market.states) < 1.5].sum())
     return [
-        f"At the open a maker without inventory asks {significant(ask[0, flat], 4)} above the mid and bids "
-        f"{significant(bid[0, flat], 4)} below it ({units.price}).",
+        quotes,
         f"The crowd's full spread is {significant(spread[0], 4)} at the open and {significant(spread[-1], 4)} at the "
         "close.",
-        f"A maker earns {significant(float(law[0] @ equilibrium.value[0]), 4)} {units.price} on average over the "
-        f"horizon of {significant(game.horizon, 4)} {units.time}, penalties included.",
+        f"A maker earns {significant(float(law[0] @ market.value[0]), 4)} {units.price} on average over the "
+        f"{significant(game.horizon, 4)} {units.time}, penalties included.",
         f"At the close {percent(close, 0)} of the makers hold at most one unit; the standard deviation of inventories "
-        f"is {significant(equilibrium.inventory_variance[-1] ** 0.5)}.",
-        certificate_words(equilibrium, units),
+        f"is {significant(market.inventory_variance[-1] ** 0.5)}.",
     ]
 
 
-def certificate_words(equilibrium: MarketMakingEquilibrium, units: Units) -> str:
+def certificate_words(equilibrium: Equilibrium, unit: str) -> str:
     """The certificate in one plain sentence."""
     proof = equilibrium.certificate
-    gain = significant(proof.exploitability, 2)
     if not proof.converged:
         return f"Not solved to the tolerance: {proof.status.value}"
     return (
-        f"No maker gains more than {gain} {units.price} over the whole horizon by quoting otherwise while the others "
-        "stay; values, quotes and probabilities carry an error of about "
+        f"Nobody gains more than {significant(proof.exploitability, 2)} {unit} over the whole horizon by acting "
+        "otherwise while the others stay; values, controls and probabilities carry an error of about "
         f"{significant(proof.discretisation_error, 2)}, relative to 1/k or their size."
     )
-
-
-def overall_light(checks: Sequence[SanityCheck]) -> Markup:
-    """One light for all checks."""
-    failed = [check.name for check in checks if check.outcome is Outcome.FAILED]
-    passed = sum(check.outcome is Outcome.PASSED for check in checks)
-    if failed:
-        return light("bad", "Checks failed:", ", ".join(failed))
-    return light("ok", f"All {passed} checks that apply pass")
-
-
-def check_table(checks: Sequence[SanityCheck]) -> Grid:
-    """Every check with its figure and what it means."""
-    rows = []
-    for check in checks:
-        level, words = LIGHTS[check.outcome]
-        applies = check.outcome is not Outcome.NOT_APPLICABLE
-        rows.append(
-            (
-                check.name.capitalize(),
-                light(level, words),
-                Cell(significant(check.figure, 2) if applies else "", "n"),
-                Cell(significant(check.limit, 2) if applies else "", "n"),
-                Cell(check.words, "l long"),
-            )
-        )
-    head = ("Check", "Result", Cell("Figure", "n"), Cell("At most", "n"), "What holds, or why it does not apply")
-    return Grid(key="checks", head=head, rows=rows, words=5, style="wide")
-
-
-def quote_table(equilibrium: MarketMakingEquilibrium, units: Units) -> Grid:
-    """Bid and ask at a few inventories, at the open and just before the close."""
-    last, most = equilibrium.times[-1], int(np.abs(equilibrium.states[inhabited(equilibrium)]).max())
-    step = max(1, most // 4)
-    rows = []
-    for x in range(most // step * step, -most - 1, -step):
-        cells = [f"{x:+d}".replace("-", "\N{MINUS SIGN}") if x else "0"]
-        for t in (0.0, last):
-            cells += [significant(float(quote), 4) for quote in equilibrium.policy.quotes(t, x)]
-        rows.append(tuple(cells))
-    head = ("Inventory", "Bid, open", "Ask, open", "Bid, close", "Ask, close")
-    note = f"Half-spreads in {units.price}, at inventories that some makers have; n/a: a side not quoted, at the limit."
-    return Grid(key="quotes", head=head, rows=rows, style="wide", note=note)
-
-
-def certificate_table(certificate: Certificate, units: Units) -> Grid:
-    """The certificate's figures."""
-    figures = (
-        ("Residual, undamped", significant(certificate.residual, 2), units.price),
-        ("Tolerance of the residual", significant(certificate.tolerance, 2), units.price),
-        ("Exploitability", significant(certificate.exploitability, 2), units.price),
-        ("Discretisation error", significant(certificate.discretisation_error, 2), "relative to 1/k or size"),
-        ("Mass error", significant(certificate.mass_error, 2), "probability"),
-        ("Evaluations of the map", plain(certificate.iterations), ""),
-        ("Converged", plain(certificate.converged), ""),
-    )
-    rows = [(name, Cell(figure, "n"), unit) for name, figure, unit in figures]
-    note = certificate.status.value
-    head = ("Certificate", Cell("Figure", "n"), "Unit")
-    return Grid(key="certificate", head=head, rows=rows, words=3, style="wide", note=note)
-
-
-def parameter_table(game: MarketMakingGame, units: Units) -> Grid:
-    """The game's parameters with symbols and units."""
-    named = {name: getattr(units, name) for name in ("time", "price", "inventory")}
-    named |= {f"one_{name}": one(unit) for name, unit in named.items()}
-    rows = []
-    for name, symbol, unit, meaning in PARAMETERS:
-        value = getattr(game, name)
-        shown = value if isinstance(value, int | float) else str(value)
-        rows.append((name, symbol, Cell(_plain(shown), "n"), Cell(unit.format(**named), "l"), Cell(meaning, "l")))
-    head = ("Parameter", "Symbol", Cell("Value", "n"), "Unit", "Meaning")
-    return Grid(key="parameters", head=head, rows=rows, words=5, style="wide")
-
-
-def _plain(value: float | str) -> str:
-    if isinstance(value, float) and np.isinf(value):
-        return plain(str(value))
-    return plain(value)

@@ -143,7 +143,7 @@ def mean_quotes(equilibrium: MarketMakingEquilibrium, units: Units) -> Picture:
     """The crowd's mean ask and bid over time."""
     field = equilibrium.mean_field
     lines = [Series("mean ask", field.ask, "s0"), Series("mean bid", field.bid, "s1")]
-    drawing = _over_time(equilibrium, lines, "mean ask and bid half-spread", units, units.price)
+    drawing = over_time(equilibrium.times, lines, "mean ask and bid half-spread", units, units.price)
     words = "Distance of each side's mean quote from the mid, over the makers who quote that side."
     if np.allclose(field.ask, field.bid, rtol=1e-9, atol=0.0):
         words += " The game is symmetric: both lines are one."
@@ -153,7 +153,7 @@ def mean_quotes(equilibrium: MarketMakingEquilibrium, units: Units) -> Picture:
 def spread_and_skew(equilibrium: MarketMakingEquilibrium, units: Units) -> Picture:
     """The crowd's full spread and net skew over time."""
     lines = [Series("full spread", equilibrium.full_spread, "s0"), Series("net skew", equilibrium.net_skew, "s1")]
-    drawing = _over_time(equilibrium, lines, "full spread and net skew", units, units.price, include=[0.0])
+    drawing = over_time(equilibrium.times, lines, "full spread and net skew", units, units.price, include=[0.0])
     words = (
         "Full spread: mean ask plus mean bid. Net skew: mean ask less mean bid, zero in a symmetric game; no spread."
     )
@@ -185,7 +185,9 @@ def value_slices(equilibrium: MarketMakingEquilibrium, units: Units) -> Picture:
 def flat_value(equilibrium: MarketMakingEquilibrium, units: Units) -> Picture:
     """V(t, 0) over time."""
     value = equilibrium.value[:, equilibrium.game.max_inventory]
-    drawing = _over_time(equilibrium, [Series("V(t, 0)", value, "s0")], "value at flat inventory", units, units.price)
+    drawing = over_time(
+        equilibrium.times, [Series("V(t, 0)", value, "s0")], "value at flat inventory", units, units.price
+    )
     return Picture("Value at flat inventory", drawing, f"At the open {significant(value[0], 5)} {units.price}.")
 
 
@@ -197,7 +199,9 @@ def marginal_value(equilibrium: MarketMakingEquilibrium, units: Units) -> Pictur
         Series("first unit short", value[:, flat] - value[:, flat - 1], "s1"),
         Series("marginal cost", equilibrium.marginal_cost, "sb"),
     ]
-    drawing = _over_time(equilibrium, lines, "cost of the first unit of inventory", units, units.price, include=[0.0])
+    drawing = over_time(
+        equilibrium.times, lines, "cost of the first unit of inventory", units, units.price, include=[0.0]
+    )
     words = (
         "First unit: V(t, 0) less V(t, 1) or V(t, \N{MINUS SIGN}1). Marginal cost: "
         "(V(t, 1) \N{MINUS SIGN} V(t, \N{MINUS SIGN}1))/2, zero in a symmetric game."
@@ -224,7 +228,9 @@ def variance(equilibrium: MarketMakingEquilibrium, units: Units) -> Picture:
         Series("variance", equilibrium.inventory_variance, "s0"),
         Series("mean", equilibrium.inventory_mean, "s1"),
     ]
-    drawing = _over_time(equilibrium, lines, "variance and mean of the inventory", units, units.inventory, include=[0])
+    drawing = over_time(
+        equilibrium.times, lines, "variance and mean of the inventory", units, units.inventory, include=[0]
+    )
     words = f"At the close the standard deviation is {significant(equilibrium.inventory_variance[-1] ** 0.5)}."
     return Picture(f"Inventory: variance ({units.inventory}²) and mean", drawing, words)
 
@@ -242,7 +248,9 @@ def derisk(equilibrium: MarketMakingEquilibrium, units: Units) -> Picture:
 def edge_mass(equilibrium: MarketMakingEquilibrium, units: Units) -> Picture:
     """Share of the makers at the two ends of the grid over time."""
     lines = [Series("at \N{PLUS-MINUS SIGN}Q", equilibrium.edge_mass, "s0")]
-    drawing = _over_time(equilibrium, lines, "share of makers at the ends of the grid", units, "share", include=[0.0])
+    drawing = over_time(
+        equilibrium.times, lines, "share of makers at the ends of the grid", units, "share", include=[0.0]
+    )
     words = f"At most {significant(equilibrium.edge_mass.max())} of the makers cannot quote one side."
     return Picture("Makers at the ends of the inventory grid", drawing, words)
 
@@ -259,7 +267,7 @@ def fill_rates(equilibrium: MarketMakingEquilibrium, units: Units) -> Picture:
         ),
     ]
     unit = f"fills per maker per {one(units.time)}"
-    drawing = _over_time(equilibrium, lines, "fill rates per side", units, unit)
+    drawing = over_time(equilibrium.times, lines, "fill rates per side", units, unit)
     return Picture("Fill rates per side", drawing, "Averages over all makers; the dashed lines are A.")
 
 
@@ -272,7 +280,7 @@ def relative_flow(equilibrium: MarketMakingEquilibrium, units: Units) -> Picture
         Series("bid", field.bid_fill_rate / game.bid_arrival, "s1"),
         Series("both", total / (game.ask_arrival + game.bid_arrival), "sb"),
     ]
-    drawing = _over_time(equilibrium, lines, "flow over arrivals", units, "flow over A", include=[1.0])
+    drawing = over_time(equilibrium.times, lines, "flow over arrivals", units, "flow over A", include=[1.0])
     return Picture("Flow against A", drawing, flow_words(equilibrium))
 
 
@@ -289,7 +297,7 @@ def flow_words(equilibrium: MarketMakingEquilibrium) -> str:
     return f"The flow is at most {most:.4g} times A: wide quotes keep some away, and makers at a limit quote one side."
 
 
-def convergence(histories: Sequence[History], tolerance: float, units: Units) -> Picture:
+def convergence(histories: Sequence[History], tolerance: float, unit: str) -> Picture:
     """Residual by sweep of each method, on a logarithmic scale."""
     longest = max((len(history.residuals) for history in histories), default=0)
     sweeps = np.arange(1.0, max(longest, 8) + 1.0)
@@ -300,7 +308,7 @@ def convergence(histories: Sequence[History], tolerance: float, units: Units) ->
         lines.append(Series(history.method, logs, f"s{i}"))
     lines.append(Series("tolerance", np.full(sweeps.size, np.log10(max(tolerance, 1e-300))), "sb"))
     drawing = charts.curves(
-        sweeps, lines, "residual by sweep", "sweeps", lambda v: significant(10.0**v, 1), y_words=units.price
+        sweeps, lines, "residual by sweep", "sweeps", lambda v: significant(10.0**v, 1), y_words=unit
     )
     rates = [f"{h.method} {rate:.2g}" for h in histories if (rate := contraction(h.residuals)) is not None]
     words = (
@@ -338,16 +346,12 @@ def _slices(equilibrium: MarketMakingEquilibrium, values: Floats) -> list[tuple[
     return [(f"t = {significant(t, 3)}", row, f"s{i}") for i, (t, row) in enumerate(zip(at, rows, strict=True))]
 
 
-def _over_time(
-    equilibrium: MarketMakingEquilibrium,
-    lines: Sequence[Series],
-    label: str,
-    units: Units,
-    y_words: str,
-    include: Sequence[float] = (),
+def over_time(
+    times: Floats, lines: Sequence[Series], label: str, units: Units, y_words: str, include: Sequence[float] = ()
 ) -> Markup:
+    """Lines over the time of a game, with ticks that differ from each other."""
     write = tick_number([*(line.values for line in lines), np.asarray(include, dtype=np.float64)])
-    return charts.curves(equilibrium.times, lines, label, _time(units), write, y_words=y_words, include=include)
+    return charts.curves(times, lines, label, _time(units), write, y_words=y_words, include=include)
 
 
 def tick_number(arrays: Sequence[Floats]) -> Callable[[float], str]:
