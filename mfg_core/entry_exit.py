@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from dataclasses import field as stored
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,15 @@ from mfg_core.market_making import (
     MarketMakingMeanField,
     MarketMakingPolicy,
 )
-from mfg_core.quoting import Book, flat_quote, market_part, require_markets, warn_of_edges, write_book
+from mfg_core.quoting import (
+    QuotedBlocks,
+    jump_tangent,
+    market_part,
+    quoted_blocks,
+    require_both_sides,
+    utility,
+    warn_of_edges,
+)
 from mfg_core.time_grid import interpolate_panels
 
 if TYPE_CHECKING:
@@ -78,13 +86,13 @@ class EntryExitGame:
     sensitivity: float
     initial_active: float = 1.0
     liquidation_penalty: float | None = None
-    book: Book = stored(init=False, repr=False, compare=False)
+    blocks: QuotedBlocks = stored(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check every parameter."""
         if not isinstance(self.market, MarketMakingGame):
             raise TypeError(f"market must be a MarketMakingGame; was {type(self.market).__name__}")
-        require_markets("market", (self.market,), ())
+        require_both_sides("market", [self.market])
         for name, check in (
             ("outside_value", require_finite),
             ("exit_rate", require_nonnegative),
@@ -98,7 +106,7 @@ class EntryExitGame:
             object.__setattr__(self, "liquidation_penalty", penalty)
         if not 0 < self.initial_active <= 1:
             raise ValueError(f"initial_active must be in (0, 1]; was {self.initial_active}")
-        object.__setattr__(self, "book", write_book([self.market], [0]))
+        object.__setattr__(self, "blocks", quoted_blocks([self.market], [0]))
 
     @property
     def horizon(self) -> float:
@@ -123,12 +131,12 @@ class EntryExitGame:
     @property
     def sources(self) -> Indices:
         """(m,) those who quote an ask, those who quote a bid, those who may leave, and those outside."""
-        return np.concatenate([self.book.sources, np.arange(self.outside + 1)])
+        return np.concatenate([self.blocks.sources, np.arange(self.outside + 1)])
 
     @property
     def targets(self) -> Indices:
         """(m,) where fills, exits and the entry lead."""
-        return np.concatenate([self.book.targets, np.full(self.outside, self.outside), [self.market.max_inventory]])
+        return np.concatenate([self.blocks.targets, np.full(self.outside, self.outside), [self.market.max_inventory]])
 
     @property
     def value_unit(self) -> float:
@@ -143,17 +151,14 @@ class EntryExitGame:
     @property
     def first_field(self) -> Floats:
         """(3,) the best quotes where inventory costs nothing, and N_0."""
-        quote = flat_quote(self.market)
-        return np.array([quote, quote, np.log(self.initial_active) / self.market.fill_decay])
+        shift = np.log(self.initial_active) / self.market.fill_decay
+        return np.append(self.blocks.blocks[0].first_field, shift)
 
     def control(self, t: Floats, value: Floats, field: Floats) -> Floats:
         """(nt, quotes + nx + 1) half-spreads, then log(theta / theta_0) = beta gap of each exit and of the entry."""
-        active, outside = value[:, :-1], value[:, -1:]
-        leave = outside - self._liquidation() - active
-        enter = value[:, [self.market.max_inventory]] - outside
-        return np.concatenate(
-            [self.book.best_quotes(value), self.sensitivity * leave, self.sensitivity * enter], axis=1
-        )
+        quotes = self.blocks.control(t, value[:, :-1], field[:, :2])
+        gap = utility(self._payments() + self._changes(value), self.market.risk_aversion)
+        return np.concatenate([quotes, self.sensitivity * gap], axis=1)
 
     def rates(self, t: Floats, control: Floats, field: Floats) -> Floats:
         """(nt, m) fill rates, then the rates of leaving and entering."""
@@ -164,40 +169,79 @@ class EntryExitGame:
 
     def reward(self, t: Floats, control: Floats, field: Floats) -> Floats:
         """(nt, nx+1) half-spreads less inventory costs, liquidations and the cost of unusual rates; income outside."""
-        quotes, logs = self._split(control)
-        earned = self.book.income(quotes, self._fill_rates(quotes, field), self.outside + 1)
-        held = np.append(self.market.running_penalty * self.market.states**2, -self.outside_value / self.horizon)
+        logs = self._split(control)[1]
         with np.errstate(over="ignore"):
-            paid = np.exp(logs) * np.append(self._liquidation(), 0.0)
-            # theta log(theta/theta_0) - theta + theta_0 over theta_0; no control deviates when beta is 0.
-            entropy = logs * np.exp(logs) - np.expm1(logs)
-        effort = entropy / self.sensitivity if self.sensitivity > 0 else 0.0
-        return np.asarray(earned - held - self._usual_rates() * (paid + effort))
+            paid = self._usual_rates() * np.exp(logs) * self._payments()
+        return np.asarray(self._held(t, control, field) + paid)
 
     def field(self, t: Floats, density: Floats, control: Floats) -> Floats:
         """(nt, 3) mean ask and bid over the makers in the market (under `Share` soft means), log(N) / k."""
-        means = self.book.references(density, self._split(control)[0])
+        means = self.blocks.field(t, density[:, :-1], self._split(control)[0])
         active = np.sum(density[:, :-1], axis=1, keepdims=True)
         return np.concatenate([means, np.log(active) / self.market.fill_decay], axis=1)
 
     def switches(self, t: Floats, value: Floats, field: Floats) -> Floats:
         """(nt, q) what changes sign where a quote reaches a bound."""
-        return self.book.bound_distances(value)
+        return self.blocks.switches(t, value[:, :-1], field[:, :2])
+
+    def _held(self, t: Floats, control: Floats, field: Floats) -> Floats:
+        """(nt, nx+1) what a player earns without jumping through a door, less the cost of unusual rates."""
+        quotes, logs = self._split(control)
+        market = self.blocks.blocks[0]
+        scale = self._scale(field)
+        still = -self.market.running_penalty * self.market.states**2
+        earned = scale * (market.reward(t, quotes, field[:, :2]) - still) + still
+        income = np.full((control.shape[0], 1), self.outside_value / self.horizon)
+        return np.concatenate([earned, income], axis=1) - self._effort(logs)
+
+    def _effort(self, logs: Floats) -> Floats:
+        """(theta log(theta/theta_0) - theta + theta_0) / beta; nobody deviates when beta is 0."""
+        if self.sensitivity == 0.0:
+            return np.zeros_like(logs)
+        with np.errstate(over="ignore"):
+            return np.asarray(self._usual_rates() * (logs * np.exp(logs) - np.expm1(logs)) / self.sensitivity)
 
     def _split(self, control: Floats) -> tuple[Floats, Floats]:
-        quotes = self.book.sources.size
+        quotes = self.blocks.sources.size
         return control[:, :quotes], control[:, quotes:]
 
-    def _fill_rates(self, quotes: Floats, field: Floats) -> Floats:
+    def _scale(self, field: Floats) -> Floats:
+        """(nt, 1) 1/N."""
         with np.errstate(over="ignore"):
-            return self.book.fill_rates(quotes, field) * np.exp(-self.market.fill_decay * field[:, 2:])
+            return np.asarray(np.exp(-self.market.fill_decay * field[:, 2:]))
+
+    def _fill_rates(self, quotes: Floats, field: Floats) -> Floats:
+        return self._scale(field) * self.blocks.rates(np.empty(0), quotes, field[:, :2])
+
+    def _payments(self) -> Floats:
+        """(nx+1,) what is paid on leaving with each inventory, and nothing on entering."""
+        given = self.liquidation_penalty
+        paid = (self.market.terminal_penalty if given is None else given) * self.market.states**2
+        return np.append(-paid, 0.0)
+
+    def _changes(self, value: Floats) -> Floats:
+        """(nt, nx+1) U - V(x) on leaving and V(0) - U on entering."""
+        outside = value[:, -1:]
+        return np.concatenate([outside - value[:, :-1], value[:, [self.market.max_inventory]] - outside], axis=1)
 
     def _usual_rates(self) -> Floats:
         return np.append(np.full(self.outside, self.exit_rate), self.entry_rate)
 
-    def _liquidation(self) -> Floats:
-        given = self.liquidation_penalty
-        return np.asarray((self.market.terminal_penalty if given is None else given) * self.market.states**2)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RiskAverseEntryExitGame(EntryExitGame):
+    """The same for the solver when makers are risk averse: V and U are certainty equivalents."""
+
+    def tangent(self, t: Floats, value: Floats, control: Floats, field: Floats) -> tuple[Floats, Floats]:
+        """(rates, reward) of the tangent of the Hamiltonian."""
+        quotes, logs = self._split(control)
+        still, scale = -self.market.running_penalty * self.market.states**2, self._scale(field)
+        fills, earned = self.blocks.tangent(t, value[:, :-1], quotes, field[:, :2])
+        income = np.full((control.shape[0], 1), self.outside_value / self.horizon)
+        hazards = self._usual_rates() * np.exp(logs)
+        doors, left = jump_tangent(hazards, self._payments(), self._changes(value), self.market.risk_aversion)
+        held = np.concatenate([scale * (earned - still) + still, income], axis=1) - self._effort(logs)
+        return np.concatenate([scale * fills, doors], axis=1), held + left
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -310,7 +354,9 @@ class EntryExitEquilibrium:
 def solve_entry_exit(game: EntryExitGame, method: UpdateRule, rtol: float, atol: float) -> EntryExitEquilibrium:
     """Equilibrium of the game, converged or not as its certificate says; see `solve_mfg` for the parameters."""
     try:
-        found = solve_finite_state(game, method, rtol, atol)
+        averse = game.market.risk_aversion > 0
+        solved = RiskAverseEntryExitGame(**_parameters(game)) if averse else game
+        found = solve_finite_state(solved, method, rtol, atol)
     except SolveError as error:
         raise SolveError(
             f"{error}; with initial_active {game.initial_active:.3g} a maker's fill rates are "
@@ -318,20 +364,18 @@ def solve_entry_exit(game: EntryExitGame, method: UpdateRule, rtol: float, atol:
             residual=error.residual,
             tolerance=error.tolerance,
         ) from error
-    quotes = np.split(found.control[:, : game.book.sources.size], 2, axis=1)
-    logs = found.control[:, game.book.sources.size :]
+    count = game.blocks.sources.size
+    quotes, logs = found.control[:, :count], found.control[:, count:]
     rates = game.rates(found.times, found.control, found.mean_field)
-    fills, hazards = np.split(rates[:, : game.book.sources.size], 2, axis=1), rates[:, game.book.sources.size :]
-    means = game.book.mean_quotes(found.density, found.control[:, : game.book.sources.size])
     active = np.sum(found.density[:, :-1], axis=1)
     makers = market_part(
         game.market,
         found.times,
         value=found.value[:, :-1],
         density=found.density[:, :-1] / active[:, None],
-        quotes=(quotes[0], quotes[1]),
-        means=(means[:, 0], means[:, 1]),
-        rates=(fills[0], fills[1]),
+        quotes=quotes,
+        rates=rates[:, :count],
+        means=game.blocks.mean_quotes(found.density[:, :-1], quotes),
         certificate=found.certificate,
     )
     warn_of_edges([makers], ["market"])
@@ -342,8 +386,12 @@ def solve_entry_exit(game: EntryExitGame, method: UpdateRule, rtol: float, atol:
         makers,
         active,
         found.value[:, -1],
-        hazards[:, :-1],
-        hazards[:, -1],
+        rates[:, count:-1],
+        rates[:, -1],
         policy,
         found.certificate,
     )
+
+
+def _parameters(game: EntryExitGame) -> dict[str, Any]:
+    return {field.name: getattr(game, field.name) for field in fields(game) if field.init}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field as stored
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +13,14 @@ from mfg_core.checks import require_positive
 from mfg_core.competition import Share
 from mfg_core.finite_solver import solve_finite_state
 from mfg_core.market_making import MarketMakingEquilibrium, MarketMakingGame, MarketMakingMeanField
-from mfg_core.quoting import Book, flat_quote, market_part, require_markets, warn_of_edges, write_book
+from mfg_core.quoting import (
+    QuotedBlocks,
+    market_part,
+    quoted_blocks,
+    require_both_sides,
+    require_markets,
+    warn_of_edges,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,18 +50,20 @@ class MixedMarketMakingGame:
     ----------
     makers : tuple of MarketMakingGame
         One per type. All have the same `horizon`; everything else may differ, but all or none compete by `Share`, in
-        which E exp(-k_i delta) is over all makers.
+        which E shape_i(k_i delta) is over all makers.
     shares : tuple of float
         p_i > 0, the types' shares of the makers; they sum to 1.
     """
 
     makers: tuple[MarketMakingGame, ...]
     shares: tuple[float, ...]
-    book: Book = stored(init=False, repr=False, compare=False)
+    blocks: QuotedBlocks = stored(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check the parameters."""
         makers = require_markets("makers", self.makers, ("horizon",))
+        if len(makers) > 1:
+            require_both_sides("makers", makers)
         if len({isinstance(maker.competition, Share) for maker in makers}) > 1:
             raise ValueError(
                 f"competition must be Share() for all makers or none; was {[m.competition for m in makers]}"
@@ -67,18 +75,12 @@ class MixedMarketMakingGame:
             raise ValueError(f"shares must sum to 1; was {shares}, whose sum is {sum(shares)}")
         object.__setattr__(self, "makers", makers)
         object.__setattr__(self, "shares", shares)
-        object.__setattr__(self, "book", write_book(makers, [0] * len(makers)))
+        object.__setattr__(self, "blocks", quoted_blocks(makers, [0] * len(makers)))
 
     @property
     def horizon(self) -> float:
         """T."""
         return self.makers[0].horizon
-
-    @property
-    def blocks(self) -> tuple[slice, ...]:
-        """The states of each type."""
-        ends = np.cumsum([0, *(maker.states.size for maker in self.makers)])
-        return tuple(slice(start, end) for start, end in pairwise(ends.tolist()))
 
     @property
     def initial_density(self) -> Floats:
@@ -90,54 +92,61 @@ class MixedMarketMakingGame:
     @property
     def terminal_value(self) -> Floats:
         """(n,) -gamma_i x^2."""
-        return np.concatenate([-maker.terminal_penalty * maker.states**2 for maker in self.makers])
+        return self.blocks.terminal_value
 
     @property
     def sources(self) -> Indices:
-        """(m,) the states that quote an ask, then those that quote a bid."""
-        return self.book.sources
+        """(m,) the states that quote: type by type, asks first."""
+        return self.blocks.sources
 
     @property
     def targets(self) -> Indices:
         """(m,) where the fills lead."""
-        return self.book.targets
+        return self.blocks.targets
 
     @property
     def value_unit(self) -> float:
         """The smallest 1/k_i."""
-        return min(1.0 / maker.fill_decay for maker in self.makers)
+        return self.blocks.unit
 
     @property
     def field_unit(self) -> float:
         """The smallest 1/k_i."""
-        return self.value_unit
+        return self.blocks.unit
 
     @property
     def first_field(self) -> Floats:
         """(2,) the mean of the types' best quotes where inventory costs nothing."""
-        quotes = [flat_quote(maker) for maker in self.makers]
-        return np.full(2, np.dot(self.shares, quotes))
+        return np.asarray(np.dot(self.shares, [block.first_field for block in self.blocks.blocks]))
 
     def control(self, t: Floats, value: Floats, field: Floats) -> Floats:
         """(nt, m) half-spreads."""
-        return self.book.best_quotes(value)
+        return self.blocks.control(t, value, field)
 
     def rates(self, t: Floats, control: Floats, field: Floats) -> Floats:
         """(nt, m) fill rates."""
-        return self.book.fill_rates(control, field)
+        return self.blocks.rates(t, control, field)
 
     def reward(self, t: Floats, control: Floats, field: Floats) -> Floats:
-        """(nt, n) half-spreads earned less eta_i x^2."""
-        costs = np.concatenate([maker.running_penalty * maker.states**2 for maker in self.makers])
-        return np.asarray(self.book.income(control, self.rates(t, control, field), costs.size) - costs)
+        """(nt, n) money earned by fills less eta_i x^2."""
+        return self.blocks.reward(t, control, field)
 
     def field(self, t: Floats, density: Floats, control: Floats) -> Floats:
         """(nt, 2) the crowd's mean ask and bid half-spreads, under `Share` its soft means."""
-        return self.book.references(density, control)
+        return self.blocks.field(t, density, control)
 
     def switches(self, t: Floats, value: Floats, field: Floats) -> Floats:
         """(nt, q) what changes sign where a quote reaches a bound."""
-        return self.book.bound_distances(value)
+        return self.blocks.switches(t, value, field)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RiskAverseMixedMarketMakingGame(MixedMarketMakingGame):
+    """The same for the solver when a type is risk averse: its V is the certainty equivalent."""
+
+    def tangent(self, t: Floats, value: Floats, control: Floats, field: Floats) -> tuple[Floats, Floats]:
+        """(rates, reward) of the tangent of the Hamiltonian."""
+        return self.blocks.tangent(t, value, control, field)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -196,29 +205,30 @@ def solve_mixed_market_making(
     game: MixedMarketMakingGame, method: UpdateRule, rtol: float, atol: float
 ) -> MixedMarketMakingEquilibrium:
     """Equilibrium of the game, converged or not as its certificate says; see `solve_mfg` for the parameters."""
-    found = solve_finite_state(game, method, rtol, atol)
-    means = game.book.mean_quotes(found.density, found.control)
-    rates = game.book.fill_rates(found.control, found.mean_field)
-    quotes, fills = (np.split(each, 2, axis=1) for each in (found.control, rates))
-    parts = []
-    for i, (maker, block) in enumerate(zip(game.makers, game.blocks, strict=True)):
-        own = slice(block.start - i, block.stop - i - 1)
-        parts.append(
-            market_part(
-                maker,
-                found.times,
-                value=found.value[:, block],
-                density=found.density[:, block] / game.shares[i],
-                quotes=(quotes[0][:, own], quotes[1][:, own]),
-                means=(means[:, 0], means[:, 1]),
-                rates=(fills[0][:, own], fills[1][:, own]),
-                certificate=found.certificate,
-            )
+    averse = any(maker.risk_aversion > 0 for maker in game.makers)
+    solved = RiskAverseMixedMarketMakingGame(makers=game.makers, shares=game.shares) if averse else game
+    found = solve_finite_state(solved, method, rtol, atol)
+    means = game.blocks.mean_quotes(found.density, found.control)
+    rates = game.rates(found.times, found.control, found.mean_field)
+    parts = tuple(
+        market_part(
+            maker,
+            found.times,
+            value=found.value[:, states],
+            density=found.density[:, states] / share,
+            quotes=found.control[:, quotes],
+            rates=rates[:, quotes],
+            means=means,
+            certificate=found.certificate,
         )
+        for maker, share, states, quotes in zip(
+            game.makers, game.shares, game.blocks.states, game.blocks.quotes, strict=True
+        )
+    )
     warn_of_edges(parts, [f"makers[{i}]" for i in range(len(parts))])
     flows = [
         np.tensordot(game.shares, np.stack([getattr(part.mean_field, side) for part in parts]), axes=1)
         for side in ("ask_fill_rate", "bid_fill_rate")
     ]
     field = MarketMakingMeanField(means[:, 0], means[:, 1], flows[0], flows[1])
-    return MixedMarketMakingEquilibrium(game, found.times, tuple(parts), field, found.certificate)
+    return MixedMarketMakingEquilibrium(game, found.times, parts, field, found.certificate)

@@ -1,17 +1,18 @@
-"""Quoting on the states of a larger game: one side of the book, its best quotes, fill rates and mean quotes."""
+"""Markets as blocks of states of a larger game: their quotes, fills and the mean quotes of the crowds they form."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mfg_core.competition import Share
 from mfg_core.errors import EdgeMassWarning
-from mfg_core.intensity_shapes import Exponential
+from mfg_core.market_family import QuotedMarket, RiskAverseQuotedMarket, as_family
 from mfg_core.market_making import (
     MarketMakingEquilibrium,
     MarketMakingGame,
@@ -31,123 +32,158 @@ EDGE_MASS = 1e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Book:
-    """Both sides of the book over the states of a game in which blocks of states are the inventories of a market.
+class QuotedBlocks:
+    """Markets one after another: the inventories of each are a block of states, its quotes a block of controls.
+
+    A block's quotes are those of `QuotedMarket`, asks first; each is a transition, in the same order. The mean field
+    has two columns for each crowd, ask and bid: what the quotes of its blocks are on average over all its makers,
+    weighted by the mass of each block that quotes the side. Under `Share` it is the crowd's soft mean
+    -log E[shape(k delta)]/k_0 with the k_0 of its first block.
 
     Attributes
     ----------
-    sources, targets : (m,) intp
-        The state that quotes and the one that a fill leads to: all asks, then as many bids.
-    arrival, decay, weight, margin, cost, low, high : (m,) float64
-        A, k, c, best quote where a fill leaves V as it is, cost of a fill, bounds of the quote.
-    column : (m,) intp
-        The crowd that the quote competes with and counts in: those of the asks, then those of the bids.
-    soft_decay : (columns,) float64
-        nan where the crowd's reference is its mean quote; under `Share` the decay k_0 of its soft mean
-        -log(E exp(-k delta)) / k_0, with which lambda = A exp(-k delta) / E exp(-k delta) has weight c = k_0 / k.
+    blocks : tuple of QuotedMarket
+    crowds : tuple of int
+        The crowd of each block, from 0.
     """
 
-    sources: Indices
-    targets: Indices
-    arrival: Floats
-    decay: Floats
-    weight: Floats
-    margin: Floats
-    cost: Floats
-    low: Floats
-    high: Floats
-    column: Indices
-    soft_decay: Floats
+    blocks: tuple[QuotedMarket, ...]
+    crowds: tuple[int, ...]
 
-    def best_quotes(self, value: Floats) -> Floats:
-        """(nt, m) quotes that maximise lambda(delta) (delta - cost + V_target - V_source), within the bounds."""
-        gap = value[:, self.targets] - value[:, self.sources]
-        return np.clip(self.margin - gap, self.low, self.high)
+    @property
+    def states(self) -> tuple[slice, ...]:
+        """The states of each block."""
+        return _slices([block.market.states.size for block in self.blocks])
 
-    def bound_distances(self, value: Floats) -> Floats:
-        """(nt, q) how far the best quotes without bounds are above each finite bound: there they are not smooth."""
-        free = self.margin - (value[:, self.targets] - value[:, self.sources])
-        return np.concatenate([(free - bound)[:, np.isfinite(bound)] for bound in (self.low, self.high)], axis=1)
+    @property
+    def quotes(self) -> tuple[slice, ...]:
+        """The controls, and transitions, of each block."""
+        return _slices([block.sources.size for block in self.blocks])
 
-    def fill_rates(self, quotes: Floats, references: Floats) -> Floats:
-        """(nt, m) A exp(-k (delta - c reference)) in crowds with references (nt, columns)."""
-        # A rate beyond floating point is refused by the solver.
-        with np.errstate(over="ignore"):
-            return np.asarray(self.arrival * np.exp(-self.decay * (quotes - self.weight * references[:, self.column])))
+    @property
+    def sources(self) -> Indices:
+        """(m,) the state of each quote."""
+        return np.concatenate([at.start + block.sources for at, block in zip(self.states, self.blocks, strict=True)])
 
-    def income(self, quotes: Floats, rates: Floats, states: int) -> Floats:
-        """(nt, states) half-spreads less costs of fills, per unit of time in each state."""
-        out, asks = np.zeros((quotes.shape[0], states)), self.sources.size // 2
-        earned = (quotes - self.cost) * rates
-        # A state quotes each side at most once, so that no index repeats within one.
-        out[:, self.sources[:asks]] += earned[:, :asks]
-        out[:, self.sources[asks:]] += earned[:, asks:]
+    @property
+    def targets(self) -> Indices:
+        """(m,) the state that its fill leads to."""
+        return np.concatenate([at.start + block.targets for at, block in zip(self.states, self.blocks, strict=True)])
+
+    @property
+    def terminal_value(self) -> Floats:
+        """(n,) -gamma x^2."""
+        return np.concatenate([block.terminal_value for block in self.blocks])
+
+    @property
+    def unit(self) -> float:
+        """The smallest 1/k."""
+        return min(block.value_unit for block in self.blocks)
+
+    def control(self, t: Floats, value: Floats, field: Floats) -> Floats:
+        """(nt, m) best half-spreads."""
+        each = zip(self.blocks, self.states, self._fields(field), strict=True)
+        return np.concatenate([block.control(t, value[:, at], mean) for block, at, mean in each], axis=1)
+
+    def rates(self, t: Floats, control: Floats, field: Floats) -> Floats:
+        """(nt, m) fill rates."""
+        each = zip(self.blocks, self.quotes, self._fields(field), strict=True)
+        return np.concatenate([block.rates(t, control[:, at], mean) for block, at, mean in each], axis=1)
+
+    def reward(self, t: Floats, control: Floats, field: Floats) -> Floats:
+        """(nt, n) money earned by fills less eta x^2."""
+        each = zip(self.blocks, self.quotes, self._fields(field), strict=True)
+        return np.concatenate([block.reward(t, control[:, at], mean) for block, at, mean in each], axis=1)
+
+    def tangent(self, t: Floats, value: Floats, control: Floats, field: Floats) -> tuple[Floats, Floats]:
+        """(rates (nt, m), reward (nt, n)) of the tangent of the Hamiltonian, see `RiskSensitiveGame`."""
+        rates, rewards = [], []
+        for block, at, quotes, mean in zip(self.blocks, self.states, self.quotes, self._fields(field), strict=True):
+            own = control[:, quotes]
+            if isinstance(block, RiskAverseQuotedMarket):
+                rate, reward = block.tangent(t, value[:, at], own, mean)
+            else:
+                rate, reward = block.rates(t, own, mean), block.reward(t, own, mean)
+            rates.append(rate)
+            rewards.append(reward)
+        return np.concatenate(rates, axis=1), np.concatenate(rewards, axis=1)
+
+    def field(self, t: Floats, density: Floats, control: Floats) -> Floats:
+        """(nt, 2 crowds) what the quotes compete with: mean half-spreads, under `Share` soft means."""
+        own = [
+            block.field(t, density[:, at], control[:, quotes])
+            for block, at, quotes in zip(self.blocks, self.states, self.quotes, strict=True)
+        ]
+        return self._combine(density, own, soft=True)
+
+    def mean_quotes(self, density: Floats, control: Floats) -> Floats:
+        """(nt, 2 crowds) mean half-spreads."""
+        own = [
+            block.mean_over_quoting(density[:, at], control[:, quotes])
+            for block, at, quotes in zip(self.blocks, self.states, self.quotes, strict=True)
+        ]
+        return self._combine(density, own, soft=False)
+
+    def switches(self, t: Floats, value: Floats, field: Floats) -> Floats:
+        """(nt, q) what changes sign where a quote reaches a bound."""
+        each = zip(self.blocks, self.states, self._fields(field), strict=True)
+        return np.concatenate([block.switches(t, value[:, at], mean) for block, at, mean in each], axis=1)
+
+    def _combine(self, density: Floats, own: Sequence[Floats], soft: bool) -> Floats:
+        """The crowds' means from those of their blocks (nt, 2)."""
+        out = []
+        for crowd in range(max(self.crowds) + 1):
+            members = [i for i, at in enumerate(self.crowds) if at == crowd]
+            if len(members) == 1:
+                out.append(own[members[0]])
+                continue
+            laws = [density[:, self.states[i]] for i in members]
+            masses = np.stack([np.stack([law[:, 1:].sum(axis=1), law[:, :-1].sum(axis=1)], axis=1) for law in laws])
+            weights = masses / masses.sum(axis=0)
+            means = np.stack([own[i] for i in members])
+            if soft and isinstance(self.blocks[members[0]].market.competition, Share):
+                decays = np.array([self.blocks[i].market.fill_decay for i in members])
+                out.append(-_log_mean_exp(-decays[:, None, None] * means, weights) / decays[0])
+            else:
+                out.append(np.sum(weights * means, axis=0))
+        return np.concatenate(out, axis=1)
+
+    def _fields(self, field: Floats) -> list[Floats]:
+        """Each block's mean field (nt, 2), a soft mean in the units of its own decay."""
+        first = {crowd: self.blocks[self.crowds.index(crowd)] for crowd in self.crowds}
+        out = []
+        for block, crowd in zip(self.blocks, self.crowds, strict=True):
+            mean = field[:, 2 * crowd : 2 * crowd + 2]
+            shared = isinstance(block.market.competition, Share)
+            out.append(mean * (first[crowd].market.fill_decay / block.market.fill_decay) if shared else mean)
         return out
 
-    def mean_quotes(self, density: Floats, quotes: Floats) -> Floats:
-        """(nt, columns) mean quote over the makers of a crowd that quote the side."""
-        return self._average(density, quotes)
 
-    def references(self, density: Floats, quotes: Floats) -> Floats:
-        """(nt, columns) what the crowds' quotes are to a maker: their mean, under `Share` their soft mean."""
-        means, soft = self._average(density, quotes), np.isfinite(self.soft_decay)
-        if not soft.any():
-            return means
-        k = np.where(soft, self.soft_decay, 1.0)
-        # Distances from the mean in the exponent: only quotes hundreds of 1/k below it could overflow.
-        excess = self.decay * quotes - (k * means)[:, self.column]
-        with np.errstate(over="ignore"):
-            attraction = self._average(density, np.exp(-excess))
-        return np.where(soft, means - np.log(attraction) / k, means)
-
-    def _average(self, density: Floats, values: Floats) -> Floats:
-        law, member = density[:, self.sources], np.eye(self.soft_decay.size)[self.column]
-        return np.asarray(((law * values) @ member) / (law @ member))
+def quoted_blocks(markets: Sequence[MarketMakingGame], crowds: Sequence[int]) -> QuotedBlocks:
+    """The blocks of these markets; market i belongs to crowd `crowds[i]`."""
+    return QuotedBlocks(tuple(as_family(market) for market in markets), tuple(crowds))
 
 
-def write_book(markets: Sequence[MarketMakingGame], crowds: Sequence[int]) -> Book:
-    """The book of markets whose inventories are consecutive blocks of states; market i is of crowd `crowds[i]`."""
-    sizes = np.array([2 * market.max_inventory for market in markets])
-    first = np.cumsum([0, *(sizes + 1)])
-    lower = np.concatenate([start + np.arange(size) for start, size in zip(first, sizes, strict=False)])
-    crowd = np.repeat(np.asarray(crowds, dtype=np.intp), sizes)
-    soft = np.full(max(crowds) + 1, np.nan)
-    for market, i in zip(reversed(markets), reversed(crowds), strict=True):
-        soft[i] = market.fill_decay if isinstance(market.competition, Share) else np.nan
-    weights = [
-        soft[i] / market.fill_decay if isinstance(market.competition, Share) else market.crowd_weight
-        for market, i in zip(markets, crowds, strict=True)
-    ]
+def jump_tangent(rates: Floats, payments: Floats, change: Floats, risk_aversion: float) -> tuple[Floats, Floats]:
+    """(rate of the tangent, what is left of rate times utility) of jumps that pay and change V, elementwise.
 
-    def spread(asks: Sequence[float], bids: Sequence[float] | None = None) -> Floats:
-        return np.concatenate([np.repeat(np.asarray(side, dtype=np.float64), sizes) for side in (asks, bids or asks)])
-
-    return Book(
-        sources=np.concatenate([lower + 1, lower]),
-        targets=np.concatenate([lower, lower + 1]),
-        arrival=spread([market.ask_arrival for market in markets], [market.bid_arrival for market in markets]),
-        decay=spread([market.fill_decay for market in markets]),
-        weight=spread(weights),
-        margin=spread([market.margin for market in markets]),
-        cost=spread([market.fill_cost for market in markets]),
-        low=spread([market.min_half_spread for market in markets]),
-        high=spread([market.max_half_spread for market in markets]),
-        column=np.concatenate([crowd, crowd + soft.size]),
-        soft_decay=np.tile(soft, 2),
-    )
+    A jump that is worth z = payment + change adds rate U(z) to -V', U(z) = (1 - exp(-g z))/g, z at g = 0; the tangent
+    at the present change is rate exp(-g z).
+    """
+    worth = payments + change
+    if risk_aversion == 0.0:
+        return rates, rates * payments
+    weighted = rates * np.exp(-risk_aversion * worth)
+    return weighted, rates * utility(worth, risk_aversion) - weighted * change
 
 
-def flat_quote(market: MarketMakingGame) -> float:
-    """The best half-spread where a fill leaves V as it is, within the bounds."""
-    return min(max(market.margin, market.min_half_spread), market.max_half_spread)
+def utility(worth: Floats, risk_aversion: float) -> Floats:
+    """(1 - exp(-g z))/g, z at g = 0."""
+    return worth if risk_aversion == 0.0 else np.asarray(-np.expm1(-risk_aversion * worth) / risk_aversion)
 
 
 def require_markets(name: str, markets: object, same: Sequence[str]) -> tuple[MarketMakingGame, ...]:
-    """`markets` as a tuple of at least one MarketMakingGame, equal in the parameters `same`.
-
-    Risk-averse makers and other intensity shapes than `Exponential` are refused: the value of a fill is then not linear
-    in V, or its best quote not closed.
-    """
+    """`markets` as a tuple of at least one MarketMakingGame, equal in the parameters `same`."""
     if not isinstance(markets, Sequence) or not all(isinstance(market, MarketMakingGame) for market in markets):
         raise TypeError(f"{name} must be a tuple of MarketMakingGame; was {markets!r:.100}")
     if not markets:
@@ -156,21 +192,14 @@ def require_markets(name: str, markets: object, same: Sequence[str]) -> tuple[Ma
         values = [getattr(market, parameter) for market in markets]
         if any(value != values[0] for value in values):
             raise ValueError(f"{parameter} must be the same in all {name}; was {values}")
-    for i, market in enumerate(markets):
-        if market.risk_aversion > 0:
-            raise ValueError(
-                f"risk_aversion of {name}[{i}] must be 0 in a game of several parts; was {market.risk_aversion}: use "
-                "running_penalty for the price of inventory risk"
-            )
-        if market.intensity_shape != Exponential():
-            raise ValueError(
-                f"intensity_shape of {name}[{i}] must be Exponential() in a game of several parts; "
-                f"was {market.intensity_shape!r}"
-            )
+    return tuple(markets)
+
+
+def require_both_sides(name: str, markets: Sequence[MarketMakingGame]) -> None:
+    """ValueError when at t = 0 nobody quotes one of the sides: its mean is then not defined."""
     starts = {market.initial_mean / market.max_inventory for market in markets if market.initial_std == 0}
     if all(market.initial_std == 0 for market in markets) and starts in ({1.0}, {-1.0}):
-        raise ValueError(f"initial_mean of {name} must leave makers who quote each side; was at the end of every grid")
-    return tuple(markets)
+        raise ValueError(f"initial_mean of {name} must leave makers who quote each side; was at the end of the grid")
 
 
 def market_part(
@@ -178,20 +207,20 @@ def market_part(
     times: Floats,
     value: Floats,
     density: Floats,
-    quotes: tuple[Floats, Floats],
-    means: tuple[Floats, Floats],
-    rates: tuple[Floats, Floats],
+    quotes: Floats,
+    rates: Floats,
+    means: Floats,
     certificate: Certificate,
 ) -> MarketMakingEquilibrium:
     """One block of a larger equilibrium as that of a single market; `density` (nt+1, nx) sums to 1.
 
-    `quotes` and `rates` are (ask, bid) of the states that quote, (nt+1, nx-1); `means` the crowd's, (nt+1,).
+    `quotes` and `rates` (nt+1, 2 (nx-1)) are the block's, asks first; `means` (nt+1, 2) its crowd's, ask and bid.
     """
     ask, bid = np.full_like(value, np.nan), np.full_like(value, np.nan)
-    ask[:, 1:], bid[:, :-1] = quotes
-    field = MarketMakingMeanField(
-        *means, np.sum(density[:, 1:] * rates[0], axis=1), np.sum(density[:, :-1] * rates[1], axis=1)
-    )
+    ask[:, 1:], bid[:, :-1] = np.split(quotes, 2, axis=1)
+    sold, bought = np.split(rates, 2, axis=1)
+    flows = np.sum(density[:, 1:] * sold, axis=1), np.sum(density[:, :-1] * bought, axis=1)
+    field = MarketMakingMeanField(means[:, 0], means[:, 1], *flows)
     policy = MarketMakingPolicy(times, market.states, ask, bid, market.min_half_spread, market.max_half_spread)
     return MarketMakingEquilibrium(market, times, market.states, value, density, policy, field, certificate)
 
@@ -207,3 +236,13 @@ def warn_of_edges(parts: Sequence[MarketMakingEquilibrium], names: Sequence[str]
                 EdgeMassWarning,
                 stacklevel=4,
             )
+
+
+def _slices(sizes: Sequence[int]) -> tuple[slice, ...]:
+    return tuple(slice(start, end) for start, end in pairwise(np.cumsum([0, *sizes]).tolist()))
+
+
+def _log_mean_exp(logs: Floats, weights: Floats) -> Floats:
+    """log of the mean of exp(logs) over the first axis, without overflow."""
+    top = np.max(logs, axis=0)
+    return np.asarray(top + np.log(np.sum(weights * np.exp(logs - top), axis=0)))

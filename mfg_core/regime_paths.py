@@ -132,13 +132,16 @@ def _log_fill_rates(equilibrium: RegimeSwitchingEquilibrium) -> Floats:
     """(2, nt+1, S (nx-1)) log of the fill rates of the states that quote an ask, then of those that quote a bid."""
     game, parts = equilibrium.game, equilibrium.regimes
     control = np.concatenate(
-        [*(part.policy.ask[:, 1:] for part in parts), *(part.policy.bid[:, :-1] for part in parts)], axis=1
+        [side for part in parts for side in (part.policy.ask[:, 1:], part.policy.bid[:, :-1])], axis=1
     )
     density = np.concatenate(
         [equilibrium.regime_probability[:, s : s + 1] * part.density for s, part in enumerate(parts)], axis=1
     )
-    rates = game.book.fill_rates(control, game.field(equilibrium.times, density, control))
-    return np.stack(np.split(np.log(rates), 2, axis=1))
+    times = equilibrium.times
+    logs = np.log(game.blocks.rates(times, control, game.field(times, density, control)))
+    # Columns are (regime, side, state that quotes).
+    by_side = logs.reshape(times.size, len(parts), 2, -1).transpose(2, 0, 1, 3)
+    return np.ascontiguousarray(by_side).reshape(2, times.size, -1)
 
 
 def _mean_quotes(

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import field as stored
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mfg_core.finite_solver import solve_finite_state
 from mfg_core.market_making import MarketMakingEquilibrium, MarketMakingGame, MarketMakingPolicy
-from mfg_core.quoting import Book, flat_quote, market_part, require_markets, warn_of_edges, write_book
+from mfg_core.quoting import (
+    QuotedBlocks,
+    jump_tangent,
+    market_part,
+    quoted_blocks,
+    require_markets,
+    warn_of_edges,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -50,7 +57,8 @@ class RegimeSwitchingGame:
     Parameters
     ----------
     regimes : tuple of MarketMakingGame
-        One per regime, equal in `horizon`, `max_inventory`, `initial_mean` and `initial_std`.
+        One per regime, equal in `horizon`, `max_inventory`, `initial_mean`, `initial_std` and `risk_aversion` g; where
+        g > 0, V is the certainty equivalent and a switch is worth (1 - exp(-g dV))/g.
     switching_rates : (S, S) array-like
         q, per unit of time: off-diagonal entries not negative, rows sum to 0.
     initial_regime : sequence of float
@@ -61,18 +69,18 @@ class RegimeSwitchingGame:
     regimes: tuple[MarketMakingGame, ...]
     switching_rates: tuple[tuple[float, ...], ...]
     initial_regime: tuple[float, ...]
-    book: Book = stored(init=False, repr=False, compare=False)
+    blocks: QuotedBlocks = stored(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        same = ("horizon", "max_inventory", "initial_mean", "initial_std")
+        same = ("horizon", "max_inventory", "initial_mean", "initial_std", "risk_aversion")
         regimes = require_markets("regimes", self.regimes, same)
         rates = _require_generator(self.switching_rates, len(regimes))
         initial = _require_probabilities(self.initial_regime, len(regimes))
         object.__setattr__(self, "regimes", regimes)
         object.__setattr__(self, "switching_rates", tuple(tuple(row) for row in rates.tolist()))
         object.__setattr__(self, "initial_regime", tuple(initial.tolist()))
-        object.__setattr__(self, "book", write_book(regimes, range(len(regimes))))
+        object.__setattr__(self, "blocks", quoted_blocks(regimes, range(len(regimes))))
 
     @property
     def horizon(self) -> float:
@@ -92,22 +100,22 @@ class RegimeSwitchingGame:
     @property
     def terminal_value(self) -> Floats:
         """(S nx,) -gamma_s x^2."""
-        return np.concatenate([-regime.terminal_penalty * self.states**2 for regime in self.regimes])
+        return self.blocks.terminal_value
 
     @property
     def sources(self) -> Indices:
-        """(m,) the states that quote an ask, those that quote a bid, then those that switch regime."""
-        return np.concatenate([self.book.sources, self._switches()[0]])
+        """(m,) the states that quote, regime by regime and asks first, then those that switch regime."""
+        return np.concatenate([self.blocks.sources, self._switches()[0]])
 
     @property
     def targets(self) -> Indices:
         """(m,) where fills and switches lead."""
-        return np.concatenate([self.book.targets, self._switches()[1]])
+        return np.concatenate([self.blocks.targets, self._switches()[1]])
 
     @property
     def value_unit(self) -> float:
         """The smallest 1/k_s."""
-        return min(1.0 / regime.fill_decay for regime in self.regimes)
+        return self.blocks.unit
 
     @property
     def field_unit(self) -> float:
@@ -117,40 +125,38 @@ class RegimeSwitchingGame:
     @property
     def first_field(self) -> Floats:
         """(2S,) each regime's best quote where inventory costs nothing."""
-        return np.tile([flat_quote(regime) for regime in self.regimes], 2)
+        return np.concatenate([block.first_field for block in self.blocks.blocks])
 
     def control(self, t: Floats, value: Floats, field: Floats) -> Floats:
         """(nt, quotes) half-spreads."""
-        return self.book.best_quotes(value)
+        return self.blocks.control(t, value, field)
 
     def rates(self, t: Floats, control: Floats, field: Floats) -> Floats:
         """(nt, m) fill rates, then switching rates."""
         switching = np.tile(self._switches()[2], (control.shape[0], 1))
-        return np.concatenate([self.book.fill_rates(control, field), switching], axis=1)
+        return np.concatenate([self.blocks.rates(t, control, field), switching], axis=1)
 
     def reward(self, t: Floats, control: Floats, field: Floats) -> Floats:
-        """(nt, S nx) half-spreads earned less eta_s x^2."""
-        costs = np.concatenate([regime.running_penalty * self.states**2 for regime in self.regimes])
-        earned = self.book.income(control, self.book.fill_rates(control, field), costs.size)
-        return np.asarray(earned - costs)
+        """(nt, S nx) money earned by fills less eta_s x^2."""
+        return self.blocks.reward(t, control, field)
 
     def field(self, t: Floats, density: Floats, control: Floats) -> Floats:
-        """(nt, 2S) what the quotes compete with given the regime: `mean_quotes`, under `Share` the soft means."""
-        return self.book.references(self._given_regime(density), control)
+        """(nt, 2S) `mean_quotes`, under `Share` the soft means: what the quotes compete with."""
+        return self.blocks.field(t, self._given_regime(density), control)
+
+    def mean_quotes(self, density: Floats, control: Floats) -> Floats:
+        """(nt, 2S) mean ask and bid half-spreads given the regime, regime by regime."""
+        return self.blocks.mean_quotes(self._given_regime(density), control)
 
     def switches(self, t: Floats, value: Floats, field: Floats) -> Floats:
         """(nt, q) what changes sign where a quote reaches a bound."""
-        return self.book.bound_distances(value)
+        return self.blocks.switches(t, value, field)
 
     def conditional_law(self, density: Floats) -> Floats:
         """(nt, S, nx) law of the inventory given the regime; a regime of probability 0 has that of all makers."""
         joint = density.reshape(density.shape[0], len(self.regimes), -1)
         held = joint.sum(axis=2, keepdims=True)
         return np.where(held > 0, joint, joint.sum(axis=1, keepdims=True)) / np.where(held > 0, held, 1.0)
-
-    def mean_quotes(self, density: Floats, control: Floats) -> Floats:
-        """(nt, 2S) mean half-spreads given the regime: the asks, then the bids."""
-        return self.book.mean_quotes(self._given_regime(density), control)
 
     def _given_regime(self, density: Floats) -> Floats:
         return self.conditional_law(density).reshape(density.shape)
@@ -163,6 +169,23 @@ class RegimeSwitchingGame:
         nx, inventory = self.states.size, np.arange(self.states.size)
         each = np.repeat(rates[start, end], nx)
         return (start[:, None] * nx + inventory).ravel(), (end[:, None] * nx + inventory).ravel(), each
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RiskAverseRegimeSwitchingGame(RegimeSwitchingGame):
+    """The same for the solver when makers are risk averse: V is the certainty equivalent."""
+
+    def tangent(self, t: Floats, value: Floats, control: Floats, field: Floats) -> tuple[Floats, Floats]:
+        """(rates, reward) of the tangent of the Hamiltonian."""
+        rates, reward = self.blocks.tangent(t, value, control, field)
+        sources, targets, switching = self._switches()
+        change = value[:, targets] - value[:, sources]
+        weighted, left = jump_tangent(switching, np.zeros(1), change, self.regimes[0].risk_aversion)
+        # Pair of regimes by pair: within one no state repeats.
+        for start in range(0, sources.size, self.states.size):
+            pair = slice(start, start + self.states.size)
+            reward[:, sources[pair]] += left[:, pair]
+        return np.concatenate([rates, weighted], axis=1), reward
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -241,25 +264,26 @@ def solve_regime_switching(
     game: RegimeSwitchingGame, method: UpdateRule, rtol: float, atol: float
 ) -> RegimeSwitchingEquilibrium:
     """Equilibrium of the game, converged or not as its certificate says; see `solve_mfg` for the parameters."""
-    found = solve_finite_state(game, method, rtol, atol)
-    count, nodes = len(game.regimes), found.times.size
-    fills = game.book.fill_rates(found.control, found.mean_field).reshape(nodes, 2, count, -1)
-    quotes = found.control.reshape(nodes, 2, count, -1)
-    means = game.mean_quotes(found.density, found.control)
-    means = means.reshape(nodes, 2, count)
-    value, law = found.value.reshape(nodes, count, -1), game.conditional_law(found.density)
+    averse = game.regimes[0].risk_aversion > 0
+    solved = RiskAverseRegimeSwitchingGame(**_parameters(game)) if averse else game
+    found = solve_finite_state(solved, method, rtol, atol)
+    nodes, count = found.times.size, len(game.regimes)
+    law, means = game.conditional_law(found.density), game.mean_quotes(found.density, found.control)
+    rates = game.blocks.rates(found.times, found.control, found.mean_field)
     parts = tuple(
         market_part(
             regime,
             found.times,
-            value=value[:, s],
+            value=found.value[:, states],
             density=law[:, s],
-            quotes=(quotes[:, 0, s], quotes[:, 1, s]),
-            means=(means[:, 0, s], means[:, 1, s]),
-            rates=(fills[:, 0, s], fills[:, 1, s]),
+            quotes=found.control[:, quotes],
+            rates=rates[:, quotes],
+            means=means[:, 2 * s : 2 * s + 2],
             certificate=found.certificate,
         )
-        for s, regime in enumerate(game.regimes)
+        for s, (regime, states, quotes) in enumerate(
+            zip(game.regimes, game.blocks.states, game.blocks.quotes, strict=True)
+        )
     )
     warn_of_edges(parts, [f"regimes[{s}]" for s in range(count)])
     flows = [
@@ -273,9 +297,13 @@ def solve_regime_switching(
         parts,
         found.density.reshape(nodes, count, -1).sum(axis=2),
         RegimePolicy(tuple(part.policy for part in parts)),
-        RegimeMeanField(means[:, 0], means[:, 1], flows[0], flows[1]),
+        RegimeMeanField(means[:, ::2], means[:, 1::2], flows[0], flows[1]),
         found.certificate,
     )
+
+
+def _parameters(game: RegimeSwitchingGame) -> dict[str, Any]:
+    return {name: getattr(game, name) for name in ("regimes", "switching_rates", "initial_regime")}
 
 
 def _require_generator(given: ArrayLike, count: int) -> Floats:

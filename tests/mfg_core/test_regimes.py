@@ -20,7 +20,7 @@ from mfg_core import (
     regime_mean_error,
     solve_mfg,
 )
-from mfg_core.time_grid import interpolate_panels
+from mfg_core.time_grid import interpolate_panels, interpolate_rows
 
 HORIZON = 1.5
 CALM = {
@@ -59,9 +59,19 @@ def solve_quietly(game, **options):
         return solve_mfg(game, **options)
 
 
+def utility(z, g):
+    return z if g == 0 else (1 - np.exp(-g * z)) / g
+
+
+def margin_of(market):
+    """The best quote where a fill leaves V as it is."""
+    g, k = market.risk_aversion, market.fill_decay
+    return (np.log(1 + g / k) / g if g > 0 else 1 / k) + market.adverse_selection + market.maker_fee
+
+
 def best(market, value, x):
     """(ask, bid) of inventory index x by the page's formulas; nan where the side is not quoted."""
-    margin = 1 / market.fill_decay + market.adverse_selection + market.maker_fee
+    margin = margin_of(market)
     ask = margin - (value[x - 1] - value[x]) if x > 0 else np.nan
     bid = margin - (value[x + 1] - value[x]) if x < value.size - 1 else np.nan
     return ask, bid
@@ -76,15 +86,19 @@ def value_slope(game, flat, means):
     V = flat.reshape(len(game.regimes), -1)
     out = np.zeros_like(V)
     for s, market in enumerate(game.regimes):
-        cost = market.adverse_selection + market.maker_fee
+        cost, g = market.adverse_selection + market.maker_fee, market.risk_aversion
         for x in range(V.shape[1]):
             (ask, bid), gain = best(market, V[s], x), -market.running_penalty * (x - market.max_inventory) ** 2
             sold, bought = fills(market, (ask, bid), means[:, s])
             if x > 0:
-                gain += sold * (ask - cost + V[s, x - 1] - V[s, x])
+                gain += sold * utility(ask - cost + V[s, x - 1] - V[s, x], g)
             if x < V.shape[1] - 1:
-                gain += bought * (bid - cost + V[s, x + 1] - V[s, x])
-            gain += sum(game.switching_rates[s][other] * V[other, x] for other in range(len(game.regimes)))
+                gain += bought * utility(bid - cost + V[s, x + 1] - V[s, x], g)
+            gain += sum(
+                game.switching_rates[s][other] * utility(V[other, x] - V[s, x], g)
+                for other in range(len(game.regimes))
+                if other != s
+            )
             out[s, x] = -gain
     return out.ravel()
 
@@ -106,11 +120,14 @@ def law_slope(game, flat, value, means):
     return out.ravel()
 
 
-def reference(game, nodes=20, sweeps=60):
-    """Means as polynomials through Chebyshev points, sweeps of scipy's DOP853 until they stand still."""
+def reference(game, guess, nodes=34, sweeps=60):
+    """Means as polynomials through Chebyshev points, sweeps of scipy's DOP853 until they stand still.
+
+    `guess` (t) to (2, S) only saves sweeps: what is returned is a fixed point of these sweeps.
+    """
     count = len(game.regimes)
     at = 0.5 * game.horizon * (1 - np.cos(np.pi * np.arange(nodes) / (nodes - 1)))
-    means = np.ones((nodes, 2, count))
+    means = np.array([guess(t) for t in at])
     options = {"method": "DOP853", "rtol": 1e-10, "atol": 1e-12, "dense_output": True}
     x = np.arange(-game.regimes[0].max_inventory, game.regimes[0].max_inventory + 1)
     end = np.concatenate([-market.terminal_penalty * x**2 for market in game.regimes])
@@ -135,23 +152,29 @@ def reference(game, nodes=20, sweeps=60):
     raise AssertionError(f"the reference did not converge: {moved}")
 
 
-def test_two_regimes_equal_the_coupled_equations_integrated_by_scipy():
-    game = game_of(make(CALM), make(STRESSED))
+def field_of(found):
+    paths = np.concatenate([found.mean_field.ask, found.mean_field.bid], axis=1)
+    return lambda t: interpolate_rows(found.times, paths, np.array([t]))[0].reshape(2, -1)
+
+
+@pytest.mark.parametrize("risk_aversion", [0.0, 0.4])
+def test_two_regimes_equal_the_coupled_equations_integrated_by_scipy(risk_aversion):
+    game = game_of(make(CALM, risk_aversion=risk_aversion), make(STRESSED, risk_aversion=risk_aversion))
     found = solve_quietly(game, rtol=1e-9)
-    value, law, means = reference(game)
+    value, law, means = reference(game, field_of(found))
     joint = np.concatenate(
         [found.regime_probability[:, s : s + 1] * part.density for s, part in enumerate(found.regimes)], axis=1
     )
     # The reference's integrators are at 1e-10; the solve was asked for 1e-9 (1/k + |V|), a few 1e-9.
     assert np.concatenate([part.value for part in found.regimes], axis=1) == pytest.approx(
-        value(found.times).T, abs=1e-8
+        value(found.times).T, abs=5e-9
     )
-    assert joint == pytest.approx(law(found.times).T, abs=1e-8)
+    assert joint == pytest.approx(law(found.times).T, abs=5e-9)
     exact = means(found.times)
-    assert found.mean_field.ask == pytest.approx(exact[:, 0], abs=1e-8)
-    assert found.mean_field.bid == pytest.approx(exact[:, 1], abs=1e-8)
-    assert found.full_spread == pytest.approx(exact.sum(axis=1), abs=2e-8)
-    assert found.net_skew == pytest.approx(exact[:, 0] - exact[:, 1], abs=2e-8)
+    assert found.mean_field.ask == pytest.approx(exact[:, 0], abs=5e-9)
+    assert found.mean_field.bid == pytest.approx(exact[:, 1], abs=5e-9)
+    assert found.full_spread == pytest.approx(exact.sum(axis=1), abs=1e-8)
+    assert found.net_skew == pytest.approx(exact[:, 0] - exact[:, 1], abs=1e-8)
     # The two regimes are not the same market: the test would not see a mix-up otherwise.
     assert np.min(np.abs(found.mean_field.ask[:, 1] - found.mean_field.ask[:, 0])) > 0.1
 
@@ -319,7 +342,11 @@ def test_mass_certificate_and_the_order_of_the_regimes(leave, initial, arrival, 
         ({"regimes": (make(CALM), 3)}, TypeError, "regimes must be a tuple of MarketMakingGame"),
         ({"regimes": (make(CALM), make(CALM, max_inventory=3))}, ValueError, "max_inventory must be the same in all"),
         ({"regimes": (make(CALM), make(CALM, initial_std=2.0))}, ValueError, "initial_std must be the same in all"),
-        ({"regimes": (make(CALM), make(CALM, risk_aversion=0.1))}, ValueError, r"risk_aversion of regimes\[1\]"),
+        (
+            {"regimes": (make(CALM), make(CALM, risk_aversion=0.1))},
+            ValueError,
+            "risk_aversion must be the same in all regimes",
+        ),
         ({"switching_rates": ((-1.0, 1.0),)}, ValueError, "switching_rates must be a finite 2 by 2 matrix"),
         ({"switching_rates": ((1.0, -1.0), (0.0, 0.0))}, ValueError, "must not be negative off the diagonal"),
         ({"switching_rates": ((-1.0, 0.5), (0.0, 0.0))}, ValueError, r"rows that sum to 0; their sums were \[-0.5"),
