@@ -13,6 +13,7 @@ from scipy.integrate import solve_ivp
 from scipy.interpolate import BarycentricInterpolator
 
 from mfg_core import EdgeMassWarning, MarketMakingGame, MixedMarketMakingGame, OutsideOption, Share, solve_mfg
+from mfg_core.intensity_shapes import Exponential, Logistic, Power
 from mfg_core.time_grid import interpolate_rows
 
 HORIZON = 1.5
@@ -182,7 +183,16 @@ def test_an_outside_option_is_the_relative_weight_it_stands_for():
     np.testing.assert_array_equal(one.makers[0].value, other.makers[0].value)
 
 
-@pytest.mark.parametrize("changes", [{}, {"min_half_spread": 0.6, "max_half_spread": 1.2}, {"maker_fee": 0.2}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"min_half_spread": 0.6, "max_half_spread": 1.2},
+        {"maker_fee": 0.2, "risk_aversion": 0.3},
+        {"intensity_shape": Logistic(0.5)},
+        {"intensity_shape": Power(4.0), "competition": Share()},
+    ],
+)
 def test_equal_types_and_one_type_are_the_single_game(changes):
     single = solve_quietly(make(FAST, **changes), rtol=1e-8)
     one = solve_quietly(MixedMarketMakingGame(makers=(make(FAST, **changes),), shares=(1.0,)), rtol=1e-8)
@@ -190,14 +200,22 @@ def test_equal_types_and_one_type_are_the_single_game(changes):
     # Two solvers, each within 1e-8 (1/k + |V|); the values are below 5.
     for found in (one, three):
         for maker in found.makers:
-            on_grid = interpolate_rows(single.times, single.value, found.times[:1])
-            assert maker.value[0] == pytest.approx(on_grid[0], abs=1e-7)
+            assert maker.value[0] == pytest.approx(single.value[0], abs=1e-7)
             assert maker.inventory_variance[-1] == pytest.approx(single.inventory_variance[-1], abs=1e-7)
         assert found.mean_field.ask[0] == pytest.approx(single.mean_field.ask[0], abs=1e-7)
         assert found.mean_field.bid_fill_rate[-1] == pytest.approx(single.mean_field.bid_fill_rate[-1], abs=1e-7)
         assert found.full_spread[0] == pytest.approx(single.full_spread[0], abs=2e-7)
         assert found.net_skew[0] == pytest.approx(single.net_skew[0], abs=2e-7)
         assert found.inventory_variance[-1] == pytest.approx(single.inventory_variance[-1], abs=1e-7)
+
+
+def test_one_type_that_starts_at_the_end_of_its_grid_is_the_single_game():
+    market = make(FAST, initial_mean=3.0, initial_std=0.0)
+    single = solve_quietly(market, rtol=1e-8)
+    found = solve_quietly(MixedMarketMakingGame(makers=(market,), shares=(1.0,)), rtol=1e-8)
+    # Nobody bids at t = 0; the mean is the limit there. Two solvers, each within 1e-8 (1/k + |V|).
+    assert found.makers[0].value[0] == pytest.approx(single.value[0], abs=1e-7)
+    assert found.mean_field.bid[0] == pytest.approx(single.mean_field.bid[0], abs=1e-7)
 
 
 def test_without_competition_each_type_is_alone():
@@ -208,12 +226,13 @@ def test_without_competition_each_type_is_alone():
         assert part.value[0] == pytest.approx(solve_quietly(market, rtol=1e-8).value[0], abs=1e-7)
 
 
-def test_under_share_the_whole_flow_of_a_side_is_the_arrival():
+@pytest.mark.parametrize("shape", [Exponential(), Power(5.0)])
+def test_under_share_the_whole_flow_of_a_side_is_the_arrival(shape):
     flows = {"ask_arrival": 1.1, "bid_arrival": 0.8, "competition": Share()}
-    makers = (make(FAST, **flows), make(SLOW, **flows))
+    makers = (make(FAST, **flows, intensity_shape=shape), make(SLOW, **flows))
     found = solve_quietly(MixedMarketMakingGame(makers=makers, shares=(0.3, 0.7)), rtol=1e-7)
     quoting = sum(share * part.density[:, 1:].sum(axis=1) for share, part in zip((0.3, 0.7), found.makers, strict=True))
-    # An identity of the mean-field map, at every iterate: rounding only.
+    # An identity of the mean-field map, up to the residual 1e-7 (1/k + mean).
     assert found.mean_field.ask_fill_rate / quoting == pytest.approx(np.full(found.times.size, 1.1), rel=1e-6)
 
 
