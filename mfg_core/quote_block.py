@@ -49,9 +49,12 @@ class LibraryArrays(NamedTuple):
 
     Attributes
     ----------
-    block : (policies, nx, nt, 2) float32 or float64
+    flat : (policies * nx * nt * 2,) float32 or float64
+        `QuoteBlock.block`, in one dimension.
+    inventories, steps : int
+        nx and nt - 1.
     limits : (policies, 3) float64
-        Horizon and both bounds of the quotes.
+        Horizon and both bounds of the quotes; one row when they are those of all policies.
     values : float64
         The axes' values, one axis after the other.
     sizes, strides : (axes,) int64
@@ -59,7 +62,9 @@ class LibraryArrays(NamedTuple):
     grading : int
     """
 
-    block: NDArray[Any]
+    flat: NDArray[Any]
+    inventories: int
+    steps: int
     limits: Floats
     values: Floats
     sizes: NDArray[np.int64]
@@ -170,7 +175,11 @@ class QuoteBlock:
         sizes = np.array([values.size for values in self.axes.values()], dtype=np.int64)
         strides = np.append(np.cumprod(sizes[:0:-1])[::-1], 1)[: sizes.size].astype(np.int64)
         values = np.concatenate([np.empty(0), *self.axes.values()])
-        return LibraryArrays(self.block, self.limits, values, sizes, strides, self.nodes.grading)
+        limits = self.limits[:1] if np.all(self.limits == self.limits[0]) else self.limits
+        flat, limits, values = (_read_only(one) for one in (self.block.reshape(-1), limits, values))
+        return LibraryArrays(
+            flat, self.block.shape[1], self.nodes.steps, limits, values, sizes, strides, self.nodes.grading
+        )
 
     def prepare(self, regime: str | None = None, **parameters: float) -> PreparedQuotes:
         """The policy at these parameters, for `lookup_quotes`; ValueError outside the grid."""
@@ -264,6 +273,13 @@ def look_up(prepared: PreparedQuotes, t: Floats, inventory: NDArray[np.int64]) -
 
 def _solved(equilibrium: MarketMakingEquilibrium, at: Floats) -> Floats:
     return np.stack(equilibrium.policy.quotes(at[None, :], equilibrium.states[:, None]), axis=-1)
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """A view that cannot be written, so that compiled functions see one type whether or not the array is mapped."""
+    view = array[:]
+    view.flags.writeable = False
+    return view
 
 
 def _require_all(name: str, rule: str, values: Floats, good: NDArray[np.bool_]) -> None:

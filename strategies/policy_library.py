@@ -172,7 +172,7 @@ def _map(folder: Path, name: str, description: Mapping[str, Any]) -> NDArray[Any
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
         raise DataError(f"{path}: damaged ({error}); {advice}") from None
-    if array.dtype.str != entry["dtype"] or list(array.shape) != entry["shape"]:
+    if array.dtype.str != entry["dtype"] or list(array.shape) != entry["shape"] or not array.flags.c_contiguous:
         raise DataError(
             f"{path}: damaged (header {array.dtype.str} {array.shape}, expected {entry['dtype']} {entry['shape']}); "
             f"{advice}"

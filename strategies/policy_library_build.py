@@ -320,7 +320,7 @@ def _chunk_path(work: Path, part: range) -> Path:
 
 def _read_chunk(path: Path) -> tuple[NDArray[Any], Floats]:
     try:
-        with np.load(path, allow_pickle=False) as held:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as held:
             return held["quotes"], held["columns"]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: damaged ({error}); delete this file and build again") from None
