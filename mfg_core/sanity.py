@@ -134,13 +134,13 @@ def check_certificate(proof: Certificate, rtol: float, atol: float, size: float)
             "residual",
             proof.residual,
             proof.tolerance,
-            "replying once more to the crowd changes no mean quote by more than the tolerance",
+            "when everybody replies once more to the crowd, the crowd changes by at most the tolerance",
         ),
         judge(
             "exploitability",
             proof.exploitability if proof.exploitability >= 0 else math.inf,
             rtol * size + atol,
-            "no maker gains more than the tolerance by leaving the policy, and the gain is not negative",
+            "nobody gains more than the tolerance by leaving the policy alone, and the gain is not negative",
         ),
         judge(
             "discretisation",

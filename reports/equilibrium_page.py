@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from mfg_core.entry_exit import EntryExitEquilibrium
 from mfg_core.finite_state import FiniteStateEquilibrium
 from mfg_core.market_making import MarketMakingEquilibrium
 from mfg_core.sanity import SanityCheck
@@ -116,6 +117,7 @@ def show(equilibrium: Equilibrium, names: Sequence[str], units: Units) -> Shown:
         "Equilibrium of a crowd of market makers",
         [
             *(fact for name, part in parts for fact in headline(name, part, units)),
+            *whole_facts(equilibrium),
             certificate_words(equilibrium, units.price),
         ],
         [(name, quote_table(part, units)) for name, part in parts],
@@ -145,6 +147,17 @@ def headline(name: str, market: MarketMakingEquilibrium, units: Units) -> list[s
         f"{significant(game.horizon, 4)} {units.time}, penalties included.",
         f"At the close {percent(close, 0)} of the makers hold at most one unit; the standard deviation of inventories "
         f"is {significant(market.inventory_variance[-1] ** 0.5)}.",
+    ]
+
+
+def whole_facts(equilibrium: Equilibrium) -> list[str]:
+    """What only a game of several parts has to say."""
+    if not isinstance(equilibrium, EntryExitEquilibrium):
+        return []
+    active = equilibrium.active
+    return [
+        f"{percent(float(active[0]), 0)} of the makers are in the market at the open, {percent(float(active[-1]), 0)} "
+        f"at the close, at least {percent(float(active.min()), 0)} at any time."
     ]
 
 

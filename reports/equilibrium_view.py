@@ -370,7 +370,7 @@ def _bare(text: str) -> str:
 
 
 def _time(units: Units) -> str:
-    return f"time since the open, {units.time}"
+    return f"time, {units.time}"
 
 
 def _inventory(units: Units) -> str:

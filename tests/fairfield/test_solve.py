@@ -1,0 +1,183 @@
+"""`fairfield solve`: the artefact, its bytes, the checks that it prints, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import fairfield
+from fairfield.cli import app
+from mfg_core import MarketMakingGame, rebuild_policy, solve_mfg
+
+CONFIGURATIONS = Path(fairfield.__file__).parent / "configurations"
+GAME = {
+    "ask_arrival": "2.0",
+    "bid_arrival": "2.0",
+    "fill_decay": "1.5",
+    "running_penalty": "0.1",
+    "terminal_penalty": "0.3",
+    "horizon": "1.0",
+    "max_inventory": "6",
+}
+
+
+def configuration(folder: Path, *, rest: str = "[solve]\nrtol = 1e-6\n", **changes: str | None) -> Path:
+    keys = {name: value for name, value in (GAME | changes).items() if value is not None}
+    path = folder / "game.toml"
+    path.write_text(
+        "[game]\n" + "".join(f"{name} = {value}\n" for name, value in keys.items()) + rest, encoding="utf-8"
+    )
+    return path
+
+
+def solve(*arguments: object):
+    return CliRunner().invoke(app, ["solve", *(str(argument) for argument in arguments)])
+
+
+def refused(said, *words: str) -> None:
+    assert not isinstance(said.exception, Exception), repr(said.exception)
+    assert said.exit_code == 1
+    sentences = [line for line in said.stderr.splitlines() if line.startswith("fairfield: ")]
+    assert len(sentences) == 1, said.stderr
+    for word in words:
+        assert word in sentences[0], sentences[0]
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
+def test_solving_writes_a_folder_that_proves_itself_and_prints_every_check(tmp_path):
+    said = solve(configuration(tmp_path), "--output", tmp_path / "out")
+    assert said.exit_code == 0, said.output
+    assert sorted(contents(tmp_path / "out")) == ["equilibrium.html", "equilibrium.json", "equilibrium.npz"]
+    lines = said.stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:-2]] == ["pass"] * 12
+    assert lines[-2:] == [f"folder: {tmp_path / 'out'}", f"page:   {tmp_path / 'out' / 'equilibrium.html'}"]
+    record = json.loads((tmp_path / "out" / "equilibrium.json").read_text())
+    assert record["hashes"]["arrays"] == contents(tmp_path / "out")["equilibrium.npz"]
+    assert record["configuration"]["game"]["fill_decay"] == 1.5
+    assert {check["outcome"] for check in record["checks"]} == {"pass"}
+
+
+def test_the_policy_in_the_folder_answers_as_the_solved_one(tmp_path):
+    assert solve(configuration(tmp_path), "--output", tmp_path / "out").exit_code == 0
+    record = json.loads((tmp_path / "out" / "equilibrium.json").read_text())
+    with np.load(tmp_path / "out" / "equilibrium.npz") as arrays:
+        policy = rebuild_policy(arrays, record["policy"])
+        value = arrays["value"]
+    game = {name: float(text) for name, text in GAME.items()} | {"max_inventory": 6}
+    direct = solve_mfg(MarketMakingGame(**game), rtol=1e-6)
+    np.testing.assert_array_equal(policy.quotes(0.37, np.arange(-6, 7)), direct.policy.quotes(0.37, np.arange(-6, 7)))
+    np.testing.assert_array_equal(value, direct.value)
+
+
+def test_solving_again_changes_no_byte_and_a_changed_game_goes_elsewhere(tmp_path):
+    first = solve(configuration(tmp_path))
+    (folder,) = (tmp_path / "equilibria").iterdir()
+    assert folder.name.startswith("game-")
+    before = contents(folder)
+    again = solve(configuration(tmp_path, rest="# a comment is no change\n[solve]\nrtol = 1e-6\n"))
+    assert again.stdout == first.stdout
+    assert contents(folder) == before
+    assert solve(configuration(tmp_path, fill_decay="1.6")).exit_code == 0
+    assert len(list((tmp_path / "equilibria").iterdir())) == 2
+
+
+def test_a_failed_check_is_shown_and_ends_with_a_failure(tmp_path):
+    said = solve(configuration(tmp_path, max_inventory="1"), "--output", tmp_path / "out")
+    refused(said, "a sanity check failed")
+    (line,) = [line for line in said.stdout.splitlines() if line.startswith("fail")]
+    assert "edge mass" in line
+    assert ">" in line
+    assert "note: up to" in said.stdout
+    assert "Checks failed" in (tmp_path / "out" / "equilibrium.html").read_text(encoding="utf-8")
+    meant = configuration(tmp_path, max_inventory="1", rest="[solve]\nrtol = 1e-6\n[checks]\nedge_mass = 1.0\n")
+    assert solve(meant, "--output", tmp_path / "out").exit_code == 0
+
+
+def test_a_check_that_does_not_apply_says_why(tmp_path):
+    said = solve(configuration(tmp_path, ask_arrival="2.1"), "--output", tmp_path / "out")
+    assert said.exit_code == 0
+    lines = [line for line in said.stdout.splitlines() if line.startswith("does not apply")]
+    assert len(lines) == 2
+    assert all("ask_arrival 2.1 is not bid_arrival 2" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("changes", "rest", "words"),
+    [
+        ({"fill_decay": "-1.5"}, "", ("game.fill_decay must be finite and positive; was -1.5",)),
+        ({"fill_decay": None}, "", ("the key game.fill_decay is missing",)),
+        ({"fill_decays": "1.5"}, "", ("unknown key game.fill_decays; did you mean fill_decay?",)),
+        ({"max_inventory": "6.5"}, "", ("game.max_inventory", "was 6.5")),
+        ({"competition": '"total"'}, "", ("game.competition", '"share"', "was 'total'")),
+        ({"competition": "{ crowd_decay = 9.0 }"}, "", ("game.crowd_decay must not be above fill_decay 1.5",)),
+        ({"intensity_shape": "{ power = 0.5 }"}, "", ("game.exponent must be finite and above 1; was 0.5",)),
+        ({"sensitivity": "1.0"}, "", ("game.sensitivity must be left out for the kind market_making; was 1.0",)),
+        ({"kind": '"maker_types"'}, "", ("[[makers]] must be given for the kind maker_types",)),
+        ({}, '[[makers]]\nname = "a"\nshare = 1.0\n', ("[[makers]] must be left out for the kind market_making",)),
+        ({}, '[solve]\nmethod = "picard"\ndepth = 3\n', ("solve.depth must be left out for the method picard",)),
+        ({}, '[solve]\nmethod = "picard"\ndamping = 2.0\n', ("solve.damping must be in (0, 1]; was 2.0",)),
+        ({}, "[solve]\nrtol = 1e-20\n", ("solve.rtol must be at least",)),
+        ({}, "[solve]\nrtol = -1.0\n", ("solve.rtol must be finite and not negative",)),
+    ],
+)
+def test_a_bad_key_is_one_sentence_with_key_rule_and_value(tmp_path, changes, rest, words):
+    said = solve(configuration(tmp_path, rest=rest, **changes), "--output", tmp_path / "out")
+    refused(said, str(tmp_path / "game.toml"), *words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_game_that_is_not_solved_leaves_nothing_behind(tmp_path):
+    path = configuration(tmp_path, rest='[solve]\nmethod = "picard"\nmax_sweeps = 1\n')
+    refused(solve(path, "--output", tmp_path / "out"), "residual", "max_sweeps")
+    assert [path.name for path in tmp_path.iterdir()] == ["game.toml"]
+
+
+def test_a_folder_of_somebody_else_is_not_replaced(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("")
+    refused(solve(configuration(tmp_path), "--output", tmp_path / "out"), "thesis.tex")
+    refused(solve(configuration(tmp_path), "--output", tmp_path / "game.toml"), "must be a folder")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["game.toml", "out"]
+
+
+def test_a_write_that_fails_leaves_the_folder_of_before(tmp_path, monkeypatch):
+    assert solve(configuration(tmp_path), "--output", tmp_path / "out").exit_code == 0
+    before = contents(tmp_path / "out")
+
+    def full(path, content):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("backtests.disk.write_atomically", full)
+    refused(solve(configuration(tmp_path, fill_decay="1.7"), "--output", tmp_path / "out"), "disk is full")
+    assert contents(tmp_path / "out") == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["game.toml", "out"]
+
+
+@pytest.mark.parametrize("name", ["market_making", "maker_types", "regimes", "entry_exit", "epidemic"])
+def test_the_shipped_configurations_are_solved_with_every_check_passed(tmp_path, name):
+    said = solve(CONFIGURATIONS / f"{name}.toml", "--output", tmp_path / "out")
+    assert said.exit_code == 0, said.output
+    page = (tmp_path / "out" / "equilibrium.html").read_text(encoding="utf-8")
+    assert "checks that apply pass" in page
+    record = json.loads((tmp_path / "out" / "equilibrium.json").read_text())
+    assert record["kind"] == name
+
+
+def test_the_words_for_units_reach_the_axes_and_change_no_number(tmp_path):
+    plain, worded = tmp_path / "plain", tmp_path / "worded"
+    assert solve(configuration(tmp_path), "--output", plain).exit_code == 0
+    words = '[solve]\nrtol = 1e-6\n[units]\ntime = "minutes"\nprice = "cents"\ninventory = "boxes"\n'
+    assert solve(configuration(tmp_path, rest=words), "--output", worded).exit_code == 0
+    assert contents(plain)["equilibrium.npz"] == contents(worded)["equilibrium.npz"]
+    page = (worded / "equilibrium.html").read_text(encoding="utf-8")
+    assert "inventory, boxes" in page
+    assert "time, minutes" in page
+    assert "fills per minute" in page
