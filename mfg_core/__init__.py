@@ -41,6 +41,18 @@ if TYPE_CHECKING:
     from mfg_core.fictitious_play import FictitiousPlay as FictitiousPlay
     from mfg_core.fixed_point import Anderson as Anderson
     from mfg_core.fixed_point import Picard as Picard
+    from mfg_core.intensity_covariates import Covariate as Covariate
+    from mfg_core.intensity_exposure import BookPath as BookPath
+    from mfg_core.intensity_exposure import Trades as Trades
+    from mfg_core.intensity_fit import IntensityFit as IntensityFit
+    from mfg_core.intensity_fit import calibrate_intensity as calibrate_intensity
+    from mfg_core.intensity_lifetimes import RestingOrders as RestingOrders
+    from mfg_core.intensity_lifetimes import calibrate_intensity_events as calibrate_intensity_events
+    from mfg_core.intensity_quality import IntensityQuality as IntensityQuality
+    from mfg_core.intensity_targets import IntensityTargets as IntensityTargets
+    from mfg_core.intensity_targets import game_with_spread as game_with_spread
+    from mfg_core.intensity_targets import intensity_from_targets as intensity_from_targets
+    from mfg_core.intraday_volatility import IntradayVolatility as IntradayVolatility
     from mfg_core.maker_types import MixedMarketMakingEquilibrium as MixedMarketMakingEquilibrium
     from mfg_core.maker_types import MixedMarketMakingGame as MixedMarketMakingGame
     from mfg_core.many_makers import MakerSimulation as MakerSimulation
@@ -49,6 +61,11 @@ if TYPE_CHECKING:
     from mfg_core.many_makers_study import DeviationGain as DeviationGain
     from mfg_core.many_makers_study import convergence_study as convergence_study
     from mfg_core.many_makers_study import deviation_gain as deviation_gain
+    from mfg_core.mark_outs import MarkOuts as MarkOuts
+    from mfg_core.market_calibration import MarketCalibration as MarketCalibration
+    from mfg_core.market_calibration import calibrate_market_making as calibrate_market_making
+    from mfg_core.market_calibration import running_penalty_from_risk as running_penalty_from_risk
+    from mfg_core.market_calibration import terminal_penalty_from_liquidation as terminal_penalty_from_liquidation
     from mfg_core.market_making import MarketMakingEquilibrium as MarketMakingEquilibrium
     from mfg_core.market_making import MarketMakingGame as MarketMakingGame
     from mfg_core.market_making import MarketMakingPolicy as MarketMakingPolicy
@@ -119,15 +136,34 @@ _HOME = {
     "RegimeSwitchingGame": "regimes",
     "RegimeMeanError": "regime_paths",
     "regime_mean_error": "regime_paths",
+    "BookPath": "intensity_exposure",
+    "Trades": "intensity_exposure",
+    "RestingOrders": "intensity_lifetimes",
+    "calibrate_intensity_events": "intensity_lifetimes",
+    "IntensityFit": "intensity_fit",
+    "calibrate_intensity": "intensity_fit",
+    "Covariate": "intensity_covariates",
+    "IntensityQuality": "intensity_quality",
+    "IntensityTargets": "intensity_targets",
+    "intensity_from_targets": "intensity_targets",
+    "game_with_spread": "intensity_targets",
+    "MarkOuts": "mark_outs",
+    "IntradayVolatility": "intraday_volatility",
+    "MarketCalibration": "market_calibration",
+    "calibrate_market_making": "market_calibration",
+    "running_penalty_from_risk": "market_calibration",
+    "terminal_penalty_from_liquidation": "market_calibration",
 }
 
 __all__ = [
     "Anderson",
+    "BookPath",
     "Certificate",
     "ClearingEquilibrium",
     "ClearingGame",
     "ClearingPolicy",
     "ConvergenceStudy",
+    "Covariate",
     "DeviationGain",
     "EdgeMassWarning",
     "EntryExitEquilibrium",
@@ -142,7 +178,13 @@ __all__ = [
     "ExecutionPrior",
     "FictitiousPlay",
     "FillCost",
+    "IntensityFit",
+    "IntensityQuality",
+    "IntensityTargets",
+    "IntradayVolatility",
     "MakerSimulation",
+    "MarkOuts",
+    "MarketCalibration",
     "MarketMakingEquilibrium",
     "MarketMakingGame",
     "MarketMakingPolicy",
@@ -156,23 +198,32 @@ __all__ = [
     "RegimePolicy",
     "RegimeSwitchingEquilibrium",
     "RegimeSwitchingGame",
+    "RestingOrders",
     "Share",
     "Shooting",
     "SolveError",
     "Status",
+    "Trades",
     "TradingCosts",
     "calibrate_execution",
+    "calibrate_intensity",
+    "calibrate_intensity_events",
+    "calibrate_market_making",
     "contraction_rate",
     "convergence_study",
     "deviation_gain",
     "find_equilibria",
+    "game_with_spread",
+    "intensity_from_targets",
     "leading_eigenvalues",
     "policy_arrays",
     "policy_metadata",
     "rebuild_policy",
     "regime_mean_error",
+    "running_penalty_from_risk",
     "simulate_makers",
     "solve_mfg",
+    "terminal_penalty_from_liquidation",
     "urgency_from_risk_aversion",
 ]
 

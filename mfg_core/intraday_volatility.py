@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -159,7 +160,7 @@ def _changes_only(time: ArrayLike, mid: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def _window(n: int) -> int:
-    return max(4, round(0.5 * float(n) ** 0.5))
+    return max(4, round(0.5 * math.sqrt(n)))
 
 
 def _subgrid(n: int, ratio: float) -> int:
