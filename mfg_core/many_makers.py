@@ -12,7 +12,7 @@ from mfg_core.checks import require_count
 from mfg_core.competition import Share
 from mfg_core.intensity_shapes import Exponential
 from mfg_core.market_making import MarketMakingEquilibrium
-from mfg_core.time_grid import bisect, interpolate_rows
+from mfg_core.time_grid import bisect, split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     Integers = NDArray[np.int64]
 
 FEWEST_PANELS = 128
+
+PANEL_ERROR = 1e-6
+"""Largest error of the panels' quadratics against the policy, in units of 1/fill_decay."""
+
+_FIVE = (0.0, 0.25, 0.5, 0.75, 1.0)
+
 RECORDS = 33
 
 
@@ -137,8 +143,8 @@ def simulate_makers(
 
     Maker i's fills have rates A exp(-k (delta(t, x_i) - c m_t)) with m_t the mean current quote of those of the N, i
     among them, who quote that side (under `Share` the soft mean of its formula). Starts are independent draws from the
-    initial law. No time step: candidates come at a bound of the total rate that holds over a panel of the policy's time
-    grid, because there each quote is a quadratic with known extremes, and are kept with probability rate / bound
+    initial law. No time step: candidates come at a bound of the total rate that holds over a panel of time, because
+    there each quote is a quadratic with known extremes, and are kept with probability rate / bound
     (Lewis & Shedler 1979; Ogata 1981). Each path has its own stream, so a path is the same whatever their number.
     Cost: about one microsecond a fill and inventory in use, whatever N.
 
@@ -191,22 +197,39 @@ def path_generator(seed: int, makers: int, path: int) -> np.random.Generator:
 
 
 def cut_panels(equilibrium: MarketMakingEquilibrium) -> Market:
-    """The policy in at least `FEWEST_PANELS` panels; the same function of time, cut finer where need be."""
+    """The policy as quadratics in time on at least `FEWEST_PANELS` panels, cut where they miss it by `PANEL_ERROR`."""
     if not isinstance(equilibrium, MarketMakingEquilibrium):
         raise TypeError(f"equilibrium must be that of a MarketMakingGame; was {type(equilibrium).__name__}")
-    game, policy = equilibrium.game, equilibrium.policy
+    game = equilibrium.game
     if not isinstance(game.intensity_shape, Exponential):
         raise ValueError(  # noqa: TRY004 - of the right type, and what it holds is not for this
             f"intensity_shape must be Exponential() to simulate makers; was {game.intensity_shape!r}"
         )
-    edges = policy.times[::2]
+    edges = equilibrium.times[::2]
     while edges.size <= FEWEST_PANELS:
         edges = bisect(edges)
-    nodes = bisect(edges)
-    rows = np.stack([interpolate_rows(policy.times, side, nodes) for side in (policy.ask, policy.bid)], axis=-1)
-    quotes = np.ascontiguousarray(np.stack([rows[:-2:2], rows[1:-1:2], rows[2::2]], axis=1))
+    while True:
+        fives = np.stack([_quotes_at(equilibrium, edges[:-1] + share * np.diff(edges)) for share in _FIVE], axis=1)
+        left, middle, right = (fives[:, j] for j in (0, 2, 4))
+        missed = [
+            fives[:, 1] - (0.375 * left + 0.75 * middle - 0.125 * right),
+            fives[:, 3] - (0.375 * right + 0.75 * middle - 0.125 * left),
+        ]
+        error = game.fill_decay * np.nanmax(np.abs(missed), axis=(0, 2, 3))
+        # A kink (a quote that meets a bound) is closed in on until its panel is a millionth of the horizon.
+        again = (error > PANEL_ERROR) & (np.diff(edges) > 1e-6 * game.horizon)
+        if not again.any():
+            break
+        edges = split(edges, again.astype(np.int64))
+    quotes = np.ascontiguousarray(fives[:, ::2])
     lowest, highest = (np.clip(one, game.min_half_spread, game.max_half_spread) for one in _extremes(quotes))
     return Market(game, edges, quotes, lowest, highest)
+
+
+def _quotes_at(equilibrium: MarketMakingEquilibrium, times: Floats) -> Floats:
+    """(n, nx, 2) asks and bids of the policy."""
+    bid, ask = equilibrium.policy.quotes(np.minimum(times, equilibrium.times[-1])[:, None], equilibrium.states)
+    return np.stack([ask, bid], axis=-1)
 
 
 def run_path(
