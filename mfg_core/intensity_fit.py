@@ -24,6 +24,8 @@ MAX_STEPS = 100
 SHORTEST_STEP = 2.0**-40
 CONDITION = 1e13
 """Of the information matrix after scaling its diagonal to 1: beyond it rounding decides the answer."""
+FLAT = 1e3
+"""Error of a covariate's whole range, in log intensity: beyond it no order was seen at some of its values."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +51,7 @@ class IntensityFit:
     iterations : int
         Newton steps.
     cells : IntensityCells
-        What was fitted.
+        What was fitted, the covariates counted from their means.
     covariate_means : (q,) float64
         Time means of the covariates; the arrivals are those of a market at these means.
     session : IntensitySession or None
@@ -294,6 +296,9 @@ def _climb(cells: IntensityCells, evidence: str) -> tuple[Floats, float, Floats,
         step = np.linalg.solve(information, score)
         # Half the Newton decrement is what the likelihood can still gain; below this it is rounding.
         if 0.5 * float(score @ step) <= 1e-13 * (1.0 + abs(value)):
+            error = np.sqrt(np.diag(np.linalg.inv(information))[2 : cells.first_decay])
+            if (np.ptp(cells.design[:, 2:], axis=0) * error > FLAT).any():
+                raise _runaway(cells, theta)
             return theta + step, cells.log_likelihood(theta + step, evidence), information, taken
         scale = 1.0
         while not (trial := cells.log_likelihood(theta + scale * step, evidence)) > value:
@@ -303,10 +308,14 @@ def _climb(cells: IntensityCells, evidence: str) -> tuple[Floats, float, Floats,
                     f"Newton's method stalls with a decrement of {float(score @ step):.3g}: rescale the covariates"
                 )
         theta, value = theta + scale * step, trial
+    raise _runaway(cells, theta)
+
+
+def _runaway(cells: IntensityCells, theta: Floats) -> SolveError:
     place = int(np.argmax(np.abs(theta)))
-    raise SolveError(
-        f"the likelihood still rises after {MAX_STEPS} Newton steps: {cells.names[place]} was {theta[place]:.3g} and "
-        "runs to infinity; leave out covariates without orders on one of their values, or widen max_ticks"
+    return SolveError(
+        f"the likelihood has no maximum: {cells.names[place]} was {theta[place]:.3g} and runs to infinity; leave out "
+        "covariates without orders at some of their values, or widen max_ticks"
     )
 
 
