@@ -22,11 +22,11 @@ import numpy as np
 import mfg_core
 from data_pipeline.atomic import disk_errors, exclusive_lock, publish, write_atomically
 from data_pipeline.errors import DataError
+from mfg_core.batch import solve_many
 from mfg_core.checks import require_count, require_nonnegative, require_positive
 from mfg_core.errors import EdgeMassWarning, SolveError
 from mfg_core.policy_grid import PolicyGrid, describe
 from mfg_core.quote_block import QuoteBlock, TimeNodes, choose_nodes, sample_quotes, time_error
-from mfg_core.solve import solve_mfg
 from strategies.policy_library import (
     CERTIFICATES,
     COLUMNS,
@@ -88,6 +88,7 @@ def build_policy_library(
     dtype: str = "float32",
     chunk: int = 256,
     seed: int = 0,
+    workers: int = 1,
     progress: Progress | None = None,
 ) -> PolicyLibrary:
     """Solve every game of the grid and store the policies below `folder`; the library, opened.
@@ -109,9 +110,11 @@ def build_policy_library(
     dtype : "float32" or "float64"
         Of the stored quotes; float32 rounds by up to 6e-8 of a quote, which is part of the measured time error.
     chunk : int
-        Policies per resumable chunk.
+        Policies per resumable chunk; the solves of a chunk start from one another, so it is part of the plan.
     seed : int
         Draws the off-grid games.
+    workers : int
+        Threads that solve; the bytes do not depend on it.
     progress : callable, optional
         Called as progress(policies done, policies).
 
@@ -127,22 +130,23 @@ def build_policy_library(
     if dtype not in ("float32", "float64"):
         raise ValueError(f"dtype must be float32 or float64; was {dtype!r}")
     require_count("chunk", chunk)
+    require_count("workers", workers)
     require_count("seed", seed, 0)
     tolerances = tolerances or LibraryTolerances()
     grid = PolicyGrid(regimes, axes)
     if nodes is None:
-        corners = [_solve(grid.game(index), tolerances, grid, index) for index in grid.corners()]
+        corners = _solve_part(grid, list(grid.corners()), tolerances, workers)
         nodes = choose_nodes(corners, _SPARE * tolerances.time)
-    plan = _plan(grid, tolerances, nodes, dtype, seed)
+    plan = _plan(grid, tolerances, nodes, dtype, chunk, seed)
     home = Path(folder)
     home.mkdir(parents=True, exist_ok=True)
-    work = home / f".build-{hashlib.sha256(_json(plan) + b'%d' % chunk).hexdigest()[:16]}"
+    work = home / f".build-{hashlib.sha256(_json(plan)).hexdigest()[:16]}"
     work.mkdir(exist_ok=True)
     with disk_errors(home), _only_builder(work):
         chunks = [range(first, min(first + chunk, grid.size)) for first in range(0, grid.size, chunk)]
         for part in chunks:
             if not _chunk_path(work, part).exists():
-                _solve_chunk(work, part, grid, tolerances, nodes, dtype)
+                _solve_chunk(work, part, grid, tolerances, nodes, dtype, workers)
             if progress is not None:
                 progress(part.stop, grid.size)
         path = _publish(home, work, plan, chunks, grid, tolerances, nodes, seed)
@@ -158,7 +162,9 @@ def core_hash() -> str:
     return digest.hexdigest()
 
 
-def _plan(grid: PolicyGrid, tolerances: LibraryTolerances, nodes: TimeNodes, dtype: str, seed: int) -> dict[str, Any]:
+def _plan(
+    grid: PolicyGrid, tolerances: LibraryTolerances, nodes: TimeNodes, dtype: str, chunk: int, seed: int
+) -> dict[str, Any]:
     """What fixes the policies: the description without what was measured."""
     return {
         "kind": KIND,
@@ -168,6 +174,7 @@ def _plan(grid: PolicyGrid, tolerances: LibraryTolerances, nodes: TimeNodes, dty
         "time_nodes": asdict(nodes),
         "dtype": dtype,
         "tolerances": asdict(tolerances),
+        "chunk": chunk,
         "seed": seed,
         "mfg_core_sha256": core_hash(),
         "versions": {"python": platform.python_version()}
@@ -175,31 +182,39 @@ def _plan(grid: PolicyGrid, tolerances: LibraryTolerances, nodes: TimeNodes, dty
     }
 
 
-def _solve(game: MarketMakingGame, tolerances: LibraryTolerances, grid: PolicyGrid, index: int) -> Any:
-    try:
-        with warnings.catch_warnings():
-            # Said for each policy in the certificates, and for the worst in the description.
-            warnings.simplefilter("ignore", EdgeMassWarning)
-            return solve_mfg(game, rtol=tolerances.rtol, atol=tolerances.atol)
-    except SolveError as error:
-        place = f"regime {grid.regime(index)}, {describe(grid.parameters(index))}"
-        raise SolveError(f"{place}: {error}", residual=error.residual, tolerance=error.tolerance) from error
+def _solve(
+    games: Sequence[MarketMakingGame], names: Sequence[str], tolerances: LibraryTolerances, workers: int
+) -> tuple[MarketMakingEquilibrium, ...]:
+    """Their equilibria; SolveError with the name of the first that has none."""
+    with warnings.catch_warnings():
+        # Said for each policy in the certificates, and for the worst in the description.
+        warnings.simplefilter("ignore", EdgeMassWarning)
+        solved = solve_many(games, rtol=tolerances.rtol, atol=tolerances.atol, workers=workers)
+    for place, error in solved.failures.items():
+        raise SolveError(f"{names[place]}: {error}", residual=error.residual, tolerance=error.tolerance) from error
+    return tuple(one for one in solved.equilibria if one is not None)
+
+
+def _solve_part(
+    grid: PolicyGrid, part: Sequence[int], tolerances: LibraryTolerances, workers: int
+) -> tuple[MarketMakingEquilibrium, ...]:
+    names = [f"regime {grid.regime(index)}, {describe(grid.parameters(index))}" for index in part]
+    return _solve([grid.game(index) for index in part], names, tolerances, workers)
 
 
 def _solve_chunk(
-    work: Path, part: range, grid: PolicyGrid, tolerances: LibraryTolerances, nodes: TimeNodes, dtype: str
+    work: Path, part: range, grid: PolicyGrid, tolerances: LibraryTolerances, nodes: TimeNodes, dtype: str, workers: int
 ) -> None:
     quotes = np.empty((len(part), *_table_shape(grid, nodes)), dtype=dtype)
     columns = np.empty((len(part), len(COLUMNS)))
-    for i, index in enumerate(part):
-        equilibrium = _solve(grid.game(index), tolerances, grid, index)
+    for i, equilibrium in enumerate(_solve_part(grid, part, tolerances, workers)):
         quotes[i] = sample_quotes(equilibrium, nodes)
         columns[i] = _columns(equilibrium, time_error(equilibrium, nodes, quotes[i]))
         if columns[i, -1] * equilibrium.game.fill_decay > tolerances.time:
             raise ValueError(
                 f"nodes must have more than {nodes.steps} steps, or the time tolerance must be above "
                 f"{tolerances.time}; the error was {columns[i, -1] * equilibrium.game.fill_decay:.2g} at regime "
-                f"{grid.regime(index)}, {describe(grid.parameters(index))}"
+                f"{grid.regime(part[i])}, {describe(grid.parameters(part[i]))}"
             )
     buffer = io.BytesIO()
     np.savez(buffer, quotes=quotes, columns=columns)
@@ -279,9 +294,7 @@ def _off_grid_error(
         cells = {name: draw.integers(values.size - 1) for name, values in axes.items()}
         at = {name: float(0.5 * (axes[name][cell] + axes[name][cell + 1])) for name, cell in cells.items()}
         game = grid.game_at(regime, at)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", EdgeMassWarning)
-            solved = solve_mfg(game, rtol=tolerances.rtol, atol=tolerances.atol)
+        (solved,) = _solve([game], [f"regime {regime}, {describe(at)}"], tolerances, 1)
         table = block.prepare(regime, **at).table
         error = float(np.nanmax(np.abs(table - sample_quotes(solved, nodes))))
         found.append((error, error * game.fill_decay, regime, at))

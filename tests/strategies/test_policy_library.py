@@ -15,6 +15,7 @@ import pytest
 import strategies.policy_library_build as building
 from data_pipeline.errors import DataError
 from mfg_core import MarketMakingGame, OutsideOption, SolveError, solve_mfg
+from mfg_core.batch import solve_many
 from mfg_core.quote_block import TimeNodes
 from strategies.policy_library import COLUMNS, open_policy_library
 from strategies.policy_library_build import LibraryTolerances, build_policy_library
@@ -61,8 +62,10 @@ def test_every_policy_answers_as_its_solve(built):
             )
             exact = solve_mfg(game, rtol=1e-6, atol=1e-9).policy.quotes(t, x)
             found = built.quotes(t, x, regime, fill_decay=decay, arrival_scale=0.8)
-            # The measured error is that at six points in each pair of steps: a few per cent less than the largest.
-            np.testing.assert_allclose(found, exact, atol=1.05 * built.description["worst"]["time_error"])
+            # The measured error is that at six points in each pair of steps, a few per cent less than the largest; the
+            # two solves, one of them from a neighbour, differ by their tolerances.
+            atol = 1.05 * built.description["worst"]["time_error"] + 2 * 1e-6 * 4.0
+            np.testing.assert_allclose(found, exact, rtol=0.0, atol=atol)
     assert built.description["worst"]["time_error"] * 0.9 <= EASY.time
 
 
@@ -79,11 +82,11 @@ def test_the_description_says_what_the_library_is(built):
     assert 0 < off["mean_of_largest"] <= off["largest"] < 0.1
     for name in ("residual", "exploitability", "discretisation_error", "edge_mass", "time_error"):
         assert description["worst"][name] == built.certificates[name].max()
-    game = replace(GAME, fill_decay=1.2)
-    proof = solve_mfg(game, rtol=1e-6, atol=1e-9).certificate
-    row = 5  # calm, fill_decay 1.2, arrival_scale 1
-    assert built.certificates["residual"][row] == proof.residual
-    assert built.certificates["iterations"][row] == proof.iterations
+    order = [(0.9, 0.8), (0.9, 1.0), (1.0, 0.8), (1.0, 1.0), (1.2, 0.8)]  # the first chunk
+    games = [replace(GAME, fill_decay=k, ask_arrival=s * 1.2, bid_arrival=s * 0.9) for k, s in order]
+    for row, solved in enumerate(solve_many(games, rtol=1e-6, atol=1e-9).equilibria):
+        for name in ("residual", "iterations", "exploitability", "mass_error", "discretisation_error"):
+            assert built.certificates[name][row] == getattr(solved.certificate, name)
     assert np.all(built.certificates["residual"] <= built.certificates["residual_tolerance"])
     assert not built.block.block.flags.writeable
     built.verify()
@@ -100,11 +103,11 @@ def test_the_off_grid_error_is_that_of_a_direct_solve(built):
     times = built.block.nodes.times(2.0)[:, None]
     exact = solve_mfg(game, rtol=1e-6, atol=1e-9).policy.quotes(times, np.arange(-3, 4))
     found = built.quotes(times, np.arange(-3, 4), off["regime"], **at)
-    assert np.nanmax(np.abs(np.stack(found) - exact)) == pytest.approx(off["largest"], rel=1e-6)
+    assert np.nanmax(np.abs(np.stack(found) - exact)) == pytest.approx(off["largest"], rel=1e-6, abs=1e-9)
 
 
-def test_the_same_build_gives_the_same_bytes_in_any_chunks(built, tmp_path):
-    again = build(tmp_path, chunk=12)
+def test_the_same_build_gives_the_same_bytes_with_any_workers(built, tmp_path):
+    again = build(tmp_path, workers=2)
     assert again.hash == built.hash
     for name in ("library.json", "quotes.npy", "certificates.npy"):
         assert (again.path / name).read_bytes() == (built.path / name).read_bytes()
@@ -115,15 +118,15 @@ def test_an_interrupted_build_goes_on_and_shows_nothing_before_its_end(built, tm
     nodes = built.block.nodes
     solves = []
 
-    def counted(game, **tolerance):
-        solves.append(game)
-        return solve_mfg(game, **tolerance)
+    def counted(games, **tolerance):
+        solves.extend(games)
+        return solve_many(games, **tolerance)
 
     def interrupt(done, total):
         if done == 10:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(building, "solve_mfg", counted)
+    monkeypatch.setattr(building, "solve_many", counted)
     with pytest.raises(KeyboardInterrupt):
         build(tmp_path, nodes=nodes, progress=interrupt)
     assert len(solves) == 10
