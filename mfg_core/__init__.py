@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from mfg_core.costs import FillCost as FillCost
     from mfg_core.costs import TradingCosts as TradingCosts
     from mfg_core.costs import urgency_from_risk_aversion as urgency_from_risk_aversion
-    from mfg_core.entry_exit import EntryExitEquilibrium as EntryExitEquilibrium
     from mfg_core.entry_exit import EntryExitGame as EntryExitGame
-    from mfg_core.entry_exit import EntryExitPolicy as EntryExitPolicy
+    from mfg_core.entry_exit_policy import EntryExitEquilibrium as EntryExitEquilibrium
+    from mfg_core.entry_exit_policy import EntryExitPolicy as EntryExitPolicy
     from mfg_core.equilibrium_search import EquilibriumSearch as EquilibriumSearch
     from mfg_core.equilibrium_search import find_equilibria as find_equilibria
     from mfg_core.errors import EdgeMassWarning as EdgeMassWarning
@@ -76,8 +76,8 @@ if TYPE_CHECKING:
     from mfg_core.policy_table import rebuild_policy as rebuild_policy
     from mfg_core.regime_paths import RegimeMeanError as RegimeMeanError
     from mfg_core.regime_paths import regime_mean_error as regime_mean_error
-    from mfg_core.regimes import RegimePolicy as RegimePolicy
-    from mfg_core.regimes import RegimeSwitchingEquilibrium as RegimeSwitchingEquilibrium
+    from mfg_core.regime_policy import RegimePolicy as RegimePolicy
+    from mfg_core.regime_policy import RegimeSwitchingEquilibrium as RegimeSwitchingEquilibrium
     from mfg_core.regimes import RegimeSwitchingGame as RegimeSwitchingGame
     from mfg_core.solve import solve_mfg as solve_mfg
     from mfg_core.stability import contraction_rate as contraction_rate
@@ -126,13 +126,13 @@ _HOME = {
     "ExecutionPrior": "execution_prior",
     "Estimate": "execution_prior",
     "urgency_from_risk_aversion": "costs",
-    "EntryExitEquilibrium": "entry_exit",
+    "EntryExitEquilibrium": "entry_exit_policy",
     "EntryExitGame": "entry_exit",
-    "EntryExitPolicy": "entry_exit",
+    "EntryExitPolicy": "entry_exit_policy",
     "MixedMarketMakingEquilibrium": "maker_types",
     "MixedMarketMakingGame": "maker_types",
-    "RegimePolicy": "regimes",
-    "RegimeSwitchingEquilibrium": "regimes",
+    "RegimePolicy": "regime_policy",
+    "RegimeSwitchingEquilibrium": "regime_policy",
     "RegimeSwitchingGame": "regimes",
     "RegimeMeanError": "regime_paths",
     "regime_mean_error": "regime_paths",

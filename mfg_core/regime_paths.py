@@ -14,7 +14,7 @@ from mfg_core.time_grid import interpolate_panels
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mfg_core.regimes import RegimeSwitchingEquilibrium
+    from mfg_core.regime_policy import RegimeSwitchingEquilibrium
 
     Floats = NDArray[np.float64]
     Indices = NDArray[np.intp]

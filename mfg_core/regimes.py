@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mfg_core.finite_solver import solve_finite_state
-from mfg_core.market_making import MarketMakingEquilibrium, MarketMakingGame, MarketMakingPolicy
+from mfg_core.market_making import MarketMakingGame
 from mfg_core.quoting import (
     QuotedBlocks,
     jump_tangent,
@@ -18,11 +18,11 @@ from mfg_core.quoting import (
     require_markets,
     warn_of_edges,
 )
+from mfg_core.regime_policy import RegimeMeanField, RegimePolicy, RegimeSwitchingEquilibrium
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from mfg_core.certificate import Certificate
     from mfg_core.fixed_point import UpdateRule
 
     Floats = NDArray[np.float64]
@@ -186,78 +186,6 @@ class RiskAverseRegimeSwitchingGame(RegimeSwitchingGame):
             pair = slice(start, start + self.states.size)
             reward[:, sources[pair]] += left[:, pair]
         return np.concatenate([rates, weighted], axis=1), reward
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RegimePolicy:
-    """Half-spreads by time, inventory and regime; `regimes[s]` is the policy of regime s."""
-
-    regimes: tuple[MarketMakingPolicy, ...]
-
-    def quotes(self, t: ArrayLike, inventory: ArrayLike, regime: ArrayLike) -> tuple[Floats, Floats]:
-        """(bid, ask) half-spreads, broadcast; nan where that side is not quoted."""
-        now = np.asarray(regime)
-        if now.dtype.kind not in "iu" or not np.all((now >= 0) & (now < len(self.regimes))):
-            raise ValueError(f"regime must be an integer from 0 to {len(self.regimes) - 1}; was {regime!r}")
-        at, x, now = np.broadcast_arrays(np.asarray(t, dtype=np.float64), np.asarray(inventory, dtype=np.float64), now)
-        bid, ask = np.empty(now.shape), np.empty(now.shape)
-        for s, policy in enumerate(self.regimes):
-            here = now == s
-            bid[here], ask[here] = policy.quotes(at[here], x[here])
-        return bid, ask
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RegimeMeanField:
-    """The crowd given the regime, each (nt+1, S): mean half-spreads, fills per maker and unit of time."""
-
-    ask: Floats
-    bid: Floats
-    ask_fill_rate: Floats
-    bid_fill_rate: Floats
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RegimeSwitchingEquilibrium:
-    """Equilibrium of a `RegimeSwitchingGame`.
-
-    Attributes
-    ----------
-    times : (nt+1,) float64
-    states : (nx,) float64
-        Inventories -Q..Q.
-    regimes : tuple of MarketMakingEquilibrium
-        Given the regime: value, law of the inventory (rows sum to 1), policy, mean quotes; the certificate is that of
-        the whole game.
-    regime_probability : (nt+1, S) float64
-    policy : RegimePolicy
-    mean_field : RegimeMeanField
-    certificate : Certificate
-    """
-
-    game: RegimeSwitchingGame
-    times: Floats
-    states: Floats
-    regimes: tuple[MarketMakingEquilibrium, ...]
-    regime_probability: Floats
-    policy: RegimePolicy
-    mean_field: RegimeMeanField
-    certificate: Certificate
-
-    @property
-    def full_spread(self) -> Floats:
-        """(nt+1, S) abar_s + bbar_s."""
-        return self.mean_field.ask + self.mean_field.bid
-
-    @property
-    def net_skew(self) -> Floats:
-        """(nt+1, S) abar_s - bbar_s; not a spread."""
-        return self.mean_field.ask - self.mean_field.bid
-
-    @property
-    def inventory_variance(self) -> Floats:
-        """(nt+1, S) variance of the inventory given the regime."""
-        return np.stack([regime.inventory_variance for regime in self.regimes], axis=1)
 
 
 def solve_regime_switching(

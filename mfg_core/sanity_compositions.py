@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from mfg_core.entry_exit import EntryExitEquilibrium
+from mfg_core.entry_exit_policy import EntryExitEquilibrium
 from mfg_core.maker_types import MixedMarketMakingEquilibrium
-from mfg_core.regimes import RegimeSwitchingEquilibrium
+from mfg_core.regime_policy import RegimeSwitchingEquilibrium
 from mfg_core.sanity import (
     SanityCheck,
     asymmetry,

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, TypeAlias, overload
 
 from mfg_core.checks import require_nonnegative
 from mfg_core.clearing import ClearingEquilibrium, ClearingGame, solve_clearing
-from mfg_core.entry_exit import EntryExitEquilibrium, EntryExitGame, solve_entry_exit
+from mfg_core.entry_exit import EntryExitGame, solve_entry_exit
+from mfg_core.entry_exit_policy import EntryExitEquilibrium
 from mfg_core.errors import SolveError
 from mfg_core.execution import ExecutionEquilibrium, ExecutionGame, Shooting
 from mfg_core.execution_solver import solve_execution
@@ -19,7 +20,8 @@ from mfg_core.maker_types import (
 from mfg_core.market_making import MarketMakingEquilibrium, MarketMakingGame
 from mfg_core.market_solver import solve_market_making
 from mfg_core.methods import FixedPointMethod
-from mfg_core.regimes import RegimeSwitchingEquilibrium, RegimeSwitchingGame, solve_regime_switching
+from mfg_core.regime_policy import RegimeSwitchingEquilibrium
+from mfg_core.regimes import RegimeSwitchingGame, solve_regime_switching
 
 if TYPE_CHECKING:
     from mfg_core.certificate import Certificate

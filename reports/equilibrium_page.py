@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from mfg_core.entry_exit import EntryExitEquilibrium
+from mfg_core.entry_exit_policy import EntryExitEquilibrium
 from mfg_core.finite_state import FiniteStateEquilibrium
 from mfg_core.market_making import MarketMakingEquilibrium
 from mfg_core.sanity import SanityCheck

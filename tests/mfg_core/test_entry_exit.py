@@ -12,7 +12,7 @@ from scipy.integrate import solve_ivp
 from scipy.interpolate import BarycentricInterpolator
 from scipy.optimize import minimize_scalar
 
-from mfg_core import Anderson, EdgeMassWarning, EntryExitGame, MarketMakingGame, Share, SolveError, solve_mfg
+from mfg_core import Anderson, EdgeMassWarning, EntryExitGame, MarketMakingGame, Picard, Share, SolveError, solve_mfg
 from mfg_core.time_grid import interpolate_rows
 
 MARKET = {
@@ -347,3 +347,9 @@ def test_parameters_that_make_no_sense_are_refused_by_name(changes, error, messa
 def test_leavers_pay_the_terminal_penalty_unless_told():
     one, other = (solve_quietly(make(liquidation_penalty=given_), rtol=1e-6) for given_ in (None, 0.2))
     np.testing.assert_array_equal(one.makers.value, other.makers.value)
+
+
+def test_an_unfinished_fixed_point_is_more_exploitable_than_a_finished_one():
+    rough = solve_quietly(make(), rtol=1e-9, method=Picard(max_sweeps=3), throw=False).certificate
+    assert not rough.converged
+    assert rough.exploitability > 1e3 * solve_quietly(make(), rtol=1e-9).certificate.exploitability
