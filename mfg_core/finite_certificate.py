@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -22,13 +22,21 @@ if TYPE_CHECKING:
 FEWEST_CHECK_TIMES = 129
 
 
-def certify(setting: Setting, sweep: Sweep, scaled_error: float, sweeps: int) -> FiniteStateEquilibrium:
+ControlBetween: TypeAlias = "Callable[[Floats, Floats, Floats], Floats]"
+"""(times, control (nt+1, controls), t (m,)) to the control at t, (m, controls)."""
+
+
+def certify(
+    setting: Setting, sweep: Sweep, scaled_error: float, sweeps: int, control_at: ControlBetween | None
+) -> FiniteStateEquilibrium:
     """The equilibrium object; the crowd is the population that plays the returned policy."""
     game, rtol, atol = setting.game, setting.rtol, setting.atol
     field = np.ascontiguousarray(sweep.image.T)
     control = np.asarray(game.control(sweep.times, sweep.value, field), dtype=np.float64)
 
     def policy(t: Floats) -> Floats:
+        if control_at is not None:
+            return control_at(sweep.times, control, t)
         value, mean = (interpolate_rows(sweep.times, rows, t) for rows in (sweep.value, field))
         return np.asarray(game.control(t, value, mean), dtype=np.float64)
 

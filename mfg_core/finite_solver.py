@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from mfg_core.finite_certificate import ControlBetween
     from mfg_core.finite_state import FiniteStateEquilibrium, FiniteStateGame
     from mfg_core.fixed_point import UpdateRule
 
@@ -98,7 +99,9 @@ def solve_finite_state(
     method: UpdateRule,
     rtol: float,
     atol: float,
+    *,
     start: Callable[[Floats], Floats] | None = None,
+    control_at: ControlBetween | None = None,
 ) -> FiniteStateEquilibrium:
     """Equilibrium of a finite-state game, converged or not as its certificate says.
 
@@ -140,7 +143,7 @@ def solve_finite_state(
                 "rates (they follow the differences of its terminal value)",
                 tolerance=rtol + atol,
             )
-        return certify(setting, *found)
+        return certify(setting, *found, control_at)
 
 
 def first_edges(setting: Setting) -> Floats:

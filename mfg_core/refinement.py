@@ -164,7 +164,14 @@ def solve_on_grids(
         else:
             shift = np.mean(levels > 0) > 0.6 and np.mean(levels) < 1.5
             edges, coarse = (bisect(edges), fine) if shift else (split(edges, levels), None)
-    return None if best is None else (*best, sweeps)
+    if best is None:
+        return None
+    sweep, error = best
+    if sweep.settled and not sweep.residual <= allowed_residual(game.field_unit, sweep.image, rtol, atol):
+        # The grid cannot be refined further, so that its fixed point need not be left loose.
+        last = _fixed_point(game, sweep.times[::2], sweep, method, 1.0, rtol, atol)
+        sweep, error, sweeps = last, error - sweep.moved + last.moved, sweeps + last.sweeps
+    return sweep, error, sweeps
 
 
 def _cut_first(
@@ -273,7 +280,9 @@ def _fixed_point(
             )
         if not found.residual <= slack * allowed_residual(game.field_unit, before.image, rtol, atol):
             point = found.point.reshape(shape)
-            return Sweep(times, point, *_parts(before), found.residual, sweeps, False, math.inf, math.inf, before.slopes)
+            return Sweep(
+                times, point, *_parts(before), found.residual, sweeps, False, math.inf, math.inf, before.slopes
+            )
         # A small residual can still move V by much where transitions are many; one plain sweep shows by how much, and
         # the sweeps after it would add a geometric series (twice that: the slowest mode may not show in the ratio yet).
         after = game.reply(times, before.image, before)
