@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mfg_core.certificate import Certificate, Status
+from mfg_core.competition import Share
 from mfg_core.errors import EdgeMassWarning
-from mfg_core.kernels import march_quoted
+from mfg_core.kernels import LARGEST_EXPONENT, sum_regret
+from mfg_core.local_polynomial import local_weights
 from mfg_core.market_making import (
     MarketMakingEquilibrium,
     MarketMakingGame,
     MarketMakingMeanField,
     MarketMakingPolicy,
 )
-from mfg_core.market_reply import Sweep, allowed_residual, best_quotes, reply
-from mfg_core.time_grid import bisect, interpolate_rows
+from mfg_core.market_reply import Sweep, allowed_residual, best_quotes, mean_quotes, reply
+from mfg_core.time_grid import bisect
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
 
-LARGEST_EXPONENT = 600.0
-FEWEST_CHECK_TIMES = 257
 EDGE_MASS = 1e-3
+__all__ = ["EDGE_MASS", "LARGEST_EXPONENT", "certify", "measure_exploitability"]
 
 
 def certify(
@@ -38,16 +40,18 @@ def certify(
     with np.errstate(divide="ignore"):
         log_density = np.log(sweep.density)
     flows = [
-        np.nansum(arrival * np.exp(log_density + k * (game.crowd_weight * mean[:, None] - quote)), axis=1)
-        for arrival, quote, mean in zip((game.ask_arrival, game.bid_arrival), (ask, bid), sweep.image, strict=True)
+        arrival * np.nansum(np.exp(log_density + k * (game.crowd_weight * crowd[:, None] - quote)), axis=1)
+        for arrival, quote, crowd in zip((game.ask_arrival, game.bid_arrival), (ask, bid), sweep.image, strict=True)
     ]
+    means = mean_quotes(game, sweep.value, sweep.density) if isinstance(game.competition, Share) else sweep.image
     allowed = allowed_residual(game, sweep.image, rtol, atol)
+    # Sweeps are stopped early on grids that are too coarse anyway: then it is for the want of steps.
     status = Status.CONVERGED
-    if not sweep.residual <= allowed:
-        status = Status.SWEEPS
-    elif not scaled_error <= 1.0:
+    if not scaled_error <= 1.0 and sweep.settled:
         status = Status.STEPS
-    policy = MarketMakingPolicy(sweep.times, states, ask, bid, game.min_half_spread, game.max_half_spread)
+    elif not (scaled_error <= 1.0 and sweep.residual <= allowed):
+        status = Status.SWEEPS
+    policy = MarketMakingPolicy(sweep.times, states, ask, bid)
     certificate = Certificate(
         iterations=sweeps,
         residual=sweep.residual,
@@ -66,55 +70,35 @@ def certify(
             EdgeMassWarning,
             stacklevel=4,
         )
-    field = MarketMakingMeanField(sweep.image[0], sweep.image[1], flows[0], flows[1])
+    field = MarketMakingMeanField(means[0], means[1], flows[0], flows[1])
     return MarketMakingEquilibrium(game, sweep.times, states, sweep.value, sweep.density, policy, field, certificate)
 
 
 def measure_exploitability(game: MarketMakingGame, policy: MarketMakingPolicy, crowd: Floats) -> float:
-    """What one maker gains by leaving `policy` in the crowd with mean quotes `crowd` (2, nt+1); units of price, >= 0.
+    """What one maker gains by leaving `policy` in the crowd with quotes `crowd` (2, nt+1); units of price, >= 0.
 
-    With V* the best-response value on a finer grid, J(policy) solves the linear Bellman equation and
+    With V* the best-response value on the bisected grid, J(policy) solves the linear Bellman equation and
 
         V*(0) - J(0) = E int sum over sides of [sup_d lambda(d)(d + dV*) - lambda(delta)(delta + dV*)] dt
 
     along the policy's own inventory (performance difference; Kakade & Langford 2002): a sum of non-negative terms, not
-    a difference of two large values.
+    a difference of two large values. The policy is weighed at its times and half-way between them, where what lies
+    between its times is worst. Under risk aversion g it is the gain in certainty equivalent of a maker who does not yet
+    know its first inventory: (V* - J)' is then linear in exp(g (V* - J)), with fill rates times exp(-g profit) and
+    growth g times the regret.
     """
     times = bisect(policy.times)
-    while times.size < FEWEST_CHECK_TIMES:
-        times = bisect(times)
-    between = bisect(times)
-    paths = np.stack([interpolate_rows(policy.times, side, between) for side in crowd])
-    value = reply(game, times, np.ascontiguousarray(paths[:, ::2]))[0]
-    rates, regret = [], np.zeros_like(value)
-    for side, mean, arrival, best in zip(
-        (policy.ask, policy.bid), paths, (game.ask_arrival, game.bid_arrival), best_quotes(game, value), strict=True
-    ):
-        quotes = interpolate_rows(policy.times, side, between)
-        quotes = np.clip(quotes, game.min_half_spread, game.max_half_spread)
-        exponent = game.fill_decay * (game.crowd_weight * mean[:, None] - quotes)
-        rates.append(np.where(np.isnan(quotes), 0.0, arrival * np.exp(np.minimum(exponent, LARGEST_EXPONENT))))
-        step = -1 if side is policy.ask else 1
-        gap = np.roll(value, -step, axis=1) - value
-        ideal = arrival * np.exp(
-            np.minimum(game.fill_decay * (game.crowd_weight * mean[::2, None] - best), LARGEST_EXPONENT)
-        )
-        regret += np.nan_to_num(ideal * regret_per_fill(quotes[::2] - best, best + gap, game.fill_decay))
-    law = np.empty_like(value)
-    law[0] = game.initial_density
-    march_quoted(times, rates[0], rates[1], law)
-    loss = np.sum(law * regret, axis=1)
-    return float(np.sum(np.diff(times) * (loss[1:] + loss[:-1]) / 2.0))
-
-
-def regret_per_fill(miss: Floats, margin: Floats, k: float) -> Floats:
-    """margin - e^{-k miss} (margin + miss), what a quote `miss` from the best one with profit `margin` loses.
-
-    Written as two non-negative parts, (margin - 1/k)(1 - e^{-y}) and (1 - e^{-y}(1 + y))/k with y = k miss; the first
-    is zero unless a bound binds.
-    """
-    y = k * miss
-    curve = np.where(np.abs(y) < 1e-3, y * y * (0.5 - y / 3.0 + y * y / 8.0), -np.expm1(-y) - y * np.exp(-y))
-    excess = margin - 1.0 / k
-    bound = np.where(np.abs(excess) * k > 1e-9, -excess * np.expm1(-y), 0.0)
-    return np.asarray(np.maximum(bound, 0.0) + curve / k)
+    first, weights = local_weights(policy.times, times[1::2])
+    nodes = first[:, None] + np.arange(weights.shape[1])
+    paths, quotes = np.empty((2, times.size)), np.empty((2, times.size, policy.states.size))
+    for side, (path, rows) in enumerate(zip(crowd, (policy.ask, policy.bid), strict=True)):
+        paths[side, ::2], quotes[side, ::2] = path, rows
+        paths[side, 1::2] = np.sum(weights * path[nodes], axis=1)
+        quotes[side, 1::2] = np.einsum("tj,tjx->tx", weights, rows[nodes])
+    arrivals = np.array([game.ask_arrival, game.bid_arrival])
+    k, g = game.fill_decay, game.risk_aversion
+    best = reply(game, times, paths)[0]
+    summed = sum_regret(
+        times, best, quotes, paths, arrivals, k, game.crowd_weight, game.margin, g, game.initial_density
+    )
+    return math.log1p(g * summed) / g if g > 0 else float(summed)

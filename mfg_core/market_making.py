@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mfg_core.checks import require_count, require_finite, require_nonnegative, require_positive, require_real
 from mfg_core.competition import Competition, OutsideOption, Share
-from mfg_core.intensity_shapes import Exponential
+from mfg_core.intensity_shapes import Exponential, check_shape
+from mfg_core.local_polynomial import interpolate_local_columns
 from mfg_core.time_grid import interpolate_panels
 
 if TYPE_CHECKING:
@@ -120,6 +122,8 @@ class MarketMakingGame:
             object.__setattr__(self, "competition", require_nonnegative("competition", self.competition))
             if self.competition > 1:
                 raise ValueError(f"competition must be in [0, 1]; was {self.competition}")
+        if not isinstance(self.intensity_shape, Exponential):
+            check_shape(self.intensity_shape)
         if self.min_half_spread == math.inf or self.min_half_spread > self.max_half_spread:
             raise ValueError(
                 f"min_half_spread must be below inf and not above max_half_spread {self.max_half_spread}; "
@@ -176,17 +180,35 @@ class MarketMakingGame:
     @property
     def states(self) -> Floats:
         """(2Q+1,) the inventories -Q..Q."""
-        return np.arange(-self.max_inventory, self.max_inventory + 1, dtype=np.float64)
+        return inventories(self.max_inventory).copy()
 
     @property
     def initial_density(self) -> Floats:
         """(2Q+1,) probability of each inventory at t = 0."""
-        if self.initial_std == 0:
-            return np.asarray((self.states == self.initial_mean).astype(np.float64))
-        square = (self.states - self.initial_mean) ** 2
+        return initial_law(self.max_inventory, self.initial_mean, self.initial_std).copy()
+
+
+@lru_cache(maxsize=64)
+def inventories(max_inventory: int) -> Floats:
+    """(2Q+1,) -Q..Q, read-only."""
+    states = np.arange(-max_inventory, max_inventory + 1, dtype=np.float64)
+    states.flags.writeable = False
+    return states
+
+
+@lru_cache(maxsize=64)
+def initial_law(max_inventory: int, mean: float, std: float) -> Floats:
+    """(2Q+1,) Gaussian density at the inventories, normalised on the grid; all at `mean` when std is 0; read-only."""
+    states = inventories(max_inventory)
+    if std == 0:
+        weights = (states == mean).astype(np.float64)
+    else:
+        square = (states - mean) ** 2
         with np.errstate(over="ignore"):
-            weights = np.exp(-0.5 * ((square - square.min()) / self.initial_std) / self.initial_std)
-        return np.asarray(weights / weights.sum())
+            weights = np.exp(-0.5 * ((square - square.min()) / std) / std)
+    weights /= weights.sum()
+    weights.flags.writeable = False
+    return weights
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -214,7 +236,8 @@ class MarketMakingPolicy:
     def quotes(self, t: ArrayLike, inventory: ArrayLike) -> tuple[Floats, Floats]:
         """(bid, ask) half-spreads at time t and inventory x, broadcast; nan where that side is not quoted.
 
-        Quadratic in time over each pair of steps, within the bounds; linear in inventory between the integers.
+        In time the polynomial through six nodes, with bounds quadratic over each pair of steps and within them; linear
+        in inventory between the integers.
         """
         at, x = np.broadcast_arrays(np.asarray(t, dtype=np.float64), np.asarray(inventory, dtype=np.float64))
         if not np.all((at >= self.times[0]) & (at <= self.times[-1])):
@@ -231,12 +254,23 @@ class MarketMakingPolicy:
         return sides[0], sides[1]
 
     def _at(self, side: Floats, t: Floats, column: NDArray[np.intp]) -> Floats:
+        if math.isinf(self.min_half_spread) and math.isinf(self.max_half_spread):
+            return interpolate_local_columns(self.times, side, t, column)
         return np.clip(interpolate_panels(self.times, side, t, column), self.min_half_spread, self.max_half_spread)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MarketMakingMeanField:
-    """The crowd, each (nt+1,): mean half-spreads, and fills per maker and unit of time on each side."""
+    """The crowd, each (nt+1,).
+
+    Attributes
+    ----------
+    ask, bid : (nt+1,) float64
+        Mean half-spreads of the makers who quote that side, under any form of competition.
+    ask_fill_rate, bid_fill_rate : (nt+1,) float64
+        Fills per maker and unit of time: the side's whole flow over the number of makers, to compare with A. With
+        competition 1 it may be more than A; under `Share` it is A times the share of makers who quote the side.
+    """
 
     ask: Floats
     bid: Floats

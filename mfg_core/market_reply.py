@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mfg_core.kernels import march_bounded, march_law, march_linear, march_population, quote_means
-from mfg_core.market_making import MarketMakingGame
+from mfg_core.competition import Share
+from mfg_core.kernels import quote_means
+from mfg_core.linear_kernels import march_linear
+from mfg_core.market_making import MarketMakingGame, initial_law, inventories
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,58 +46,47 @@ def reply(
 ) -> tuple[Floats, Floats, Floats]:
     """(V, population, its mean quotes (2, n)) when everybody replies to the mean quotes `path` (2, n).
 
-    With `start`, a (value, density) on the same grid, each step starts from it instead of from the step before.
+    With `start`, a (value, density) on the same grid, each step starts from it instead of from the step before. Under
+    `Share` mean quotes are soft means, -log(mean of exp(-k quote))/k.
     """
-    nodes, nx = times.size, game.states.size
-    value, density, image = np.empty((nodes, nx)), np.empty((nodes, nx)), np.empty((2, nodes))
-    k, low, high = game.fill_decay, game.min_half_spread, game.max_half_spread
-    rates = (times, path[0], path[1], game.ask_arrival, game.bid_arrival, k, game.crowd_weight)
-    value[-1] = -game.terminal_penalty * game.states**2
-    density[0] = game.initial_density
-    from_value, from_density = start or (value, density)
-    if game.bounded:
-        slopes = np.empty((nodes, nx))
-        good = march_bounded(*rates, game.running_penalty, low, high, from_value, value, slopes)
-        good = good and march_law(*rates, low, high, from_value, slopes, from_density, density)
-    else:
-        halves = nodes - 1
-        between, tilts = np.empty((halves, nx)), np.empty((2 * halves, nx))
-        terms = np.empty(2 * halves, dtype=np.int64)
-        value[-1] *= k
-        steps = (k * from_value if start else value, value, between, tilts, terms)
-        moves, penalties = weigh_moves(game, times, path), 0.5 * np.diff(times) * k * game.running_penalty
-        good = march_linear(moves, penalties, *steps)
-        if good:
-            march_population(moves, penalties, *steps, from_density, density)
-        value /= k
+    nodes, nx, k = times.size, 2 * game.max_inventory + 1, game.fill_decay
+    log_w, density, image = np.empty((nodes, nx)), np.empty((nodes, nx)), np.empty((2, nodes))
+    log_w[-1] = -k * game.terminal_penalty * inventories(game.max_inventory) ** 2
+    density[0] = initial_law(game.max_inventory, game.initial_mean, game.initial_std)
+    good = march_linear(
+        times,
+        path,
+        np.log((game.ask_arrival, game.bid_arrival)) + game.log_hamiltonian_factor,
+        k * game.crowd_weight,
+        1.0 + game.risk_aversion / k,
+        k * game.running_penalty,
+        start is not None,
+        k * start[0] if start else log_w,
+        start[1] if start else density,
+        log_w,
+        density,
+    )
     if not good:
         raise StepTooLongError
-    quote_means(value, density, k, low, high, image[0], image[1])
+    value = np.divide(log_w, k, out=log_w)
+    soft = k if isinstance(game.competition, Share) else 0.0
+    quote_means(value, density, game.margin, soft, image[0], image[1])
     return value, density, image
 
 
-def weigh_moves(game: MarketMakingGame, times: Floats, path: Floats) -> Floats:
-    """(2, halves, 2) off-diagonals A/e exp(k c path) integrated with the weights of each half's two exponentials."""
-    start, centre, end = path[:, :-2:2], path[:, 1:-1:2], path[:, 2::2]
-    quarters = np.empty((2, times.size - 1))
-    quarters[:, ::2] = (3.0 * start + 6.0 * centre - end) / 8.0
-    quarters[:, 1::2] = (3.0 * end + 6.0 * centre - start) / 8.0
-    crowd = game.fill_decay * game.crowd_weight
-    arrivals = np.array([[game.ask_arrival], [game.bid_arrival]]) / (12.0 * math.e)
-    # What overflows is refused by the march as a step that is too long.
-    with np.errstate(over="ignore", invalid="ignore"):
-        at_nodes, at_quarters = np.exp(crowd * path), 4.0 * np.exp(crowd * quarters)
-        left, right = at_nodes[:, :-1], at_nodes[:, 1:]
-        near_right, near_left = 3.0 * right + at_quarters - left, 3.0 * left + at_quarters - right
-        return np.stack([near_right, near_left], axis=2) * (arrivals * np.diff(times))[:, :, None]
+def mean_quotes(game: MarketMakingGame, value: Floats, density: Floats) -> Floats:
+    """(2, n) mean half-spreads of those who quote, asks first, whatever the form of competition."""
+    means = np.empty((2, value.shape[0]))
+    quote_means(value, density, game.margin, 0.0, means[0], means[1])
+    return means
 
 
 def best_quotes(game: MarketMakingGame, value: Floats) -> tuple[Floats, Floats]:
     """(ask, bid) best half-spreads (nt+1, nx) for a value, nan where the side is not quoted."""
-    unit, low, high = 1.0 / game.fill_decay, game.min_half_spread, game.max_half_spread
     ask, bid = np.full_like(value, np.nan), np.full_like(value, np.nan)
-    ask[:, 1:] = np.clip(unit - (value[:, :-1] - value[:, 1:]), low, high)
-    bid[:, :-1] = np.clip(unit - (value[:, 1:] - value[:, :-1]), low, high)
+    gap = value[:, 1:] - value[:, :-1]
+    np.add(game.margin, gap, out=ask[:, 1:])
+    np.subtract(game.margin, gap, out=bid[:, :-1])
     return ask, bid
 
 

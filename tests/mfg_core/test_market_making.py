@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
 
@@ -22,9 +23,11 @@ from mfg_core import (
     SolveError,
     Status,
     kernels,
+    linear_kernels,
     solve_mfg,
 )
-from mfg_core.market_reply import reply, weigh_moves
+from mfg_core.local_polynomial import interpolate_local
+from mfg_core.market_reply import reply
 from mfg_core.market_solver import bound_times
 from mfg_core.time_grid import bisect, interpolate_rows
 
@@ -79,7 +82,8 @@ def solve_quietly(game, **options):
 
 
 def at(equilibrium, values, t):
-    return float(interpolate_rows(equilibrium.times, np.ascontiguousarray(values), np.array([t]))[0])
+    between = interpolate_rows if equilibrium.game.bounded else interpolate_local
+    return float(between(equilibrium.times, np.ascontiguousarray(values), np.array([t]))[0])
 
 
 @pytest.mark.parametrize(
@@ -217,7 +221,7 @@ def test_coupled_equations_by_scipy_give_the_same_equilibrium(competition):
     np.testing.assert_allclose(found.density[-1], law, atol=5e-9)
     for side, exact in zip((found.mean_field.ask, found.mean_field.bid), path, strict=True):
         np.testing.assert_allclose(side[[0, -1]], exact[[0, -1]], atol=5e-9)
-        np.testing.assert_allclose(interpolate_rows(found.times, side, grid), exact, atol=1e-7)
+        np.testing.assert_allclose(interpolate_local(found.times, side, grid), exact, atol=1e-7)
 
 
 def test_far_bounds_change_nothing_though_another_scheme_solves_them():
@@ -540,28 +544,45 @@ def test_a_grid_that_is_too_small_warns_with_the_remedy():
 
 
 def test_compiled_kernels_equal_plain_python():
-    times = bisect(np.linspace(0, 1, 3))
+    times = bisect(np.linspace(0, 1, 4))
+    nodes = times.size
     path = np.stack([1.0 + 0.1 * times, 1.2 - 0.1 * times])
     last = -0.3 * SMALL.states**2
-    moves, penalties = weigh_moves(SMALL, times, path), 0.01 * np.diff(times)
-    rates = (times, path[0], path[1], 1.3, 0.9, 0.8, 1.0)
+    arrivals = np.log([0.5, 0.4])
     answers = []
-    for version in (lambda kernel: kernel, lambda kernel: kernel.py_func):
-        value, law = np.empty((5, 7)), np.empty((5, 7))
-        value[-1], law[0] = last, SMALL.initial_density
-        between, tilts, terms = np.empty((4, 7)), np.empty((8, 7)), np.empty(8, dtype=np.int64)
-        steps = (moves, penalties, value, value, between, tilts, terms)
-        assert version(kernels.march_linear)(*steps)
-        version(kernels.march_population)(*steps, law, law)
-        bounded, slopes, law2, law3 = np.empty((5, 7)), np.empty((5, 7)), np.empty((5, 7)), np.empty((3, 7))
-        bounded[-1], law2[0], law3[0] = last, SMALL.initial_density, SMALL.initial_density
-        assert version(kernels.march_bounded)(*rates, 0.05, 0.0, 2.0, bounded, bounded, slopes)
-        assert version(kernels.march_law)(*rates, 0.0, 2.0, bounded, slopes, law2, law2)
-        version(kernels.march_quoted)(times[::2], np.abs(slopes), 1000.0 * law2, law3)
-        means = np.empty((2, 5))
-        version(kernels.quote_means)(value, law, 0.8, -np.inf, np.inf, means[0], means[1])
-        answers.append(np.concatenate([x.ravel() for x in (value, law, bounded, law2, law3, means)]))
+    for plain in (False, True):
+        found = []
+        with plain_python(linear_kernels, kernels) if plain else contextlib.nullcontext():
+            # A range of log W that one scale serves, and one that needs an exponent per state.
+            for steepness, growth in ((1.0, 1.2), (250.0, 1.0)):
+                value, law = np.empty((nodes, 7)), np.empty((nodes, 7))
+                value[-1], law[0] = steepness * last, SMALL.initial_density
+                assert linear_kernels.march_linear(
+                    times, path, arrivals, 0.8, growth, 0.05, False, value, law, value, law
+                )
+                found += [value, law]
+            means = np.empty((4, nodes))
+            kernels.quote_means(found[0], found[1], 1.3, 0.0, means[0], means[1])
+            kernels.quote_means(found[0], found[1], 1.3, 0.8, means[2], means[3])
+            quotes = np.stack([np.full((nodes, 7), 1.4), np.full((nodes, 7), 1.1)])
+            summed = kernels.sum_regret(
+                times, found[0], quotes, path, np.exp(arrivals), 0.8, 1.0, 1.3, 0.1, SMALL.initial_density
+            )
+            fast = np.full(7, 1 / 7)
+            kernels.move_fast_law(fast, np.arange(7.0), np.arange(7.0)[::-1].copy(), np.empty(7))
+        answers.append(np.concatenate([x.ravel() for x in (*found, means, np.array([summed]), fast)]))
     np.testing.assert_allclose(answers[0], answers[1], rtol=1e-11, atol=1e-14)
+
+
+@contextlib.contextmanager
+def plain_python(*modules):
+    """The kernels of these modules as the Python they are written in, calls between them included."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in modules:
+            for name, kernel in vars(module).copy().items():
+                if hasattr(kernel, "py_func"):
+                    patch.setattr(module, name, kernel.py_func)
+        yield
 
 
 @pytest.mark.parametrize(
