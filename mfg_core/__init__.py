@@ -13,6 +13,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mfg_core.bands import Bands as Bands
+    from mfg_core.bands import sample_bands as sample_bands
+    from mfg_core.bands import value_bands as value_bands
+    from mfg_core.batch import BatchResult as BatchResult
+    from mfg_core.batch import QuoteTable as QuoteTable
+    from mfg_core.batch import solve_many as solve_many
+    from mfg_core.batch import solve_table as solve_table
     from mfg_core.calibration import ExecutionCalibration as ExecutionCalibration
     from mfg_core.calibration import calibrate_execution as calibrate_execution
     from mfg_core.certificate import Certificate as Certificate
@@ -28,6 +35,7 @@ if TYPE_CHECKING:
     from mfg_core.entry_exit import EntryExitGame as EntryExitGame
     from mfg_core.entry_exit_policy import EntryExitEquilibrium as EntryExitEquilibrium
     from mfg_core.entry_exit_policy import EntryExitPolicy as EntryExitPolicy
+    from mfg_core.epidemic import EpidemicGame as EpidemicGame
     from mfg_core.equilibrium_search import EquilibriumSearch as EquilibriumSearch
     from mfg_core.equilibrium_search import find_equilibria as find_equilibria
     from mfg_core.errors import EdgeMassWarning as EdgeMassWarning
@@ -39,6 +47,10 @@ if TYPE_CHECKING:
     from mfg_core.execution_prior import Estimate as Estimate
     from mfg_core.execution_prior import ExecutionPrior as ExecutionPrior
     from mfg_core.fictitious_play import FictitiousPlay as FictitiousPlay
+    from mfg_core.finite_state import FiniteStateEquilibrium as FiniteStateEquilibrium
+    from mfg_core.finite_state import FiniteStateGame as FiniteStateGame
+    from mfg_core.finite_state import KinkedGame as KinkedGame
+    from mfg_core.finite_state import RiskSensitiveGame as RiskSensitiveGame
     from mfg_core.fixed_point import Anderson as Anderson
     from mfg_core.fixed_point import Picard as Picard
     from mfg_core.intensity_covariates import Covariate as Covariate
@@ -49,6 +61,10 @@ if TYPE_CHECKING:
     from mfg_core.intensity_lifetimes import RestingOrders as RestingOrders
     from mfg_core.intensity_lifetimes import calibrate_intensity_events as calibrate_intensity_events
     from mfg_core.intensity_quality import IntensityQuality as IntensityQuality
+    from mfg_core.intensity_shapes import Exponential as Exponential
+    from mfg_core.intensity_shapes import IntensityShape as IntensityShape
+    from mfg_core.intensity_shapes import Logistic as Logistic
+    from mfg_core.intensity_shapes import Power as Power
     from mfg_core.intensity_targets import IntensityTargets as IntensityTargets
     from mfg_core.intensity_targets import game_with_spread as game_with_spread
     from mfg_core.intensity_targets import intensity_from_targets as intensity_from_targets
@@ -79,11 +95,31 @@ if TYPE_CHECKING:
     from mfg_core.regime_policy import RegimePolicy as RegimePolicy
     from mfg_core.regime_policy import RegimeSwitchingEquilibrium as RegimeSwitchingEquilibrium
     from mfg_core.regimes import RegimeSwitchingGame as RegimeSwitchingGame
+    from mfg_core.sensitivity import Sensitivities as Sensitivities
+    from mfg_core.sensitivity import sensitivities as sensitivities
     from mfg_core.solve import solve_mfg as solve_mfg
     from mfg_core.stability import contraction_rate as contraction_rate
     from mfg_core.stability import leading_eigenvalues as leading_eigenvalues
 
 _HOME = {
+    "Bands": "bands",
+    "sample_bands": "bands",
+    "value_bands": "bands",
+    "Sensitivities": "sensitivity",
+    "sensitivities": "sensitivity",
+    "QuoteTable": "batch",
+    "BatchResult": "batch",
+    "solve_table": "batch",
+    "solve_many": "batch",
+    "RiskSensitiveGame": "finite_state",
+    "KinkedGame": "finite_state",
+    "IntensityShape": "intensity_shapes",
+    "Power": "intensity_shapes",
+    "Logistic": "intensity_shapes",
+    "Exponential": "intensity_shapes",
+    "FiniteStateGame": "finite_state",
+    "FiniteStateEquilibrium": "finite_state",
+    "EpidemicGame": "epidemic",
     "EquilibriumSearch": "equilibrium_search",
     "find_equilibria": "equilibrium_search",
     "leading_eigenvalues": "stability",
@@ -157,6 +193,8 @@ _HOME = {
 
 __all__ = [
     "Anderson",
+    "Bands",
+    "BatchResult",
     "BookPath",
     "Certificate",
     "ClearingEquilibrium",
@@ -169,6 +207,7 @@ __all__ = [
     "EntryExitEquilibrium",
     "EntryExitGame",
     "EntryExitPolicy",
+    "EpidemicGame",
     "EquilibriumSearch",
     "Estimate",
     "ExecutionCalibration",
@@ -176,12 +215,18 @@ __all__ = [
     "ExecutionGame",
     "ExecutionPolicy",
     "ExecutionPrior",
+    "Exponential",
     "FictitiousPlay",
     "FillCost",
+    "FiniteStateEquilibrium",
+    "FiniteStateGame",
     "IntensityFit",
     "IntensityQuality",
+    "IntensityShape",
     "IntensityTargets",
     "IntradayVolatility",
+    "KinkedGame",
+    "Logistic",
     "MakerSimulation",
     "MarkOuts",
     "MarketCalibration",
@@ -194,11 +239,15 @@ __all__ = [
     "OutsideOption",
     "Picard",
     "PolicyGrid",
+    "Power",
+    "QuoteTable",
     "RegimeMeanError",
     "RegimePolicy",
     "RegimeSwitchingEquilibrium",
     "RegimeSwitchingGame",
     "RestingOrders",
+    "RiskSensitiveGame",
+    "Sensitivities",
     "Share",
     "Shooting",
     "SolveError",
@@ -221,10 +270,15 @@ __all__ = [
     "rebuild_policy",
     "regime_mean_error",
     "running_penalty_from_risk",
+    "sample_bands",
+    "sensitivities",
     "simulate_makers",
+    "solve_many",
     "solve_mfg",
+    "solve_table",
     "terminal_penalty_from_liquidation",
     "urgency_from_risk_aversion",
+    "value_bands",
 ]
 
 
