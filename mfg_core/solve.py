@@ -11,6 +11,8 @@ from mfg_core.entry_exit_policy import EntryExitEquilibrium
 from mfg_core.errors import SolveError
 from mfg_core.execution import ExecutionEquilibrium, ExecutionGame, Shooting
 from mfg_core.execution_solver import solve_execution
+from mfg_core.finite_solver import solve_finite_state
+from mfg_core.finite_state import FiniteStateEquilibrium, FiniteStateGame
 from mfg_core.fixed_point import Anderson, Picard
 from mfg_core.maker_types import (
     MixedMarketMakingEquilibrium,
@@ -30,6 +32,9 @@ SMALLEST_RTOL = 1e-13
 
 Composition: TypeAlias = MixedMarketMakingGame | RegimeSwitchingGame | EntryExitGame
 ComposedEquilibrium: TypeAlias = MixedMarketMakingEquilibrium | RegimeSwitchingEquilibrium | EntryExitEquilibrium
+Equilibrium: TypeAlias = (
+    ExecutionEquilibrium | MarketMakingEquilibrium | ClearingEquilibrium | ComposedEquilibrium | FiniteStateEquilibrium
+)
 
 
 @overload
@@ -59,8 +64,9 @@ def solve_mfg(
     method: Shooting | None = ...,
     throw: bool = ...,
 ) -> ClearingEquilibrium: ...
+# The games of several markets are of the family too; the first overload that fits holds.
 @overload
-def solve_mfg(
+def solve_mfg(  # type: ignore[overload-overlap]
     game: MixedMarketMakingGame,
     *,
     rtol: float = ...,
@@ -69,7 +75,7 @@ def solve_mfg(
     throw: bool = ...,
 ) -> MixedMarketMakingEquilibrium: ...
 @overload
-def solve_mfg(
+def solve_mfg(  # type: ignore[overload-overlap]
     game: RegimeSwitchingGame,
     *,
     rtol: float = ...,
@@ -78,7 +84,7 @@ def solve_mfg(
     throw: bool = ...,
 ) -> RegimeSwitchingEquilibrium: ...
 @overload
-def solve_mfg(
+def solve_mfg(  # type: ignore[overload-overlap]
     game: EntryExitGame,
     *,
     rtol: float = ...,
@@ -86,19 +92,29 @@ def solve_mfg(
     method: FixedPointMethod | None = ...,
     throw: bool = ...,
 ) -> EntryExitEquilibrium: ...
+@overload
 def solve_mfg(
-    game: ExecutionGame | MarketMakingGame | ClearingGame | Composition,
+    game: FiniteStateGame,
+    *,
+    rtol: float = ...,
+    atol: float = ...,
+    method: FixedPointMethod | None = ...,
+    throw: bool = ...,
+) -> FiniteStateEquilibrium: ...
+def solve_mfg(
+    game: ExecutionGame | MarketMakingGame | ClearingGame | Composition | FiniteStateGame,
     *,
     rtol: float = 1e-9,
     atol: float = 1e-12,
     method: Shooting | FixedPointMethod | None = None,
     throw: bool = True,
-) -> ExecutionEquilibrium | MarketMakingEquilibrium | ClearingEquilibrium | ComposedEquilibrium:
+) -> Equilibrium:
     """The equilibrium of a game, with a certificate.
 
     Parameters
     ----------
     game : MarketMakingGame, ExecutionGame or ClearingGame; MixedMarketMakingGame, RegimeSwitchingGame or EntryExitGame
+        Or any other game of the finite-state family, such as EpidemicGame or your own (see `FiniteStateGame`).
     rtol, atol : float
         Relative and absolute tolerance, met by the undamped residual and by the estimated discretisation error.
     method : method object, optional
@@ -126,7 +142,7 @@ def solve_mfg(
     rtol, atol = require_nonnegative("rtol", rtol), require_nonnegative("atol", atol)
     if rtol < SMALLEST_RTOL:
         raise ValueError(f"rtol must be at least {SMALLEST_RTOL}, a few hundred units of rounding; was {rtol}")
-    equilibrium: ExecutionEquilibrium | MarketMakingEquilibrium | ClearingEquilibrium | ComposedEquilibrium
+    equilibrium: Equilibrium
     if isinstance(game, MarketMakingGame):
         equilibrium = solve_market_making(game, _fixed_point_method(game, method), rtol, atol)
     elif isinstance(game, ExecutionGame):
@@ -143,10 +159,12 @@ def solve_mfg(
         equilibrium = solve_regime_switching(game, _fixed_point_method(game, method), rtol, atol)
     elif isinstance(game, EntryExitGame):
         equilibrium = solve_entry_exit(game, _fixed_point_method(game, method), rtol, atol)
+    elif isinstance(game, FiniteStateGame):
+        equilibrium = solve_finite_state(game, _fixed_point_method(game, method), rtol, atol)
     else:
         raise TypeError(
-            "game must be a MarketMakingGame, ExecutionGame, ClearingGame, MixedMarketMakingGame, RegimeSwitchingGame "
-            f"or EntryExitGame; was {type(game).__name__}"
+            "game must be a MarketMakingGame, ExecutionGame, ClearingGame, MixedMarketMakingGame, RegimeSwitchingGame, "
+            f"EntryExitGame or another FiniteStateGame; was {type(game).__name__}"
         )
     if throw and not equilibrium.certificate.converged:
         raise _missed(equilibrium.certificate)
