@@ -180,15 +180,8 @@ def test_a_time_grid_that_is_too_coarse_is_refused(tmp_path):
 
 
 def test_a_game_that_cannot_be_solved_is_named(tmp_path):
-    game = replace(GAME, min_half_spread=0.0, terminal_penalty=100.0, fill_decay=2.0, max_inventory=10)
-    with pytest.raises(SolveError, match=r"regime base, running_penalty="):
-        build(
-            tmp_path,
-            regimes=game,
-            axes={"running_penalty": (0.1, 0.2)},
-            tolerances=LibraryTolerances(rtol=1e-13, atol=0.0),
-            nodes=TimeNodes(8, 1),
-        )
+    with pytest.raises(SolveError, match=r"regime base, running_penalty=1e\+06: .* more than \d+ time steps"):
+        build(tmp_path, regimes=GAME, axes={"running_penalty": (0.1, 1e6)}, nodes=TimeNodes(8, 1))
 
 
 def rewrite(folder, change):
