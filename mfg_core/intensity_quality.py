@@ -207,13 +207,14 @@ def hawkes_branching(gaps: Floats) -> tuple[float, float, float]:
     poisson = time.size * np.log(rate) - time.size
 
     def loss(point: Floats) -> float:
-        branching = 1.0 / (1.0 + np.exp(-point[1]))
-        return -float(hawkes_log_likelihood(time, end, rate * np.exp(point[0]), branching, rate * np.exp(point[2])))
+        base, odds, decay = np.exp(np.clip(point, -30.0, 30.0))
+        branching = odds / (1.0 + odds)
+        return -float(hawkes_log_likelihood(time, end, rate * base, branching, rate * decay))
 
-    bounds = [(-8.0, 3.0), (-12.0, 7.0), (-9.0, 14.0)]
     # The likelihood can have one maximum for fast and one for slow clustering.
     starts = [np.array([np.log(0.7), np.log(0.3 / 0.7), np.log(decay)]) for decay in (0.1, 1.0, 10.0, 100.0)]
-    found = [minimize(loss, start, method="L-BFGS-B", bounds=bounds) for start in starts]
+    options = {"xatol": 1e-4, "fatol": 1e-5, "maxiter": 1000}
+    found = [minimize(loss, start, method="Nelder-Mead", options=options) for start in starts]
     best = min(found, key=lambda one: float(one.fun))
     gain = -float(best.fun) - poisson
     if gain <= 0:
