@@ -153,12 +153,9 @@ def publish_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 def _histories(config: SolveConfig, equilibrium: Any) -> list[Any]:
     """Residuals by sweep of the method that solved the game, and of the plain iteration."""
     from mfg_core import Picard
-    from mfg_core.market_making import MarketMakingEquilibrium
     from mfg_core.residual_history import residual_history
     from reports.equilibrium_view import History
 
-    if not isinstance(equilibrium, MarketMakingEquilibrium):
-        return []
     rules = {type(rule).__name__: rule for rule in (Picard(), make_method(config.solve))}
     return [History(name, residual_history(equilibrium, rule)) for name, rule in rules.items()]
 
