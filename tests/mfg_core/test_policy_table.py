@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from mfg_core import (
     ClearingGame,
     ExecutionGame,
     MarketMakingGame,
+    OutsideOption,
+    Share,
     policy_arrays,
     policy_metadata,
     rebuild_policy,
@@ -76,6 +79,34 @@ def test_a_market_making_policy_keeps_its_bounds():
     assert metadata["game"]["max_half_spread"] == "inf"
     assert rebuilt.max_half_spread == math.inf
     assert rebuilt.min_half_spread == 0.5
+
+
+@pytest.mark.parametrize(
+    ("competition", "plain"),
+    [
+        (0.5, 0.5),
+        (OutsideOption(crowd_decay=0.25), {"form": "OutsideOption", "crowd_decay": 0.25}),
+        (Share(), {"form": "Share"}),
+    ],
+)
+def test_forms_of_competition_and_shapes_are_plain_types(competition, plain):
+    game = replace(MARKET, competition=competition, min_half_spread=-math.inf, risk_aversion=0.1)
+    solved, arrays, metadata = round_trip(game)
+    assert metadata["game"]["competition"] == plain
+    assert metadata["game"]["intensity_shape"] == {"form": "Exponential"}
+    assert metadata["game"]["risk_aversion"] == 0.1
+    rebuilt = rebuild_policy(arrays, metadata)
+    t = np.linspace(0, 1, 17)[:, None]
+    for mine, exact in zip(rebuilt.quotes(t, np.arange(-6, 7)), solved.policy.quotes(t, np.arange(-6, 7)), strict=True):
+        np.testing.assert_array_equal(mine, exact)
+
+
+def test_metadata_written_before_the_newer_parameters_still_loads():
+    solved, arrays, metadata = round_trip(MARKET)
+    newer = {"adverse_selection", "maker_fee", "risk_aversion", "intensity_shape"}
+    older = {**metadata, "game": {name: value for name, value in metadata["game"].items() if name not in newer}}
+    rebuilt = rebuild_policy(arrays, older)
+    np.testing.assert_array_equal(rebuilt.quotes(0.3, 2), solved.policy.quotes(0.3, 2))
 
 
 def test_a_clearing_policy_does_not_need_its_supply():
