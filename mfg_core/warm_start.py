@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-COARSENED = 1.0 / 64.0
-"""Share of the tolerance that an error must be below for a grid of half as many steps to be tried (order 4: 1/16)."""
-
 
 def path_near(known: MarketMakingEquilibrium, game: MarketMakingGame) -> Callable[[Floats], Floats]:
-    """Mean quotes (2, nt) at times (nt,) of `game`: the known ones in units of 1/k and of the horizon."""
+    """Mean quotes (2, nt) at times (nt,) of `game`: the known ones in units of 1/k and of the horizon.
+
+    Its time grid is no good start: the panels that one game needs cut are not those of the next, and grids only grow.
+    """
     times = known.times * (game.horizon / known.game.horizon)
     scale = known.game.fill_decay / game.fill_decay
     path = np.stack([known.mean_field.ask, known.mean_field.bid], axis=1)
@@ -32,12 +32,3 @@ def path_near(known: MarketMakingEquilibrium, game: MarketMakingGame) -> Callabl
         return np.ascontiguousarray(interpolate_rows(times, path, np.minimum(at, times[-1])).T)
 
     return start
-
-
-def edges_near(known: MarketMakingEquilibrium, game: MarketMakingGame, tolerance: float) -> Floats:
-    """Panel edges of the coarser of the two grids that the known equilibrium was found on, or of every second."""
-    edges = known.times[::4] * (game.horizon / known.game.horizon)
-    edges[-1] = game.horizon
-    if known.certificate.discretisation_error < COARSENED * tolerance and edges.size % 2 == 1 and edges.size > 8:
-        return np.ascontiguousarray(edges[::2])
-    return np.ascontiguousarray(edges)
