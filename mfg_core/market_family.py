@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mfg_core.competition import Share
-from mfg_core.intensity_shapes import Exponential, best_distance
+from mfg_core.intensity_shapes import Exponential, Logistic, Power, best_distance, check_shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,7 +39,9 @@ class QuotedMarket:
     arrival: Floats = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Lay out the fills."""
+        """Check the shape if it is the user's own, and lay out the fills."""
+        if not isinstance(self.market.intensity_shape, Exponential | Logistic | Power):
+            check_shape(self.market.intensity_shape)
         lower = np.arange(2 * self.market.max_inventory, dtype=np.intp)
         object.__setattr__(self, "sources", np.concatenate([lower + 1, lower]))
         object.__setattr__(self, "targets", np.concatenate([lower, lower + 1]))
