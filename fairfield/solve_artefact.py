@@ -23,7 +23,7 @@ FILES = ("equilibrium.json", "equilibrium.npz", "equilibrium.html")
 
 def settings_of(config: SolveConfig) -> dict[str, Any]:
     """The configuration as JSON types, without what was left out."""
-    return config.model_dump(mode="json", exclude_none=True)
+    return config.model_dump(mode="json", exclude_none=True, warnings=False)  # the calibration is a hash by now
 
 
 def settings_hash(config: SolveConfig) -> str:

@@ -46,6 +46,8 @@ def make_problem(config: SolveConfig) -> Problem:
     """
     section = config.game
     _refuse_foreign_keys(config)
+    if section.kind == "epidemic" and section.calibration is not None:
+        raise ConfigError("game.calibration must be left out for the kind epidemic")
     own = {name: getattr(section, name) for name in OWN_KEYS[section.kind] if name not in MARKET_KEYS}
     if section.kind == "market_making":
         return Problem(_market(section, {}, "game"), ("market",))
@@ -112,7 +114,7 @@ def _refuse_foreign_keys(config: SolveConfig) -> None:
     kind = config.game.kind
     for name in GameSection.model_fields:
         value = getattr(config.game, name)
-        if name != "kind" and value is not None and name not in OWN_KEYS[kind]:
+        if name not in ("kind", "calibration") and value is not None and name not in OWN_KEYS[kind]:
             raise ConfigError(f"game.{name} must be left out for the kind {kind}; was {value}")
     for table, owner in (("makers", "maker_types"), ("regimes", "regimes")):
         if bool(getattr(config, table)) != (kind == owner):

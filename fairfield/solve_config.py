@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator
 
-from fairfield.config import Section, read_config
+from fairfield.config import FilePath, Section, read_config
+from fairfield.errors import ConfigError
+
+ESTIMATED = (
+    "ask_arrival",
+    "bid_arrival",
+    "fill_decay",
+    "adverse_selection",
+    "running_penalty",
+    "terminal_penalty",
+)
+"""Parameters that a calibration estimates."""
 
 Number = Annotated[float, Field(allow_inf_nan=True)]
 Words = Annotated[str, Field(min_length=1, max_length=40)]
@@ -56,9 +69,12 @@ class GameSection(ParametersSection):
     """What is solved: `kind` says which of the keys below belong to it, beside the parameters of the market.
 
     In the kinds with several markets the parameters here are those that the `[[makers]]` or `[[regimes]]` leave out.
+    `calibration` names the calibration.json of `fairfield calibrate`, whose parameters stand for those left out here;
+    after loading it is the file's SHA-256.
     """
 
     kind: Literal["market_making", "maker_types", "regimes", "entry_exit", "epidemic"] = "market_making"
+    calibration: FilePath | None = None
     switching_rates: list[list[Number]] | None = None
     initial_regime: list[Number] | None = None
     outside_value: Number | None = None
@@ -134,4 +150,27 @@ def load_solve_config(path: Path) -> SolveConfig:
     ConfigError
         When the file cannot be read, has an unknown key or a value that breaks a rule.
     """
-    return read_config(path, SolveConfig)
+    config = read_config(path, SolveConfig)
+    return config if config.game.calibration is None else _calibrated(config, path)
+
+
+def _calibrated(config: SolveConfig, path: Path) -> SolveConfig:
+    """The configuration with the parameters of the calibration that it names, where it gives none itself."""
+    assert config.game.calibration is not None
+    file = path.resolve().parent / config.game.calibration.expanduser()
+    try:
+        content = file.read_bytes()
+        record = json.loads(content)
+        found = {name: record["parameters"][name]["value"] for name in ESTIMATED}
+        found |= {
+            name: record["configuration"]["game"].get(name) for name in ("competition", "horizon", "max_inventory")
+        }
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: game.calibration must name a file; there is no {file}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{path}: game.calibration must be a calibration.json of fairfield calibrate; {file} is not ({error!r})"
+        ) from None
+    found = {name: value for name, value in found.items() if getattr(config.game, name) is None}
+    digest = hashlib.sha256(content).hexdigest()
+    return config.model_copy(update={"game": config.game.model_copy(update={**found, "calibration": digest})})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from mfg_core.entry_exit import EntryExitEquilibrium
+from mfg_core.entry_exit_policy import EntryExitEquilibrium
 from mfg_core.equilibrium_map import equilibrium_map
 from mfg_core.finite_state import FiniteStateEquilibrium, FiniteStateGame
 from mfg_core.fixed_point import iterate

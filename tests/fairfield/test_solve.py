@@ -161,6 +161,29 @@ def test_a_write_that_fails_leaves_the_folder_of_before(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["game.toml", "out"]
 
 
+def test_a_calibration_gives_the_parameters_that_the_file_leaves_out(tmp_path):
+    estimates = {name: {"value": float(GAME[name]), "error": 0.1} for name in list(GAME)[:5]}
+    estimates["adverse_selection"] = {"value": 0.05, "error": 0.01}
+    chosen = {"competition": 0.5, "horizon": 1.0, "max_inventory": 6}
+    found = {"parameters": estimates, "configuration": {"game": chosen}}
+    (tmp_path / "calibration.json").write_text(json.dumps(found))
+    left_out = dict.fromkeys(GAME) | {"calibration": '"calibration.json"', "running_penalty": "0.2"}
+    assert solve(configuration(tmp_path, **left_out), "--output", tmp_path / "out").exit_code == 0
+    record = json.loads((tmp_path / "out" / "equilibrium.json").read_text())
+    game = record["policy"]["game"]
+    assert game["adverse_selection"] == 0.05
+    assert game["competition"] == 0.5
+    assert game["running_penalty"] == 0.2
+    assert record["configuration"]["game"]["calibration"] == contents_of(tmp_path / "calibration.json")
+    refused(solve(configuration(tmp_path, calibration='"none.json"')), "game.calibration", "none.json")
+    (tmp_path / "calibration.json").write_text("{}")
+    refused(solve(configuration(tmp_path, **left_out)), "game.calibration must be a calibration.json")
+
+
+def contents_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 @pytest.mark.parametrize("name", ["market_making", "maker_types", "regimes", "entry_exit", "epidemic"])
 def test_the_shipped_configurations_are_solved_with_every_check_passed(tmp_path, name):
     said = solve(CONFIGURATIONS / f"{name}.toml", "--output", tmp_path / "out")
