@@ -47,7 +47,7 @@ class ArrivalTest:
     ties : int
         Gaps of length zero: orders with one time stamp, which no intensity explains.
     branching_by_variance : float
-        1 - 1/sqrt(dispersion) of the longest window (Hawkes process: share of orders set off by others; Hardiman &
+        1 - 1/sqrt(dispersion) of the longest window that fits twice (Hawkes process: share of orders set off by others; Hardiman &
         Bouchaud 2014); 0 when the counts are not overdispersed. It takes any unexplained change of the rate for
         clustering.
     branching, branching_decay : float
@@ -88,7 +88,7 @@ class IntensityQuality:
     dispersion : (2, w) float64
         Mean of (count - mean)^2/mean over windows, asks first: 1 when orders are Poisson, above it overdispersed.
     dispersion_score : (2, w) float64
-        (dispersion - 1) over its standard deviation under the model.
+        (dispersion - 1) over its standard deviation under the model. Both nan where fewer than two windows fit.
     ask_distances, bid_distances : DistanceTable
     agreement : ReachAgreement or None
         None where one of the two sources tells no decay.
@@ -158,7 +158,7 @@ def intensity_quality(
                 p_value=p_values[s],
                 replicates=replicates,
                 ties=int((gaps[s] == 0).sum()),
-                branching_by_variance=1.0 - 1.0 / np.sqrt(max(float(dispersion[s, -1]), 1.0)),
+                branching_by_variance=_branching_by_variance(dispersion[s]),
                 branching=branching,
                 branching_decay=decay * orders / session.counts.seconds_used,
                 likelihood_gain=gain,
@@ -220,6 +220,11 @@ def hawkes_branching(gaps: Floats) -> tuple[float, float, float]:
     if gain <= 0:
         return 0.0, float("nan"), 0.0
     return float(1.0 / (1.0 + np.exp(-best.x[1]))), float(rate * np.exp(best.x[2])), gain
+
+
+def _branching_by_variance(dispersion: Floats) -> float:
+    known = dispersion[np.isfinite(dispersion)]
+    return float(1.0 - 1.0 / np.sqrt(max(known[-1], 1.0))) if known.size else float("nan")
 
 
 def _dispersion(session: IntensitySession, rates: Floats, lengths: Floats) -> tuple[Floats, Floats]:
@@ -302,10 +307,12 @@ def _notes(
     if not replicates:
         notes.append("The p values of the gaps treat the fitted parameters as known, so they are too large.")
     for s, test in enumerate(tests):
-        if test.p_value < 0.01 or dispersion[s, -1] > 2.0:
+        known = np.flatnonzero(np.isfinite(dispersion[s]))
+        longest = int(known[-1]) if known.size else 0
+        if test.p_value < 0.01 or dispersion[s, longest] > 2.0:
             notes.append(
                 f"{test.side}: orders are not Poisson given the fit (gaps p = {test.p_value:.2g}, dispersion "
-                f"{dispersion[s, -1]:.3g} over {lengths[-1]:g} s, about {test.branching:.0%} set off by others): use "
+                f"{dispersion[s, longest]:.3g} over {lengths[longest]:g} s, about {test.branching:.0%} set off by others): use "
                 "the robust errors; the game takes them as Poisson."
             )
     if agreement is not None and agreement.p_value < 0.01:

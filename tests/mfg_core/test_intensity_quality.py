@@ -172,3 +172,10 @@ def test_bad_arguments_are_refused():
         intensity_quality(fit, replicates=5)
     with pytest.raises(ValueError, match="windows must be increasing"):
         intensity_quality(fit, windows=(2.0, 1.0))
+
+
+def test_a_window_longer_than_half_the_session_tells_nothing():
+    quality = intensity_quality(fit_of(*simulate(np.random.default_rng(11), seconds=100.0), 100.0))
+    assert np.isnan(quality.dispersion[:, 2]).all()
+    assert np.isfinite(quality.dispersion[:, :2]).all()
+    assert 0.0 <= quality.ask.branching_by_variance < 0.6
