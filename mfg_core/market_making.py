@@ -201,14 +201,14 @@ def initial_law(max_inventory: int, mean: float, std: float) -> Floats:
     """(2Q+1,) Gaussian density at the inventories, normalised on the grid; all at `mean` when std is 0; read-only."""
     states = inventories(max_inventory)
     if std == 0:
-        weights = (states == mean).astype(np.float64)
+        weights = np.asarray((states == mean).astype(np.float64))
     else:
         square = (states - mean) ** 2
         with np.errstate(over="ignore"):
             weights = np.exp(-0.5 * ((square - square.min()) / std) / std)
-    weights /= weights.sum()
-    weights.flags.writeable = False
-    return weights
+    law: Floats = weights / weights.sum()
+    law.flags.writeable = False
+    return law
 
 
 @dataclass(frozen=True, slots=True, eq=False)
