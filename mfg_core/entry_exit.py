@@ -31,6 +31,13 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Indices = NDArray[np.intp]
 
+ENTRY_EXIT_DAMPING = 0.3
+"""Of the Anderson mixing that solves these games unless told otherwise.
+
+More makers mean less for each, so that everybody replies to too many by leaving: undamped, the first sweeps swing from
+a full market to an empty one.
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryExitGame:
@@ -144,8 +151,8 @@ class EntryExitGame:
 
     @property
     def first_field(self) -> Floats:
-        """(3,) the best quotes where inventory costs nothing, and N_0."""
-        shift = np.log(self.initial_active) / self.market.fill_decay
+        """(3,) the best quotes where inventory costs nothing, and how many makers may share the flow then."""
+        shift = np.log(self._first_active()) / self.market.fill_decay
         return np.append(self.blocks.blocks[0].first_field, shift)
 
     def control(self, t: Floats, value: Floats, field: Floats) -> Floats:
@@ -157,15 +164,13 @@ class EntryExitGame:
     def rates(self, t: Floats, control: Floats, field: Floats) -> Floats:
         """(nt, m) fill rates, then the rates of leaving and entering."""
         quotes, logs = self._split(control)
-        with np.errstate(over="ignore"):
-            hazards = self._usual_rates() * np.exp(logs)
+        hazards = self._usual_rates() * np.exp(logs)
         return np.concatenate([self._fill_rates(quotes, field), hazards], axis=1)
 
     def reward(self, t: Floats, control: Floats, field: Floats) -> Floats:
         """(nt, nx+1) half-spreads less inventory costs, liquidations and the cost of unusual rates; income outside."""
         logs = self._split(control)[1]
-        with np.errstate(over="ignore"):
-            paid = self._usual_rates() * np.exp(logs) * self._payments()
+        paid = self._usual_rates() * np.exp(logs) * self._payments()
         return np.asarray(self._held(t, control, field) + paid)
 
     def field(self, t: Floats, density: Floats, control: Floats) -> Floats:
@@ -192,8 +197,21 @@ class EntryExitGame:
         """(theta log(theta/theta_0) - theta + theta_0) / beta; nobody deviates when beta is 0."""
         if self.sensitivity == 0.0:
             return np.zeros_like(logs)
-        with np.errstate(over="ignore"):
-            return np.asarray(self._usual_rates() * (logs * np.exp(logs) - np.expm1(logs)) / self.sensitivity)
+        return np.asarray(self._usual_rates() * (logs * np.exp(logs) - np.expm1(logs)) / self.sensitivity)
+
+    def _first_active(self) -> float:
+        """N_0, or the largest N at which staying is worth about 1/beta less than being outside, if that is smaller.
+
+        Only a guess to start from: with too many makers in it everybody would leave at rates of e to the many. A maker
+        earns `flow` / N per unit of time, an outsider its income.
+        """
+        quotes = self.blocks.blocks[0].first_field
+        control = np.repeat(quotes, 2 * self.market.max_inventory)[None, :]
+        flow = float(self.blocks.reward(np.zeros(1), control, quotes[None, :])[0, self.market.max_inventory])
+        excess = self.sensitivity * self.outside_value - 1.0
+        if flow <= 0.0 or excess <= 0.0:
+            return self.initial_active
+        return min(self.initial_active, flow * self.sensitivity * self.horizon / excess)
 
     def _split(self, control: Floats) -> tuple[Floats, Floats]:
         quotes = self.blocks.sources.size
@@ -201,8 +219,7 @@ class EntryExitGame:
 
     def _scale(self, field: Floats) -> Floats:
         """(nt, 1) 1/N."""
-        with np.errstate(over="ignore"):
-            return np.asarray(np.exp(-self.market.fill_decay * field[:, 2:]))
+        return np.asarray(np.exp(-self.market.fill_decay * field[:, 2:]))
 
     def _fill_rates(self, quotes: Floats, field: Floats) -> Floats:
         return self._scale(field) * self.blocks.rates(np.empty(0), quotes, field[:, :2])
@@ -247,7 +264,9 @@ def solve_entry_exit(game: EntryExitGame, method: UpdateRule, rtol: float, atol:
     except SolveError as error:
         raise SolveError(
             f"{error}; with initial_active {game.initial_active:.3g} a maker's fill rates are "
-            f"{1.0 / game.initial_active:.3g} times the market's arrivals: if these are too fast, raise initial_active",
+            f"{1.0 / game.initial_active:.3g} times the market's arrivals: if these are too fast, raise "
+            "initial_active; where makers come and go fast, damp the fixed point more, as in Anderson(damping=0.1), or "
+            "use NewtonKrylov()",
             residual=error.residual,
             tolerance=error.tolerance,
         ) from error

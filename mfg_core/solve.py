@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias, overload
 
 from mfg_core.checks import require_nonnegative
 from mfg_core.clearing import ClearingEquilibrium, ClearingGame, solve_clearing
-from mfg_core.entry_exit import EntryExitGame, solve_entry_exit
+from mfg_core.entry_exit import ENTRY_EXIT_DAMPING, EntryExitGame, solve_entry_exit
 from mfg_core.entry_exit_policy import EntryExitEquilibrium
 from mfg_core.errors import SolveError
 from mfg_core.execution import ExecutionEquilibrium, ExecutionGame, Shooting
@@ -158,7 +158,8 @@ def solve_mfg(
     elif isinstance(game, RegimeSwitchingGame):
         equilibrium = solve_regime_switching(game, _fixed_point_method(game, method), rtol, atol)
     elif isinstance(game, EntryExitGame):
-        equilibrium = solve_entry_exit(game, _fixed_point_method(game, method), rtol, atol)
+        usual = Anderson(damping=ENTRY_EXIT_DAMPING)
+        equilibrium = solve_entry_exit(game, _fixed_point_method(game, method or usual), rtol, atol)
     elif isinstance(game, FiniteStateGame):
         equilibrium = solve_finite_state(game, _fixed_point_method(game, method), rtol, atol)
     else:

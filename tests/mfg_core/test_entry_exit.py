@@ -12,7 +12,17 @@ from scipy.integrate import solve_ivp
 from scipy.interpolate import BarycentricInterpolator
 from scipy.optimize import minimize_scalar
 
-from mfg_core import Anderson, EdgeMassWarning, EntryExitGame, MarketMakingGame, Picard, Share, SolveError, solve_mfg
+from mfg_core import (
+    Anderson,
+    EdgeMassWarning,
+    EntryExitGame,
+    MarketMakingGame,
+    NewtonKrylov,
+    Picard,
+    Share,
+    SolveError,
+    solve_mfg,
+)
 from mfg_core.time_grid import interpolate_rows
 
 MARKET = {
@@ -268,7 +278,7 @@ def test_few_makers_are_solved_and_next_to_none_refused():
     assert few.certificate.converged
     assert few.active[0] == pytest.approx(0.01, abs=1e-15)
     assert few.mean_field.ask_fill_rate[0] > 50 * MARKET["ask_arrival"]
-    with pytest.raises(SolveError, match=r"initial_active 1e-08 .* raise initial_active"):
+    with pytest.raises(SolveError, match=r"initial_active 1e-08 .* raise initial_active.*damp the fixed point"):
         solve_quietly(make(initial_active=1e-8), rtol=1e-5, method=Anderson(max_steps=2_000))
 
 
@@ -353,3 +363,15 @@ def test_an_unfinished_fixed_point_is_more_exploitable_than_a_finished_one():
     rough = solve_quietly(make(), rtol=1e-9, method=Picard(max_sweeps=3), throw=False).certificate
     assert not rough.converged
     assert rough.exploitability > 1e3 * solve_quietly(make(), rtol=1e-9).certificate.exploitability
+
+
+def test_a_market_that_most_makers_leave_is_the_same_by_two_methods():
+    # Undamped, replies swing between a full and an empty market here; U - V would be 20/beta in a full one.
+    rich = {"outside_value": 60.0, "exit_rate": 0.5, "entry_rate": 0.2, "sensitivity": 1.0, "initial_active": 1.0}
+    market = market_of(horizon=10.0, fill_decay=0.5, max_inventory=4, competition=1.0, maker_fee=0.0)
+    mixed = solve_quietly(make(market, **rich), rtol=1e-6)
+    newton = solve_quietly(make(market, **rich), rtol=1e-6, method=NewtonKrylov())
+    assert mixed.active[-1] < 0.8
+    # Both within 1e-6 (1/k + |V|), V up to 60; N moves by beta N per unit of V.
+    assert newton.active[-1] == pytest.approx(mixed.active[-1], abs=1e-4)
+    assert newton.makers.value[0] == pytest.approx(mixed.makers.value[0], abs=2e-4)
