@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from mfg_core.checks import require_count
+from mfg_core.errors import SolveError
 from mfg_core.many_makers import Market, PathMean, cut_panels, estimate, path_generator, run_path, simulate_makers
 
 if TYPE_CHECKING:
@@ -123,6 +124,8 @@ def deviation_gain(equilibrium: MarketMakingEquilibrium, *, makers: int, seed: i
     ------
     ValueError
         For an intensity that is not exponential, or a risk aversion.
+    SolveError
+        When fill rates are too fast for the explicit march of the reply.
     """
     if require_count("makers", makers) < 2:
         raise ValueError(f"makers must be at least 2, the deviating one and a crowd; was {makers}")
@@ -187,7 +190,5 @@ def _march(market: Market, rivals: Floats, factors: Floats, best: Floats) -> Flo
         game.terminal_penalty, game.fill_cost, game.min_half_spread, game.max_half_spread, best, state,
     )  # fmt: skip
     if not good:
-        raise RuntimeError(
-            "the reply needs more than a million steps in a panel: fill rates are too fast for this check"
-        )
+        raise SolveError("the reply needs more than a million steps in a panel: fill rates are too fast for this check")
     return state

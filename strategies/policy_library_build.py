@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import math
-import platform
 import shutil
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, fields, is_dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import mfg_core
 from data_pipeline.atomic import disk_errors, exclusive_lock, publish, write_atomically
 from data_pipeline.errors import DataError
 from mfg_core.batch import solve_many
-from mfg_core.checks import require_count, require_nonnegative, require_positive
+from mfg_core.checks import require_count
 from mfg_core.errors import EdgeMassWarning, SolveError
 from mfg_core.policy_grid import PolicyGrid, describe
 from mfg_core.quote_block import QuoteBlock, TimeNodes, choose_nodes, sample_quotes, time_error
@@ -31,12 +26,11 @@ from strategies.policy_library import (
     CERTIFICATES,
     COLUMNS,
     DESCRIPTION,
-    KIND,
     QUOTES,
-    SCHEMA_VERSION,
     PolicyLibrary,
     open_policy_library,
 )
+from strategies.policy_library_plan import LibraryTolerances, library_plan, plan_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,33 +43,6 @@ Progress = Callable[[int, int], None]
 
 _SPARE = 0.5
 """Time nodes are chosen on the grid's corners for this share of the tolerance: the games between need their own."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LibraryTolerances:
-    """How exact a library is.
-
-    Attributes
-    ----------
-    rtol, atol : float
-        Of each solve, see `solve_mfg`.
-    time : float
-        Largest error of the stored time grid with its rounding, in units of 1/fill_decay; measured for each policy.
-    off_grid : int
-        Games in the middle of the cells of the grid that are solved directly to measure the error between policies.
-    """
-
-    rtol: float = 1e-8
-    atol: float = 1e-10
-    time: float = 1e-4
-    off_grid: int = 16
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        require_nonnegative("rtol", self.rtol)
-        require_nonnegative("atol", self.atol)
-        require_positive("time", self.time)
-        require_count("off_grid", self.off_grid, 0)
 
 
 def build_policy_library(
@@ -137,11 +104,11 @@ def build_policy_library(
     if nodes is None:
         corners = _solve_part(grid, list(grid.corners()), tolerances, workers)
         nodes = choose_nodes(corners, _SPARE * tolerances.time)
-    plan = _plan(grid, tolerances, nodes, dtype, chunk, seed)
+    plan = library_plan(grid, tolerances, nodes, dtype, chunk, seed)
     home = Path(folder)
-    home.mkdir(parents=True, exist_ok=True)
-    work = home / f".build-{hashlib.sha256(_json(plan)).hexdigest()[:16]}"
-    work.mkdir(exist_ok=True)
+    work = home / f".build-{hashlib.sha256(plan_bytes(plan)).hexdigest()[:16]}"
+    with disk_errors(home):
+        work.mkdir(parents=True, exist_ok=True)
     with disk_errors(home), _only_builder(work):
         chunks = [range(first, min(first + chunk, grid.size)) for first in range(0, grid.size, chunk)]
         for part in chunks:
@@ -152,34 +119,6 @@ def build_policy_library(
         path = _publish(home, work, plan, chunks, grid, tolerances, nodes, seed)
     shutil.rmtree(work)
     return open_policy_library(path)
-
-
-def core_hash() -> str:
-    """SHA-256 over the Python files of `mfg_core`: the code that a library's policies came from."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(mfg_core.__path__[0]).glob("*.py")):
-        digest.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return digest.hexdigest()
-
-
-def _plan(
-    grid: PolicyGrid, tolerances: LibraryTolerances, nodes: TimeNodes, dtype: str, chunk: int, seed: int
-) -> dict[str, Any]:
-    """What fixes the policies: the description without what was measured."""
-    return {
-        "kind": KIND,
-        "schema_version": SCHEMA_VERSION,
-        "regimes": {name: _plain_game(game) for name, game in grid.regimes.items()},
-        "axes": [{"name": name, "values": list(values)} for name, values in grid.axes.items()],
-        "time_nodes": asdict(nodes),
-        "dtype": dtype,
-        "tolerances": asdict(tolerances),
-        "chunk": chunk,
-        "seed": seed,
-        "mfg_core_sha256": core_hash(),
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in ("fairfield", "numba", "numpy", "scipy")},
-    }
 
 
 def _solve(
@@ -266,7 +205,7 @@ def _publish(
         "files": {name: _entry(whole / name, array) for name, array in ((QUOTES, quotes), (CERTIFICATES, columns))},
     }
     del quotes
-    text = _json(description)
+    text = plan_bytes(description)
     write_atomically(whole / DESCRIPTION, text)
     path = home / hashlib.sha256(text).hexdigest()
     if not path.exists():
@@ -347,19 +286,3 @@ def _only_builder(work: Path) -> Iterator[None]:
         except DataError:
             raise DataError(f"{work.parent}: another process builds this library: wait until it has ended") from None
         yield
-
-
-def _plain_game(game: MarketMakingGame) -> dict[str, Any]:
-    return {field.name: _plain(getattr(game, field.name)) for field in fields(game)}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return {"kind": type(value).__name__} | {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
-    return value
-
-
-def _json(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, sort_keys=True, indent=1, allow_nan=False).encode()

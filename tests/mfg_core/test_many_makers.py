@@ -20,6 +20,7 @@ from mfg_core import (
     simulate_makers,
     solve_mfg,
 )
+from mfg_core.intensity_shapes import Logistic
 from mfg_core.many_makers import Market, cut_panels, path_generator, run_path
 from mfg_core.many_makers_study import best_reply, fit_slope, reply_gains
 
@@ -375,6 +376,9 @@ def test_what_cannot_be_is_refused():
         convergence_study(equilibrium, sizes=(10, 20), paths=2, seed=0)
     with pytest.raises(TypeError, match="equilibrium must be that of a MarketMakingGame"):
         simulate_makers(TINY, makers=2, seed=0)
+    logistic = replace(equilibrium, game=replace(TINY, intensity_shape=Logistic()))
+    with pytest.raises(ValueError, match=r"intensity_shape must be Exponential\(\) to simulate makers"):
+        simulate_makers(logistic, makers=2, seed=0)
     cautious = solve_mfg(replace(TINY, risk_aversion=0.5), rtol=1e-6)
     with pytest.raises(ValueError, match="risk_aversion must be 0"):
         deviation_gain(cautious, makers=3, seed=0, paths=10)

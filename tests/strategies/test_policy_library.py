@@ -18,7 +18,8 @@ from mfg_core import MarketMakingGame, OutsideOption, SolveError, solve_mfg
 from mfg_core.batch import solve_many
 from mfg_core.quote_block import TimeNodes
 from strategies.policy_library import COLUMNS, open_policy_library
-from strategies.policy_library_build import LibraryTolerances, build_policy_library
+from strategies.policy_library_build import build_policy_library
+from strategies.policy_library_plan import LibraryTolerances, core_hash
 
 pytestmark = pytest.mark.filterwarnings("ignore::mfg_core.errors.EdgeMassWarning")
 
@@ -76,7 +77,7 @@ def test_the_description_says_what_the_library_is(built):
     assert description["regimes"]["stressed"]["competition"] == {"kind": "OutsideOption", "crowd_decay": 0.4}
     assert description["regimes"]["calm"]["max_half_spread"] == "inf"
     assert description["axes"][1] == {"name": "arrival_scale", "values": [0.8, 1.0]}
-    assert description["mfg_core_sha256"] == building.core_hash()
+    assert description["mfg_core_sha256"] == core_hash()
     off = description["off_grid_error"]
     assert off["games"] == 3
     assert 0 < off["mean_of_largest"] <= off["largest"] < 0.1
