@@ -52,8 +52,7 @@ def solve_market_making(
     start = None if near is None else path_near(near, game)
     if game.bounded or not isinstance(game.intensity_shape, Exponential):
         return _solve_in_family(game, method, rtol, atol, start)
-    edges = first_edges(game)
-    found = solve_on_grids(LinearMarket(game, start), edges, method, rtol, atol)
+    found = solve_on_grids(LinearMarket(game, start), first_edges(game), method, rtol, atol)
     if found is None:
         raise _too_many_steps(method.max_steps, rtol + atol)
     sweep, error, sweeps = found
