@@ -47,8 +47,8 @@ class ArrivalTest:
     ties : int
         Gaps of length zero: orders with one time stamp, which no intensity explains.
     branching_by_variance : float
-        1 - 1/sqrt(dispersion) of the longest window that fits twice (Hawkes process: share of orders set off by others; Hardiman &
-        Bouchaud 2014); 0 when the counts are not overdispersed. It takes any unexplained change of the rate for
+        1 - 1/sqrt(dispersion) of the longest window that fits twice (Hawkes process: share of orders set off by
+        others; Hardiman & Bouchaud 2014); 0 when the counts are not overdispersed. It takes any unexplained change of the rate for
         clustering.
     branching, branching_decay : float
         Maximum likelihood of a Hawkes process with an exponential kernel in the rescaled time, and its decay per
@@ -312,8 +312,8 @@ def _notes(
         if test.p_value < 0.01 or dispersion[s, longest] > 2.0:
             notes.append(
                 f"{test.side}: orders are not Poisson given the fit (gaps p = {test.p_value:.2g}, dispersion "
-                f"{dispersion[s, longest]:.3g} over {lengths[longest]:g} s, about {test.branching:.0%} set off by others): use "
-                "the robust errors; the game takes them as Poisson."
+                f"{dispersion[s, longest]:.3g} over {lengths[longest]:g} s, about {test.branching:.0%} set off by others): "
+                "use the robust errors; the game takes them as Poisson."
             )
     if agreement is not None and agreement.p_value < 0.01:
         notes.append(

@@ -100,7 +100,7 @@ def mark_outs(
     counts = np.array([figure[5] for figure in figures], dtype=np.int64)
     used_blocks = np.array([figure[6] for figure in figures], dtype=np.int64)
     notes = [
-        f"At {h:g} s the errors rest on {n} blocks of time only."
+        f"At {h:g} s the errors rest on {n} blocks of time only." if n else f"No order has a mid {h:g} s later."
         for h, n in zip(at, used_blocks, strict=True)
         if n < 10
     ]
