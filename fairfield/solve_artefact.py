@@ -46,7 +46,7 @@ def artefact_files(
     from backtests.disk import npz_bytes, pretty_json, sha256_hex
     from backtests.provenance import code_hash, library_versions
     from reports.equilibrium_page import equilibrium_page
-    from reports.equilibrium_view import Units
+    from reports.pictures import Units
 
     arrays, description = describe(config.game.kind, problem, equilibrium)
     body = npz_bytes(arrays)
@@ -154,7 +154,7 @@ def _histories(config: SolveConfig, equilibrium: Any) -> list[Any]:
     """Residuals by sweep of the method that solved the game, and of the plain iteration."""
     from mfg_core import Picard
     from mfg_core.residual_history import residual_history
-    from reports.equilibrium_view import History
+    from reports.convergence_view import History
 
     rules = {type(rule).__name__: rule for rule in (Picard(), make_method(config.solve))}
     return [History(name, residual_history(equilibrium, rule)) for name, rule in rules.items()]

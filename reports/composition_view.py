@@ -14,18 +14,9 @@ from mfg_core.market_making import MarketMakingEquilibrium
 from mfg_core.regime_policy import RegimeSwitchingEquilibrium
 from mfg_core.sanity_compositions import ComposedEquilibrium
 from reports.charts import Series
-from reports.equilibrium_view import (
-    Chapter,
-    Picture,
-    Units,
-    crowd,
-    one,
-    over_time,
-    quote_slices,
-    quote_surface,
-    value_slices,
-    value_surface,
-)
+from reports.crowd_view import crowd
+from reports.pictures import Chapter, Picture, Units, one, over_time
+from reports.quotes_view import quote_slices, quote_surface, value_slices, value_surface
 
 Floats = NDArray[np.float64]
 Parts = Sequence[tuple[str, MarketMakingEquilibrium]]

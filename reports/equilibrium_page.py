@@ -14,6 +14,7 @@ from mfg_core.market_making import MarketMakingEquilibrium
 from mfg_core.sanity import SanityCheck
 from mfg_core.sanity_compositions import ComposedEquilibrium
 from reports.composition_view import composition_chapters, epidemic_chapters, parts_of
+from reports.convergence_view import History, convergence
 from reports.equilibrium_tables import (
     certificate_table,
     check_table,
@@ -22,9 +23,10 @@ from reports.equilibrium_tables import (
     plain_parameters,
     quote_table,
 )
-from reports.equilibrium_view import Chapter, History, Units, chapters, convergence
+from reports.equilibrium_view import chapters
 from reports.formats import percent, plain, significant
 from reports.page import render
+from reports.pictures import Chapter, Units
 from reports.tables import Cell, Grid
 
 Equilibrium: TypeAlias = MarketMakingEquilibrium | ComposedEquilibrium | FiniteStateEquilibrium

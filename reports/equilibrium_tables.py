@@ -12,8 +12,9 @@ from markupsafe import Markup
 from mfg_core.certificate import Certificate
 from mfg_core.market_making import MarketMakingEquilibrium, MarketMakingGame
 from mfg_core.sanity import Outcome, SanityCheck
-from reports.equilibrium_view import Units, inhabited, one
 from reports.formats import plain, significant
+from reports.pictures import Units, one
+from reports.quotes_view import inhabited
 from reports.tables import Cell, Grid, light
 
 PARAMETERS = (

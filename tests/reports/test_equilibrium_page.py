@@ -15,8 +15,10 @@ from mfg_core.sanity import check_equilibrium
 from mfg_core.sanity_compositions import check_composition
 from reports import surface
 from reports.composition_view import own_mean
+from reports.convergence_view import History, contraction
 from reports.equilibrium_page import equilibrium_page
-from reports.equilibrium_view import History, Units, contraction, inhabited, one, tick_number
+from reports.pictures import Units, one, tick_number
+from reports.quotes_view import inhabited
 
 MARKET = {
     "ask_arrival": 2.0,
