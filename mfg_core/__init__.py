@@ -69,6 +69,8 @@ if TYPE_CHECKING:
     from mfg_core.intensity_targets import game_with_spread as game_with_spread
     from mfg_core.intensity_targets import intensity_from_targets as intensity_from_targets
     from mfg_core.intraday_volatility import IntradayVolatility as IntradayVolatility
+    from mfg_core.inventory_penalties import running_penalty_from_risk as running_penalty_from_risk
+    from mfg_core.inventory_penalties import terminal_penalty_from_liquidation as terminal_penalty_from_liquidation
     from mfg_core.maker_types import MixedMarketMakingEquilibrium as MixedMarketMakingEquilibrium
     from mfg_core.maker_types import MixedMarketMakingGame as MixedMarketMakingGame
     from mfg_core.many_makers import MakerSimulation as MakerSimulation
@@ -80,8 +82,6 @@ if TYPE_CHECKING:
     from mfg_core.mark_outs import MarkOuts as MarkOuts
     from mfg_core.market_calibration import MarketCalibration as MarketCalibration
     from mfg_core.market_calibration import calibrate_market_making as calibrate_market_making
-    from mfg_core.market_calibration import running_penalty_from_risk as running_penalty_from_risk
-    from mfg_core.market_calibration import terminal_penalty_from_liquidation as terminal_penalty_from_liquidation
     from mfg_core.market_making import MarketMakingEquilibrium as MarketMakingEquilibrium
     from mfg_core.market_making import MarketMakingGame as MarketMakingGame
     from mfg_core.market_making import MarketMakingPolicy as MarketMakingPolicy
@@ -187,8 +187,8 @@ _HOME = {
     "IntradayVolatility": "intraday_volatility",
     "MarketCalibration": "market_calibration",
     "calibrate_market_making": "market_calibration",
-    "running_penalty_from_risk": "market_calibration",
-    "terminal_penalty_from_liquidation": "market_calibration",
+    "running_penalty_from_risk": "inventory_penalties",
+    "terminal_penalty_from_liquidation": "inventory_penalties",
 }
 
 __all__ = [
