@@ -141,7 +141,16 @@ def _solve_in_family(
     def quotes_at(times: Floats, quotes: Floats, t: Floats) -> Floats:
         return np.clip(interpolate_rows(times, quotes, t), low, high)
 
-    found = solve_finite_state(family, method, rtol, atol, start=start, control_at=quotes_at)
+    try:
+        found = solve_finite_state(family, method, rtol, atol, start=start, control_at=quotes_at)
+    except SolveError as error:
+        if math.isfinite(game.intensity_shape.lowest) and low == -math.inf:
+            raise SolveError(
+                f"{error}. The intensity of {game.intensity_shape} has no upper bound, so that no quote is too low "
+                "where a fill saves too much: raise its exponent, lower the penalties or set min_half_spread",
+                tolerance=error.tolerance,
+            ) from error
+        raise
     half = found.control.shape[1] // 2
     ask, bid = np.full_like(found.value, np.nan), np.full_like(found.value, np.nan)
     ask[:, 1:], bid[:, :-1] = found.control[:, :half], found.control[:, half:]

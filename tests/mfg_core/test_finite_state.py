@@ -491,3 +491,10 @@ def test_a_negative_rate_and_a_game_too_fast_are_refused():
     with pytest.raises(SolveError, match="more than 2000 time steps"):
         solve_quietly(fast, method=Anderson(max_steps=2000))
     assert math.isfinite(solve_quietly(replace(BASE, max_half_spread=4.0), rtol=1e-5).value[0, 0])
+
+
+def test_a_power_shape_without_a_best_quote_is_refused_with_the_remedy():
+    steep = replace(BASE, intensity_shape=Power(3.0), terminal_penalty=2.0, max_inventory=4, horizon=1.0)
+    with pytest.raises(SolveError, match=r"no quote is too low .* set min_half_spread"):
+        solve_quietly(steep, rtol=1e-6)
+    assert solve_quietly(replace(steep, min_half_spread=0.0), rtol=1e-4).certificate.converged
