@@ -208,6 +208,24 @@ def merge_gaps(*gaps: Floats) -> Floats:
     return np.array(merged, dtype=np.float64).reshape(-1, 2)
 
 
+def quotes_outside_gaps(record: IntradayRecord) -> QuotePath:
+    """The record's quotes with no bid and no ask inside its gaps: time without trading is no exposure."""
+    times, bid, ask = record.quotes.times, record.quotes.bid.copy(), record.quotes.ask.copy()
+    marks: list[tuple[float, float, float]] = []
+    for start, end in record.gaps.tolist():
+        after = int(np.searchsorted(times, end, side="right")) - 1
+        marks += [(start, np.nan, np.nan)] if start >= times[0] else []
+        marks += [(end, float(bid[after]), float(ask[after]))] if after >= 0 and end < record.end else []
+    for start, end in record.gaps.tolist():
+        inside = (times >= start) & (times < end)
+        bid[inside], ask[inside] = np.nan, np.nan
+    added = np.array(marks, dtype=np.float64).reshape(-1, 3)
+    place = np.searchsorted(times, added[:, 0], side="right")
+    return QuotePath(
+        np.insert(times, place, added[:, 0]), np.insert(bid, place, added[:, 1]), np.insert(ask, place, added[:, 2])
+    )
+
+
 def refuse_empty(quotes: QuotePath, place: str) -> None:
     """Raise DataError when no moment has both a bid and an ask."""
     if not (np.isfinite(quotes.bid) & np.isfinite(quotes.ask)).any():

@@ -135,6 +135,18 @@ def solve(
 
 @app.command()
 @answering
+def calibrate(
+    config: Annotated[Path, typer.Argument(help="Configuration file (TOML) with files, a window and a [game].")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the artefact.")] = None,
+) -> None:
+    """Calibrate the market-making game to a day of quotes and trades: estimates, tests, equilibrium and a page."""
+    from fairfield.calibration_stage import run_calibrate
+
+    run_calibrate(config, output)
+
+
+@app.command()
+@answering
 def demo(
     folder: Annotated[Path, typer.Argument(help="Folder for raw files, store, runs and pages.")] = Path("demo"),
 ) -> None:

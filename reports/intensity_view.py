@@ -23,6 +23,15 @@ DOT = 2.6
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture with its title and what it says."""
+
+    title: str
+    drawing: Markup
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """A named line with an optional band around it, in a style of the page."""
 
@@ -228,7 +237,7 @@ def _dots(frame: Frame, x: Axis, y: Axis, points: Dots) -> list[str]:
 
 
 def _dot(x: float, y: float, radius: float, style: str) -> str:
-    return f'<circle class="{style}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"/>'
+    return f'<circle class="f {style}" fill="currentColor" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"/>'
 
 
 def _names(frame: Frame, y: Axis, lines: Sequence[Line]) -> list[str]:

@@ -1,0 +1,406 @@
+"""One instrument's record to estimates, tests, equilibrium and verdict: plain dictionaries and arrays for disk."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairfield.calibration_config import CalibrationConfig
+from fairfield.calibration_verdict import verdict
+
+if TYPE_CHECKING:
+    from data_pipeline.intraday import IntradayRecord
+    from mfg_core.intensity_exposure import BookPath, Trades
+    from mfg_core.intensity_fit import IntensityFit
+    from mfg_core.intensity_quality import ArrivalTest, IntensityQuality
+    from mfg_core.market_calibration import MarketCalibration
+
+Floats = NDArray[np.float64]
+Arrays = dict[str, NDArray[Any]]
+SIDES = ("ask", "bid")
+
+SIGNATURE_STEPS = 12
+LEAST_CHANGES_OF_SIGNATURE = 20
+"""Intervals that the longest step of the signature must leave."""
+
+
+def calibrate_record(record: IntradayRecord, config: CalibrationConfig) -> tuple[dict[str, Any], Arrays]:
+    """(what calibration.json holds apart from hashes, what calibration.npz holds) of one record."""
+    from mfg_core.intensity_quality import intensity_quality
+    from mfg_core.market_calibration import calibrate_market_making
+
+    book, trades = game_inputs(record)
+    market = _market(record, book, trades, config)
+    lot = config.game.lot or market["mean_order_size"]
+    calibration = calibrate_market_making(
+        book,
+        trades,
+        session_end=record.end,
+        risk_aversion=config.game.risk_aversion,
+        lot=lot,
+        typical_inventory=config.game.typical_inventory or 0.5 * config.game.max_inventory,
+        liquidation_impact=config.game.liquidation_impact,
+        competition=config.game.competition,
+        fill_share=config.game.fill_share,
+        horizon_seconds=config.adverse_selection.horizon,
+        horizons=[h for h in config.adverse_selection.horizons if h <= 0.25 * market["seconds"]],
+        **_fit_options(config),
+    )
+    rng = np.random.default_rng(config.uncertainty.seed)
+    quality = intensity_quality(
+        calibration.intensity,
+        windows=[w for w in (1.0, 10.0, 60.0) if w <= market["seconds"] / 20.0] or [market["seconds"] / 20.0],
+        replicates=config.uncertainty.replicates,
+        rng=rng,
+    )
+    found: dict[str, Any] = {
+        "data": {
+            "feed": record.feed,
+            "instrument": config.data.instrument or record.instrument,
+            "day": record.day,
+            "clock": record.clock,
+            "files": dict(record.files),
+            "counts": dict(record.counts),
+            "notes": list(record.notes),
+            "gaps": record.gaps.tolist(),
+        },
+        "window": {
+            "start": record.start,
+            "end": record.end,
+            "tick": config.window.tick,
+            "currency": config.window.currency,
+        },
+        "market": market | {"lot": lot},
+        "mark_out_horizon": calibration.horizon_seconds,
+        "parameters": _parameters(calibration, config),
+        "covariance": {"names": list(calibration.names), "matrix": calibration.covariance},
+        "intensity": _intensity(calibration.intensity),
+        "counts_of_the_fit": asdict(calibration.intensity.session.counts) if calibration.intensity.session else {},
+        "quality": _quality(quality),
+        "sides": None if calibration.sides is None else asdict(calibration.sides),
+        "orders": _resting_orders(record, book, config),
+        "volatility": asdict(calibration.volatility),
+        "notes": [*calibration.notes, *quality.notes],
+    }
+    arrays = _arrays(calibration, quality, book, record, config)
+    found["parts"], part_arrays = _parts(record, config)
+    found["equilibrium"], equilibrium_arrays = _equilibrium(calibration, config)
+    arrays |= part_arrays | equilibrium_arrays
+    found["verdict"] = verdict(found)
+    return found, arrays
+
+
+def game_inputs(record: IntradayRecord) -> tuple[BookPath, Trades]:
+    """The book and the visible trades as the calibration takes them; hidden ones met no quote."""
+    from data_pipeline.intraday import quotes_outside_gaps
+    from mfg_core.intensity_exposure import BookPath, Trades
+
+    quotes, shown = quotes_outside_gaps(record), record.trades.take(~record.trades.hidden)
+    return BookPath(quotes.times, quotes.bid, quotes.ask), Trades(shown.times, shown.price, shown.size, shown.side)
+
+
+def _fit_options(config: CalibrationConfig) -> dict[str, Any]:
+    fit = config.intensity
+    return {
+        "tick": config.window.tick,
+        "max_ticks": fit.max_ticks,
+        "evidence": fit.evidence,
+        "inside": fit.inside,
+        "within": fit.join_within,
+        "blocks": fit.blocks,
+    }
+
+
+def _market(record: IntradayRecord, book: BookPath, trades: Trades, config: CalibrationConfig) -> dict[str, Any]:
+    """What the market showed by itself: spread, orders and sizes."""
+    from mfg_core.market_orders import group_orders
+
+    orders = group_orders(trades, trades.side, within=config.intensity.join_within)
+    if orders.size.size == 0:
+        raise ValueError(f"{record.instrument}: no trade with a known side in the window; widen [window]")
+    seconds = np.diff(np.append(book.time, record.end))
+    spread = 2.0 * book.half_spread
+    seen = np.isfinite(spread) & (seconds > 0)
+    if not seen.any():
+        raise ValueError(f"{record.instrument}: no quotes on both sides in the window; widen [window]")
+    ordered = np.argsort(spread[seen], kind="stable")
+    share = np.cumsum(seconds[seen][ordered]) / seconds[seen].sum()
+    quantiles = [float(spread[seen][ordered][np.searchsorted(share, q)]) for q in (0.05, 0.5, 0.95)]
+    visible = ~record.trades.hidden
+    return {
+        "seconds": record.end - record.start,
+        "seconds_with_quotes": float(seconds[seen].sum()),
+        "quotes": int(book.time.size),
+        "trades": int(visible.sum()),
+        "hidden_trades": int((~visible).sum()),
+        "orders": int(orders.size.size),
+        "trades_in_an_order": float(orders.trades.mean()),
+        "quoted_spread": float(spread[seen] @ seconds[seen] / seconds[seen].sum()),
+        "quoted_spread_quantiles": quantiles,
+        "mean_mid": float(book.mid[seen] @ seconds[seen] / seconds[seen].sum()),
+        "mean_order_size": float(orders.size.mean()),
+        "median_order_size": float(np.median(orders.size)),
+    }
+
+
+def _parameters(calibration: MarketCalibration, config: CalibrationConfig) -> dict[str, Any]:
+    """Every parameter with its error and unit; the arrivals of the fit (at the mid) and of the game."""
+    fit, currency = calibration.intensity, config.window.currency
+    robust, model = fit.standard_errors(), fit.standard_errors(robust=False)
+    found = {
+        f"mid_{side}_arrival": {
+            "value": getattr(fit, f"{side}_arrival"),
+            "error": getattr(fit, f"{side}_arrival") * robust[place],
+            "model_error": getattr(fit, f"{side}_arrival") * model[place],
+            "unit": "orders/s at the mid",
+        }
+        for place, side in enumerate(SIDES)
+    }
+    units = {
+        "ask_arrival": "fills/s in the game",
+        "bid_arrival": "fills/s in the game",
+        "fill_decay": f"1/{currency}",
+        "adverse_selection": currency,
+        "running_penalty": f"{currency} per lot² and s",
+        "terminal_penalty": f"{currency} per lot²",
+    }
+    for name, value, error in zip(calibration.names, calibration.values, calibration.standard_errors, strict=True):
+        found[name] = {"value": float(value), "error": float(error), "unit": units[name]}
+    found["fill_decay"]["model_error"] = float(model[-1])
+    volatility = calibration.volatility
+    found["volatility"] = {
+        "value": volatility.volatility,
+        "error": volatility.volatility_error,
+        "unit": f"{currency} per √s",
+    }
+    return found
+
+
+def _intensity(fit: IntensityFit) -> dict[str, Any]:
+    return {
+        "names": list(fit.names),
+        "coefficients": fit.coefficients,
+        "covariance": fit.covariance,
+        "model_covariance": fit.model_covariance,
+        "blocks": fit.blocks,
+        "evidence": fit.evidence,
+        "log_likelihood": fit.log_likelihood,
+        "iterations": fit.iterations,
+    }
+
+
+def _test(test: ArrivalTest) -> dict[str, Any]:
+    kept = asdict(test)
+    return {name: value for name, value in kept.items() if name not in ("gaps", "uniform")} | {"orders": test.gaps.size}
+
+
+def _quality(quality: IntensityQuality) -> dict[str, Any]:
+    return {
+        "ask": _test(quality.ask),
+        "bid": _test(quality.bid),
+        "windows": quality.windows,
+        "dispersion": quality.dispersion,
+        "dispersion_score": quality.dispersion_score,
+        "distances": {
+            side: {"chi_square": table.chi_square, "p_value": table.p_value, "bins": table.bins}
+            for side, table in (("ask", quality.ask_distances), ("bid", quality.bid_distances))
+        },
+        "agreement": None if quality.agreement is None else asdict(quality.agreement),
+    }
+
+
+def _parts(record: IntradayRecord, config: CalibrationConfig) -> tuple[list[dict[str, Any]], Arrays]:
+    """Separate fits of equal parts of the window; a part that tells nothing says why."""
+    from data_pipeline.intraday import within
+    from mfg_core.errors import SolveError
+    from mfg_core.intensity_fit import calibrate_intensity
+
+    count = config.window.parts
+    if count == 1:
+        return [], {}
+    cuts = np.linspace(record.start, record.end, count + 1)
+    found: list[dict[str, Any]] = []
+    arrays: Arrays = {}
+    for number, (start, end) in enumerate(pairwise(cuts), start=1):
+        part: dict[str, Any] = {"part": number, "start": start, "end": end}
+        book, trades = game_inputs(within(record, float(start), float(end)))
+        try:
+            fit = calibrate_intensity(book, trades, session_end=float(end), **_fit_options(config))
+        except (ValueError, SolveError) as error:
+            found.append(part | {"reason": str(error)})
+            continue
+        errors = fit.standard_errors()
+        part |= {
+            "orders": int(fit.session.counts.used) if fit.session else 0,
+            "coefficients": fit.coefficients,
+            "errors": errors,
+            "covariance": fit.covariance,
+        }
+        found.append(part)
+        arrays |= _curves(fit, f"part{number}_", config)
+    return found, arrays
+
+
+def _curves(fit: IntensityFit, prefix: str, config: CalibrationConfig) -> Arrays:
+    """Fitted intensities with bands over distance, and the observed rates."""
+    from mfg_core.intensity_distances import distance_table
+
+    arrays: Arrays = {}
+    for side in SIDES:
+        table = distance_table(fit, side)
+        furthest = float(table.distance[table.rate > 0].max(initial=config.window.tick))
+        grid = np.linspace(0.0, 1.05 * furthest, 80)
+        low, high = fit.band(grid, side=side, level=config.uncertainty.level)
+        arrays |= {
+            f"{prefix}{side}_distance": table.distance,
+            f"{prefix}{side}_observed": table.observed,
+            f"{prefix}{side}_expected": table.expected,
+            f"{prefix}{side}_seconds": table.seconds,
+            f"{prefix}{side}_rate": table.rate,
+            f"{prefix}{side}_rate_error": table.rate_error,
+            f"{prefix}{side}_grid": grid,
+            f"{prefix}{side}_fit": fit.intensity(grid, side=side),
+            f"{prefix}{side}_low": low,
+            f"{prefix}{side}_high": high,
+        }
+    return arrays
+
+
+def _resting_orders(record: IntradayRecord, book: BookPath, config: CalibrationConfig) -> dict[str, Any] | None:
+    """The intensity that resting orders of the feed met, with their place in the queue; None where it shows none."""
+    from data_pipeline.intraday import FILLED
+    from mfg_core.errors import SolveError
+    from mfg_core.intensity_lifetimes import RestingOrders, calibrate_intensity_events
+
+    if record.orders is None or record.orders.entry.size == 0:
+        return None
+    lives = record.orders
+    resting = RestingOrders(lives.entry, lives.exit, lives.price, lives.side, lives.ending == FILLED)
+    found: dict[str, Any] = {"orders": int(lives.entry.size), "filled": int((lives.ending == FILLED).sum())}
+    try:
+        fit = calibrate_intensity_events(
+            book,
+            resting,
+            tick=config.window.tick,
+            max_ticks=config.intensity.max_ticks,
+            session_end=record.end,
+            blocks=config.intensity.blocks,
+        )
+    except (ValueError, SolveError) as error:
+        return found | {"reason": str(error)}
+    return found | {"coefficients": fit.coefficients, "errors": fit.standard_errors(), "notes": list(fit.notes)}
+
+
+def _arrays(
+    calibration: MarketCalibration,
+    quality: IntensityQuality,
+    book: BookPath,
+    record: IntradayRecord,
+    config: CalibrationConfig,
+) -> Arrays:
+    marks = calibration.adverse
+    arrays = _curves(calibration.intensity, "", config)
+    for test in (quality.ask, quality.bid):
+        arrays |= {f"{test.side}_uniform": test.uniform, f"{test.side}_expected_uniform": test.expected_uniform}
+    arrays |= {
+        "mark_out_horizons": marks.horizons,
+        "mark_out_impact": marks.impact,
+        "mark_out_impact_error": marks.impact_error,
+        "mark_out_realised": marks.realised,
+        "mark_out_realised_error": marks.realised_error,
+        "mark_out_effective": marks.effective,
+        "mark_out_orders": marks.orders,
+    }
+    steps, variance, error = volatility_signature(book, record.end)
+    return arrays | {"signature_step": steps, "signature_variance": variance, "signature_error": error}
+
+
+def volatility_signature(book: BookPath, end: float) -> tuple[Floats, Floats, Floats]:
+    """(steps in seconds, mean squared change of the mid per second over each step, its standard error), (s,) each.
+
+    Without noise or dependence the curve is flat (Andersen, Bollerslev, Diebold & Labys 2000). The error is that of
+    independent squares.
+    """
+    start, mid = float(book.time[0]), book.mid
+    longest = (end - start) / LEAST_CHANGES_OF_SIGNATURE
+    steps = np.geomspace(min(0.1, longest / 2.0), longest, SIGNATURE_STEPS)
+    variance, error = np.full(steps.size, np.nan), np.full(steps.size, np.nan)
+    for place, step in enumerate(steps.tolist()):
+        at = np.arange(start, end, step)
+        moves = np.diff(mid[book.row_at(at)]) ** 2 / step
+        moves = moves[np.isfinite(moves)]
+        if moves.size > 1:
+            variance[place], error[place] = moves.mean(), moves.std(ddof=1) / math.sqrt(moves.size)
+    return steps, variance, error
+
+
+def _equilibrium(calibration: MarketCalibration, config: CalibrationConfig) -> tuple[dict[str, Any] | None, Arrays]:
+    """The equilibrium of the calibrated game with bands, or None with empty arrays when there is no such game."""
+    from mfg_core import SolveError, solve_mfg
+    from mfg_core.batch import solve_many
+
+    shape: dict[str, Any] = {"max_inventory": config.game.max_inventory, "horizon": config.game.horizon}
+    try:
+        game = calibration.game(**shape)
+        solved = solve_mfg(game, rtol=1e-6, atol=1e-9)
+    except (ValueError, SolveError) as error:
+        return {"reason": str(error)}, {}
+    flat = config.game.max_inventory
+    rng = np.random.default_rng([config.uncertainty.seed, 1])
+    drawn = calibration.sample_games(config.uncertainty.draws, rng=rng, **shape)
+    batch = solve_many(drawn, rtol=1e-4, atol=1e-7)
+    answers = [one for one in batch.equilibria if one is not None]
+    asks, bids = ([getattr(one.policy, side)[0] for one in answers] for side in SIDES)
+    spreads = [_mean_in_time(one.times, one.full_spread) for one in answers]
+    tail = 0.5 * (1.0 - config.uncertainty.level)
+    enough = len(spreads) >= 0.9 * config.uncertainty.draws
+    low, high = np.quantile(spreads, [tail, 1.0 - tail]) if enough else (np.nan, np.nan)
+    bands = {
+        f"quote_{side}_{end}": np.quantile(rows, q, axis=0) if enough else np.full(2 * flat + 1, np.nan)
+        for side, rows in (("ask", asks), ("bid", bids))
+        for end, q in (("low", tail), ("high", 1.0 - tail))
+    }
+    proof = solved.certificate
+    found = {
+        "parameters": {name: value for name, value in asdict(game).items() if isinstance(value, int | float)},
+        "full_spread": _mean_in_time(solved.times, solved.full_spread),
+        "full_spread_low": float(low),
+        "full_spread_high": float(high),
+        "flat_spread": float(solved.policy.ask[0, flat] + solved.policy.bid[0, flat]),
+        "draws": config.uncertainty.draws,
+        "draws_failed": len(batch.failures),
+        "fills_a_side": _mean_in_time(
+            solved.times, 0.5 * (solved.mean_field.ask_fill_rate + solved.mean_field.bid_fill_rate)
+        ),
+        "inventory_std_end": float(np.sqrt(solved.inventory_variance[-1])),
+        "edge_mass": float(solved.edge_mass.max()),
+        "certificate": {
+            "converged": bool(proof.converged),
+            "residual": proof.residual,
+            "exploitability": proof.exploitability,
+            "mass_error": proof.mass_error,
+            "iterations": proof.iterations,
+        },
+    }
+    arrays: Arrays = {
+        "quote_inventory": solved.states,
+        "quote_ask": solved.policy.ask[0],
+        "quote_bid": solved.policy.bid[0],
+        "equilibrium_times": solved.times,
+        "equilibrium_full_spread": solved.full_spread,
+        "equilibrium_value": solved.value,
+        "equilibrium_density": solved.density,
+        "policy_ask": solved.policy.ask,
+        "policy_bid": solved.policy.bid,
+        **bands,
+    }
+    return found, arrays
+
+
+def _mean_in_time(times: Floats, values: Floats) -> float:
+    return float(np.trapezoid(values, times) / (times[-1] - times[0]))
