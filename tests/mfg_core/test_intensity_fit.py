@@ -91,10 +91,9 @@ def poisson_by_cell(cells, theta):
     total = 0.0
     for r in range(cells.distance.size):
         total -= cells.exposure[r] * rate[r] * np.exp(-k * cells.distance[r])
-        opened = cells.count[r] - cells.closed[r]
         # The sum of logs over orders needs only the sum of their depths: each is log A - k (h + j) + log(1 - e^-k).
         total += cells.count[r] * (np.log(rate[r]) - k * cells.distance[r]) - k * cells.depth[r]
-        total += cells.closed[r] * np.log(1 - np.exp(-k)) + opened * 0.0
+        total += cells.closed[r] * np.log(1 - np.exp(-k))
     return total
 
 
