@@ -123,6 +123,9 @@ def solve_finite_state(
     rtol, atol : float
     start : callable, optional
         Mean field (fields, nt) at times (nt,) to start from instead of `game.first_field`.
+    control_at : callable, optional
+        (times, control, t) to the control at times t, as the caller reads the returned one between its times; its
+        exploitability is measured. By default it is `FiniteStateEquilibrium.control_at`.
 
     Raises
     ------
