@@ -25,7 +25,7 @@ def crowd(equilibrium: MarketMakingEquilibrium, units: Units) -> Picture:
         inventory_words(units),
     )  # fmt: skip
     words = (
-        "Darkness: probability over its highest value at that moment. Lines: quantiles, each unit of inventory spread "
+        "Colour: probability over its highest value at that moment. Lines: quantiles, each unit of inventory spread "
         "evenly; inventories that hardly anybody has are left out."
     )
     return Picture("Inventories of the crowd", drawing, words)

@@ -29,7 +29,7 @@ def quote_surface(equilibrium: MarketMakingEquilibrium, units: Units, side: str)
         equilibrium.times, equilibrium.states[kept], quotes[:, kept], f"{side} half-spread over time and inventory",
         time_words(units), inventory_words(units),
     )  # fmt: skip
-    words = "Darker is wider, lines join equal quotes; inventories that nobody has are left out."
+    words = "The stronger the colour the wider; lines join equal quotes; inventories that nobody has are left out."
     return Picture(f"{side.capitalize()} half-spread, {units.price}", drawing, words)
 
 
@@ -82,7 +82,7 @@ def value_surface(equilibrium: MarketMakingEquilibrium, units: Units) -> Picture
         equilibrium.times, equilibrium.states[kept], _cost(equilibrium)[:, kept], "value against flat inventory",
         time_words(units), inventory_words(units),
     )  # fmt: skip
-    words = "V(t, x) \N{MINUS SIGN} V(t, 0): what holding x instead of nothing is worth; darker is better."
+    words = "V(t, x) \N{MINUS SIGN} V(t, 0): holding x instead of nothing; the stronger the colour the better."
     return Picture(f"Value against flat inventory, {units.price}", drawing, words)
 
 

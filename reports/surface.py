@@ -76,8 +76,12 @@ def round_levels(picture: Floats, low: float, high: float) -> list[float]:
     """Round values: about six from `low` to `high`, and up to three beyond either of them."""
     inside = svg.nice_ticks(low, high, 6)
     lowest, highest = float(np.nanmin(picture)), float(np.nanmax(picture))
-    below = [level for level in svg.nice_ticks(lowest, low, 2) if level < min(inside, default=low)]
-    above = [level for level in svg.nice_ticks(high, highest, 2) if level > max(inside, default=high)]
+    step = (high - low) / 6.0
+    # What lies less than a step beyond is not worth a line.
+    below = [v for v in svg.nice_ticks(lowest, low, 2) if v < min(inside, default=low)] if low - lowest > step else []
+    above = (
+        [v for v in svg.nice_ticks(high, highest, 2) if v > max(inside, default=high)] if highest - high > step else []
+    )
     return [level for level in (*below[:3], *inside, *above[-3:]) if lowest < level < highest]
 
 
