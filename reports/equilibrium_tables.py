@@ -18,8 +18,8 @@ from reports.quotes_view import inhabited
 from reports.tables import Cell, Grid, light
 
 PARAMETERS = (
-    ("ask_arrival", "A\N{SUBSCRIPT ONE}", "fills per {one_time}", "arrival of buyers"),
-    ("bid_arrival", "A\N{SUBSCRIPT TWO}", "fills per {one_time}", "arrival of sellers"),
+    ("ask_arrival", "A ask", "fills per {one_time}", "arrival of buyers"),
+    ("bid_arrival", "A bid", "fills per {one_time}", "arrival of sellers"),
     ("fill_decay", "k", "1/{one_price}", "how fast fills fall with the half-spread"),
     ("competition", "c", "", "weight of the crowd's quotes"),
     ("running_penalty", "η", "{price} per {one_inventory}² and {one_time}", "cost of holding inventory"),
