@@ -100,8 +100,10 @@ if TYPE_CHECKING:
     from mfg_core.solve import solve_mfg as solve_mfg
     from mfg_core.stability import contraction_rate as contraction_rate
     from mfg_core.stability import leading_eigenvalues as leading_eigenvalues
+    from mfg_core.stability_scan import scan_stability as scan_stability
 
 _HOME = {
+    "scan_stability": "stability_scan",
     "Bands": "bands",
     "sample_bands": "bands",
     "value_bands": "bands",
@@ -271,6 +273,7 @@ __all__ = [
     "regime_mean_error",
     "running_penalty_from_risk",
     "sample_bands",
+    "scan_stability",
     "sensitivities",
     "simulate_makers",
     "solve_many",

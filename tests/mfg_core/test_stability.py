@@ -16,6 +16,7 @@ from mfg_core.equilibrium_search import find_equilibria
 from mfg_core.finite_solver import solve_finite_state
 from mfg_core.intensity_shapes import Logistic
 from mfg_core.stability import arnoldi, contraction_rate, leading_eigenvalues
+from mfg_core.stability_scan import scan_stability
 
 
 @dataclass(frozen=True)
@@ -209,3 +210,32 @@ def test_nonsense_is_named():
         find_equilibria(TwoVenues(1.0), apart=0)
     with pytest.raises(ValueError, match="count must be an integer of at least 1; was 0"):
         leading_eigenvalues(solve_finite_state(TwoVenues(0.25), Anderson(), 1e-4, 1e-6), 0)
+
+
+def test_a_scan_shows_where_plain_sweeps_are_too_slow_and_the_others_are_not():
+    """At c = 1 only the close and the ends of the grid tie down a common shift of both quotes: rates near 1."""
+    games = [
+        lopsided(
+            ask_arrival=1.4,
+            bid_arrival=1.5,
+            fill_decay=1.0,
+            running_penalty=2.0,
+            terminal_penalty=0.1,
+            horizon=8.0,
+            initial_mean=0.0,
+            initial_std=0.0,
+            competition=competition,
+        )
+        for competition in (1.0, 0.5)
+    ]
+    slow, fast = scan_stability(games, rtol=1e-4)
+    assert slow.rate > 0.98
+    assert slow.evaluations[0] > 10 * max(slow.evaluations[1:])
+    assert fast.rate < 0.55
+    assert None not in fast.evaluations
+
+
+def test_a_scan_says_which_game_nobody_solved():
+    (scanned,) = scan_stability([lopsided()], methods=(Picard(max_sweeps=2), Anderson(max_sweeps=2)))
+    assert np.isnan(scanned.rate)
+    assert scanned.evaluations == (None, None)
