@@ -29,8 +29,8 @@ from backtests.provenance import rows_hash
 from backtests.result import COLUMNS, Table
 from data_pipeline.panel import DailyPanel
 from data_pipeline.view import MarketView
-from mfg_core.calibration import ExecutionCalibration
-from mfg_core.costs import TradingCosts
+from mfg_core.daily.calibration import ExecutionCalibration
+from mfg_core.daily.costs import TradingCosts
 from strategies.execution import Executor, Immediate, MeanFieldSchedule, Twap
 
 Floats = NDArray[np.float64]
@@ -159,7 +159,7 @@ def calibrate_view(view: MarketView, plan: WalkForwardPlan) -> ExecutionCalibrat
     ValueError
         When the universe has no member yet.
     """
-    from mfg_core.calibration import calibrate_execution
+    from mfg_core.daily.calibration import calibrate_execution
 
     members = view.members
     if not members.any():

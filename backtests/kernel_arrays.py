@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtests import kernels
-from mfg_core.costs import TradingCosts
+from mfg_core.daily.costs import TradingCosts
 
 Floats = NDArray[np.float64]
 

@@ -23,7 +23,7 @@ from backtests.accounting import TradingRules
 from backtests.simulator import Segment, simulate
 from data_pipeline.panel import PRICE_FIELDS, CorporateEvent, DailyPanel
 from data_pipeline.view import MarketView
-from mfg_core.costs import TradingCosts
+from mfg_core.daily.costs import TradingCosts
 from risk.limits import LimitSet
 from strategies.execution import Executor, Immediate
 from strategies.pod import Decider, Pod, Targets

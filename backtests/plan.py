@@ -15,7 +15,7 @@ from backtests.disk import plain_json
 from backtests.folds import FoldSettings
 from backtests.provenance import ROOMS
 from backtests.statistics import SESSIONS_PER_YEAR
-from mfg_core.calibration import ExecutionPrior
+from mfg_core.daily.calibration import ExecutionPrior
 from risk.limits import LimitSet
 from strategies.pod import Pod
 

@@ -32,7 +32,7 @@ from backtests.kernel_arrays import Costs, Schedule, empty_outcome, kernel_costs
 from backtests.measures import Issuers, Measures, issuers_of, measure, past_returns
 from data_pipeline.panel import DailyPanel
 from data_pipeline.view import MarketView
-from mfg_core.costs import TradingCosts
+from mfg_core.daily.costs import TradingCosts
 from risk.limits import Breach, LimitSet
 from strategies.execution import Executor
 from strategies.pod import Decider, Targets

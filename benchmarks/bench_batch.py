@@ -15,7 +15,7 @@ import warnings
 import numpy as np
 
 from mfg_core import EdgeMassWarning, MarketMakingGame, solve_mfg
-from mfg_core.batch import solve_many
+from mfg_core.study.batch import solve_many
 
 
 def random_games(count: int, seed: int = 0, max_inventory: int = 20) -> list[MarketMakingGame]:

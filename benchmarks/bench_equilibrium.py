@@ -18,9 +18,9 @@ import warnings
 import numpy as np
 
 from mfg_core import ClearingGame, EdgeMassWarning, ExecutionGame, MarketMakingGame, OutsideOption, Share, solve_mfg
-from mfg_core.execution_solver import _shoot
-from mfg_core.market_reply import reply
-from mfg_core.time_grid import bisect
+from mfg_core.family.time_grid import bisect
+from mfg_core.linear_quadratic.execution_solver import _shoot
+from mfg_core.market.market_reply import reply
 
 
 def market(

@@ -25,7 +25,7 @@ import numpy as np
 from numba import njit
 
 from mfg_core import MarketMakingGame
-from mfg_core.lookup_kernels import LOOKUP_KERNELS, lookup_many, lookup_many_corners, lookup_quotes
+from mfg_core.library.lookup_kernels import LOOKUP_KERNELS, lookup_many, lookup_many_corners, lookup_quotes
 from strategies.policy_library import open_policy_library
 from strategies.policy_library_build import build_policy_library
 from strategies.policy_library_plan import LibraryTolerances

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from textwrap import fill
 
 from mfg_core import MarketMakingEquilibrium, MarketMakingGame, MixedMarketMakingGame, solve_mfg
-from mfg_core.maker_types import MixedMarketMakingEquilibrium
+from mfg_core.market.maker_types import MixedMarketMakingEquilibrium
 
 FAIR = MarketMakingGame(
     ask_arrival=0.25,  # buyers a minute who stop at a stall that is as cheap as the others

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mfg_core import MarketMakingEquilibrium, solve_mfg
-from mfg_core.intensity_exposure import BookPath, Trades
-from mfg_core.market_calibration import MarketCalibration, calibrate_market_making
+from mfg_core.intraday.intensity_exposure import BookPath, Trades
+from mfg_core.intraday.market_calibration import MarketCalibration, calibrate_market_making
 
 TICK = 0.01
 SECONDS = 4 * 3600.0

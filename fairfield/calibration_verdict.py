@@ -84,8 +84,8 @@ def _poisson(found: Mapping[str, Any]) -> list[Fact]:
             "bad",
             f"Rejected: arrivals are {kind}; a Poisson model misstates the chance of several fills in a row.",
             f"Time-rescaled gaps fail ({tests}). Over {windows[-1]:g} s counts vary {spread:.1f} times as much as "
-            f"Poisson counts; a Hawkes fit has about {share:.0%} of orders set off by others. Robust standard errors are "
-            f"used: {arrivals:.1f} times the Poisson ones for the arrivals, {decay:.1f} times for the decay.",
+            f"Poisson counts; a Hawkes fit has about {share:.0%} of orders set off by others. Robust standard errors "
+            f"are used: {arrivals:.1f} times the Poisson ones for the arrivals, {decay:.1f} times for the decay.",
         )
     ]
 

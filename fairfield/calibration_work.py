@@ -15,10 +15,10 @@ from fairfield.calibration_verdict import verdict
 
 if TYPE_CHECKING:
     from data_pipeline.intraday import IntradayRecord
-    from mfg_core.intensity_exposure import BookPath, Trades
-    from mfg_core.intensity_fit import IntensityFit
-    from mfg_core.intensity_quality import ArrivalTest, IntensityQuality
-    from mfg_core.market_calibration import MarketCalibration
+    from mfg_core.intraday.intensity_exposure import BookPath, Trades
+    from mfg_core.intraday.intensity_fit import IntensityFit
+    from mfg_core.intraday.intensity_quality import ArrivalTest, IntensityQuality
+    from mfg_core.intraday.market_calibration import MarketCalibration
 
 Floats = NDArray[np.float64]
 Arrays = dict[str, NDArray[Any]]
@@ -31,8 +31,8 @@ LEAST_CHANGES_OF_SIGNATURE = 20
 
 def calibrate_record(record: IntradayRecord, config: CalibrationConfig) -> tuple[dict[str, Any], Arrays]:
     """(what calibration.json holds apart from hashes, what calibration.npz holds) of one record."""
-    from mfg_core.intensity_quality import intensity_quality
-    from mfg_core.market_calibration import calibrate_market_making
+    from mfg_core.intraday.intensity_quality import intensity_quality
+    from mfg_core.intraday.market_calibration import calibrate_market_making
 
     book, trades = game_inputs(record)
     market = _market(record, book, trades, config)
@@ -98,7 +98,7 @@ def calibrate_record(record: IntradayRecord, config: CalibrationConfig) -> tuple
 def game_inputs(record: IntradayRecord) -> tuple[BookPath, Trades]:
     """The book and the visible trades as the calibration takes them; hidden ones met no quote."""
     from data_pipeline.intraday import quotes_outside_gaps
-    from mfg_core.intensity_exposure import BookPath, Trades
+    from mfg_core.intraday.intensity_exposure import BookPath, Trades
 
     quotes, shown = quotes_outside_gaps(record), record.trades.take(~record.trades.hidden)
     return BookPath(quotes.times, quotes.bid, quotes.ask), Trades(shown.times, shown.price, shown.size, shown.side)
@@ -118,7 +118,7 @@ def _fit_options(config: CalibrationConfig) -> dict[str, Any]:
 
 def _market(record: IntradayRecord, book: BookPath, trades: Trades, config: CalibrationConfig) -> dict[str, Any]:
     """What the market showed by itself: spread, orders and sizes."""
-    from mfg_core.market_orders import group_orders
+    from mfg_core.intraday.market_orders import group_orders
 
     orders = group_orders(trades, trades.side, within=config.intensity.join_within)
     if orders.size.size == 0:
@@ -218,7 +218,7 @@ def _parts(record: IntradayRecord, config: CalibrationConfig) -> tuple[list[dict
     """Separate fits of equal parts of the window; a part that tells nothing says why."""
     from data_pipeline.intraday import within
     from mfg_core.errors import SolveError
-    from mfg_core.intensity_fit import calibrate_intensity
+    from mfg_core.intraday.intensity_fit import calibrate_intensity
 
     count = config.window.parts
     if count == 1:
@@ -248,7 +248,7 @@ def _parts(record: IntradayRecord, config: CalibrationConfig) -> tuple[list[dict
 
 def _curves(fit: IntensityFit, prefix: str, config: CalibrationConfig) -> Arrays:
     """Fitted intensities with bands over distance, and the observed rates."""
-    from mfg_core.intensity_distances import distance_table
+    from mfg_core.intraday.intensity_distances import distance_table
 
     arrays: Arrays = {}
     for side in SIDES:
@@ -275,7 +275,7 @@ def _resting_orders(record: IntradayRecord, book: BookPath, config: CalibrationC
     """The intensity that resting orders of the feed met, with their place in the queue; None where it shows none."""
     from data_pipeline.intraday import FILLED
     from mfg_core.errors import SolveError
-    from mfg_core.intensity_lifetimes import RestingOrders, calibrate_intensity_events
+    from mfg_core.intraday.intensity_lifetimes import RestingOrders, calibrate_intensity_events
 
     if record.orders is None or record.orders.entry.size == 0:
         return None
@@ -342,7 +342,7 @@ def volatility_signature(book: BookPath, end: float) -> tuple[Floats, Floats, Fl
 def _equilibrium(calibration: MarketCalibration, config: CalibrationConfig) -> tuple[dict[str, Any] | None, Arrays]:
     """The equilibrium of the calibrated game with bands, or None with empty arrays when there is no such game."""
     from mfg_core import SolveError, solve_mfg
-    from mfg_core.batch import solve_many
+    from mfg_core.study.batch import solve_many
 
     shape: dict[str, Any] = {"max_inventory": config.game.max_inventory, "horizon": config.game.horizon}
     try:

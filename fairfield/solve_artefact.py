@@ -13,7 +13,7 @@ from fairfield.solve_catalog import Problem, make_method
 from fairfield.solve_config import SolveConfig
 
 if TYPE_CHECKING:
-    from mfg_core.sanity import SanityCheck
+    from mfg_core.market.sanity import SanityCheck
 
 FORMAT = 1
 """Version of equilibrium.json."""
@@ -86,8 +86,8 @@ def describe(kind: str, problem: Problem, equilibrium: Any) -> tuple[dict[str, A
     `parts`, the arrays of part i with the prefix `i_`.
     """
     from mfg_core import policy_arrays, policy_metadata
-    from mfg_core.finite_state import FiniteStateEquilibrium
-    from mfg_core.market_making import MarketMakingEquilibrium
+    from mfg_core.family.finite_state import FiniteStateEquilibrium
+    from mfg_core.market.market_making import MarketMakingEquilibrium
     from reports.composition_view import parts_of
     from reports.equilibrium_tables import plain_parameters
 
@@ -153,7 +153,7 @@ def publish_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 def _histories(config: SolveConfig, equilibrium: Any) -> list[Any]:
     """Residuals by sweep of the method that solved the game, and of the plain iteration."""
     from mfg_core import Picard
-    from mfg_core.residual_history import residual_history
+    from mfg_core.iteration.residual_history import residual_history
     from reports.convergence_view import History
 
     rules = {type(rule).__name__: rule for rule in (Picard(), make_method(config.solve))}

@@ -11,8 +11,8 @@ from fairfield.errors import ConfigError
 from fairfield.solve_config import GameSection, ParametersSection, SolveConfig, SolveSection
 
 if TYPE_CHECKING:
-    from mfg_core.market_making import MarketMakingGame
-    from mfg_core.methods import FixedPointMethod
+    from mfg_core.iteration.methods import FixedPointMethod
+    from mfg_core.market.market_making import MarketMakingGame
 
 MARKET_KEYS = tuple(ParametersSection.model_fields)
 OWN_KEYS = {
@@ -52,14 +52,14 @@ def make_problem(config: SolveConfig) -> Problem:
     if section.kind == "market_making":
         return Problem(_market(section, {}, "game"), ("market",))
     if section.kind == "maker_types":
-        from mfg_core.maker_types import MixedMarketMakingGame
+        from mfg_core.market.maker_types import MixedMarketMakingGame
 
         makers = tuple(_market(part, _given(section), f"makers[{i}]") for i, part in enumerate(config.makers))
         shares = tuple(part.share for part in config.makers)
         game = _build(MixedMarketMakingGame, {"makers": makers, "shares": shares}, "makers")
         return Problem(game, tuple(part.name for part in config.makers))
     if section.kind == "regimes":
-        from mfg_core.regimes import RegimeSwitchingGame
+        from mfg_core.market.regimes import RegimeSwitchingGame
 
         regimes = tuple(_market(part, _given(section), f"regimes[{i}]") for i, part in enumerate(config.regimes))
         return Problem(
@@ -67,10 +67,10 @@ def make_problem(config: SolveConfig) -> Problem:
             tuple(part.name for part in config.regimes),
         )
     if section.kind == "entry_exit":
-        from mfg_core.entry_exit import EntryExitGame
+        from mfg_core.market.entry_exit import EntryExitGame
 
         return Problem(_build(EntryExitGame, {"market": _market(section, {}, "game"), **own}, "game"), ("market",))
-    from mfg_core.epidemic import EpidemicGame
+    from mfg_core.family.epidemic import EpidemicGame
 
     return Problem(_build(EpidemicGame, {**own, "horizon": section.horizon}, "game"), ("population",))
 
@@ -132,9 +132,9 @@ def _given(section: ParametersSection) -> dict[str, Any]:
 
 def _market(section: ParametersSection, usual: Mapping[str, Any], place: str) -> MarketMakingGame:
     """The market of a section, with what it leaves out from `usual`."""
-    from mfg_core.competition import OutsideOption, Share
-    from mfg_core.intensity_shapes import Exponential, Logistic, Power
-    from mfg_core.market_making import MarketMakingGame
+    from mfg_core.market.competition import OutsideOption, Share
+    from mfg_core.market.intensity_shapes import Exponential, Logistic, Power
+    from mfg_core.market.market_making import MarketMakingGame
 
     given = {**usual, **_given(section)}
     try:

@@ -14,7 +14,7 @@ from fairfield.solve_config import SolveConfig, load_solve_config
 from fairfield.stages import console, tell
 
 if TYPE_CHECKING:
-    from mfg_core.sanity import SanityCheck
+    from mfg_core.market.sanity import SanityCheck
 
 
 def run_solve(config_path: Path, output: Path | None = None) -> tuple[Path, bool]:
@@ -64,7 +64,7 @@ def check_lines(checks: Sequence[SanityCheck]) -> list[str]:
 def _solve(config: SolveConfig, problem: Problem) -> tuple[Any, list[str]]:
     """The equilibrium, and the warnings of its solve."""
     from mfg_core import EdgeMassWarning, SolveError, solve_mfg
-    from mfg_core.finite_solver import solve_finite_state
+    from mfg_core.family.finite_solver import solve_finite_state
 
     method, solve = make_method(config.solve), config.solve
     with console.status("solving"), warnings.catch_warnings(record=True) as caught:
@@ -82,8 +82,8 @@ def _solve(config: SolveConfig, problem: Problem) -> tuple[Any, list[str]]:
 
 
 def _check(config: SolveConfig, problem: Problem, equilibrium: Any) -> tuple[SanityCheck, ...]:
-    from mfg_core.sanity import check_equilibrium
-    from mfg_core.sanity_compositions import check_composition, check_epidemic
+    from mfg_core.market.sanity import check_equilibrium
+    from mfg_core.market.sanity_compositions import check_composition, check_epidemic
 
     rtol, atol, edge = config.solve.rtol, config.solve.atol, config.checks.edge_mass
     if config.game.kind == "epidemic":

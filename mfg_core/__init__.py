@@ -13,143 +13,145 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mfg_core.bands import Bands as Bands
-    from mfg_core.bands import sample_bands as sample_bands
-    from mfg_core.bands import value_bands as value_bands
-    from mfg_core.batch import BatchResult as BatchResult
-    from mfg_core.batch import QuoteTable as QuoteTable
-    from mfg_core.batch import solve_many as solve_many
-    from mfg_core.batch import solve_table as solve_table
-    from mfg_core.calibration import ExecutionCalibration as ExecutionCalibration
-    from mfg_core.calibration import calibrate_execution as calibrate_execution
     from mfg_core.certificate import Certificate as Certificate
     from mfg_core.certificate import Status as Status
-    from mfg_core.clearing import ClearingEquilibrium as ClearingEquilibrium
-    from mfg_core.clearing import ClearingGame as ClearingGame
-    from mfg_core.clearing import ClearingPolicy as ClearingPolicy
-    from mfg_core.competition import OutsideOption as OutsideOption
-    from mfg_core.competition import Share as Share
-    from mfg_core.costs import FillCost as FillCost
-    from mfg_core.costs import TradingCosts as TradingCosts
-    from mfg_core.costs import urgency_from_risk_aversion as urgency_from_risk_aversion
-    from mfg_core.entry_exit import EntryExitGame as EntryExitGame
-    from mfg_core.entry_exit_policy import EntryExitEquilibrium as EntryExitEquilibrium
-    from mfg_core.entry_exit_policy import EntryExitPolicy as EntryExitPolicy
-    from mfg_core.epidemic import EpidemicGame as EpidemicGame
-    from mfg_core.equilibrium_search import EquilibriumSearch as EquilibriumSearch
-    from mfg_core.equilibrium_search import find_equilibria as find_equilibria
+    from mfg_core.daily.calibration import ExecutionCalibration as ExecutionCalibration
+    from mfg_core.daily.calibration import calibrate_execution as calibrate_execution
+    from mfg_core.daily.costs import FillCost as FillCost
+    from mfg_core.daily.costs import TradingCosts as TradingCosts
+    from mfg_core.daily.costs import urgency_from_risk_aversion as urgency_from_risk_aversion
+    from mfg_core.daily.execution_prior import Estimate as Estimate
+    from mfg_core.daily.execution_prior import ExecutionPrior as ExecutionPrior
     from mfg_core.errors import EdgeMassWarning as EdgeMassWarning
     from mfg_core.errors import SolveError as SolveError
-    from mfg_core.execution import ExecutionEquilibrium as ExecutionEquilibrium
-    from mfg_core.execution import ExecutionGame as ExecutionGame
-    from mfg_core.execution import ExecutionPolicy as ExecutionPolicy
-    from mfg_core.execution import Shooting as Shooting
-    from mfg_core.execution_prior import Estimate as Estimate
-    from mfg_core.execution_prior import ExecutionPrior as ExecutionPrior
-    from mfg_core.fictitious_play import FictitiousPlay as FictitiousPlay
-    from mfg_core.finite_state import FiniteStateEquilibrium as FiniteStateEquilibrium
-    from mfg_core.finite_state import FiniteStateGame as FiniteStateGame
-    from mfg_core.finite_state import KinkedGame as KinkedGame
-    from mfg_core.finite_state import RiskSensitiveGame as RiskSensitiveGame
-    from mfg_core.fixed_point import Anderson as Anderson
-    from mfg_core.fixed_point import Picard as Picard
-    from mfg_core.intensity_covariates import Covariate as Covariate
-    from mfg_core.intensity_exposure import BookPath as BookPath
-    from mfg_core.intensity_exposure import Trades as Trades
-    from mfg_core.intensity_fit import IntensityFit as IntensityFit
-    from mfg_core.intensity_fit import calibrate_intensity as calibrate_intensity
-    from mfg_core.intensity_lifetimes import RestingOrders as RestingOrders
-    from mfg_core.intensity_lifetimes import calibrate_intensity_events as calibrate_intensity_events
-    from mfg_core.intensity_quality import IntensityQuality as IntensityQuality
-    from mfg_core.intensity_shapes import Exponential as Exponential
-    from mfg_core.intensity_shapes import IntensityShape as IntensityShape
-    from mfg_core.intensity_shapes import Logistic as Logistic
-    from mfg_core.intensity_shapes import Power as Power
-    from mfg_core.intensity_targets import IntensityTargets as IntensityTargets
-    from mfg_core.intensity_targets import game_with_spread as game_with_spread
-    from mfg_core.intensity_targets import intensity_from_targets as intensity_from_targets
-    from mfg_core.intraday_volatility import IntradayVolatility as IntradayVolatility
-    from mfg_core.inventory_penalties import running_penalty_from_risk as running_penalty_from_risk
-    from mfg_core.inventory_penalties import terminal_penalty_from_liquidation as terminal_penalty_from_liquidation
-    from mfg_core.maker_types import MixedMarketMakingEquilibrium as MixedMarketMakingEquilibrium
-    from mfg_core.maker_types import MixedMarketMakingGame as MixedMarketMakingGame
-    from mfg_core.many_makers import MakerSimulation as MakerSimulation
-    from mfg_core.many_makers import simulate_makers as simulate_makers
-    from mfg_core.many_makers_study import ConvergenceStudy as ConvergenceStudy
-    from mfg_core.many_makers_study import DeviationGain as DeviationGain
-    from mfg_core.many_makers_study import convergence_study as convergence_study
-    from mfg_core.many_makers_study import deviation_gain as deviation_gain
-    from mfg_core.mark_outs import MarkOuts as MarkOuts
-    from mfg_core.market_calibration import MarketCalibration as MarketCalibration
-    from mfg_core.market_calibration import calibrate_market_making as calibrate_market_making
-    from mfg_core.market_making import MarketMakingEquilibrium as MarketMakingEquilibrium
-    from mfg_core.market_making import MarketMakingGame as MarketMakingGame
-    from mfg_core.market_making import MarketMakingPolicy as MarketMakingPolicy
-    from mfg_core.newton_krylov import NewtonKrylov as NewtonKrylov
-    from mfg_core.policy_grid import PolicyGrid as PolicyGrid
+    from mfg_core.family.epidemic import EpidemicGame as EpidemicGame
+    from mfg_core.family.finite_state import FiniteStateEquilibrium as FiniteStateEquilibrium
+    from mfg_core.family.finite_state import FiniteStateGame as FiniteStateGame
+    from mfg_core.family.finite_state import KinkedGame as KinkedGame
+    from mfg_core.family.finite_state import RiskSensitiveGame as RiskSensitiveGame
+    from mfg_core.intraday.intensity_covariates import Covariate as Covariate
+    from mfg_core.intraday.intensity_exposure import BookPath as BookPath
+    from mfg_core.intraday.intensity_exposure import Trades as Trades
+    from mfg_core.intraday.intensity_fit import IntensityFit as IntensityFit
+    from mfg_core.intraday.intensity_fit import calibrate_intensity as calibrate_intensity
+    from mfg_core.intraday.intensity_lifetimes import RestingOrders as RestingOrders
+    from mfg_core.intraday.intensity_lifetimes import calibrate_intensity_events as calibrate_intensity_events
+    from mfg_core.intraday.intensity_quality import IntensityQuality as IntensityQuality
+    from mfg_core.intraday.intensity_targets import IntensityTargets as IntensityTargets
+    from mfg_core.intraday.intensity_targets import game_with_spread as game_with_spread
+    from mfg_core.intraday.intensity_targets import intensity_from_targets as intensity_from_targets
+    from mfg_core.intraday.intraday_volatility import IntradayVolatility as IntradayVolatility
+    from mfg_core.intraday.inventory_penalties import running_penalty_from_risk as running_penalty_from_risk
+    from mfg_core.intraday.inventory_penalties import (
+        terminal_penalty_from_liquidation as terminal_penalty_from_liquidation,
+    )
+    from mfg_core.intraday.mark_outs import MarkOuts as MarkOuts
+    from mfg_core.intraday.market_calibration import MarketCalibration as MarketCalibration
+    from mfg_core.intraday.market_calibration import calibrate_market_making as calibrate_market_making
+    from mfg_core.iteration.fictitious_play import FictitiousPlay as FictitiousPlay
+    from mfg_core.iteration.fixed_point import Anderson as Anderson
+    from mfg_core.iteration.fixed_point import Picard as Picard
+    from mfg_core.iteration.newton_krylov import NewtonKrylov as NewtonKrylov
+    from mfg_core.library.policy_grid import PolicyGrid as PolicyGrid
+    from mfg_core.linear_quadratic.clearing import ClearingEquilibrium as ClearingEquilibrium
+    from mfg_core.linear_quadratic.clearing import ClearingGame as ClearingGame
+    from mfg_core.linear_quadratic.clearing import ClearingPolicy as ClearingPolicy
+    from mfg_core.linear_quadratic.execution import ExecutionEquilibrium as ExecutionEquilibrium
+    from mfg_core.linear_quadratic.execution import ExecutionGame as ExecutionGame
+    from mfg_core.linear_quadratic.execution import ExecutionPolicy as ExecutionPolicy
+    from mfg_core.linear_quadratic.execution import Shooting as Shooting
+    from mfg_core.market.competition import OutsideOption as OutsideOption
+    from mfg_core.market.competition import Share as Share
+    from mfg_core.market.entry_exit import EntryExitGame as EntryExitGame
+    from mfg_core.market.entry_exit_policy import EntryExitEquilibrium as EntryExitEquilibrium
+    from mfg_core.market.entry_exit_policy import EntryExitPolicy as EntryExitPolicy
+    from mfg_core.market.intensity_shapes import Exponential as Exponential
+    from mfg_core.market.intensity_shapes import IntensityShape as IntensityShape
+    from mfg_core.market.intensity_shapes import Logistic as Logistic
+    from mfg_core.market.intensity_shapes import Power as Power
+    from mfg_core.market.maker_types import MixedMarketMakingEquilibrium as MixedMarketMakingEquilibrium
+    from mfg_core.market.maker_types import MixedMarketMakingGame as MixedMarketMakingGame
+    from mfg_core.market.market_making import MarketMakingEquilibrium as MarketMakingEquilibrium
+    from mfg_core.market.market_making import MarketMakingGame as MarketMakingGame
+    from mfg_core.market.market_making import MarketMakingPolicy as MarketMakingPolicy
+    from mfg_core.market.regime_paths import RegimeMeanError as RegimeMeanError
+    from mfg_core.market.regime_paths import regime_mean_error as regime_mean_error
+    from mfg_core.market.regime_policy import RegimePolicy as RegimePolicy
+    from mfg_core.market.regime_policy import RegimeSwitchingEquilibrium as RegimeSwitchingEquilibrium
+    from mfg_core.market.regimes import RegimeSwitchingGame as RegimeSwitchingGame
     from mfg_core.policy_table import policy_arrays as policy_arrays
     from mfg_core.policy_table import policy_metadata as policy_metadata
     from mfg_core.policy_table import rebuild_policy as rebuild_policy
-    from mfg_core.regime_paths import RegimeMeanError as RegimeMeanError
-    from mfg_core.regime_paths import regime_mean_error as regime_mean_error
-    from mfg_core.regime_policy import RegimePolicy as RegimePolicy
-    from mfg_core.regime_policy import RegimeSwitchingEquilibrium as RegimeSwitchingEquilibrium
-    from mfg_core.regimes import RegimeSwitchingGame as RegimeSwitchingGame
-    from mfg_core.sensitivity import Sensitivities as Sensitivities
-    from mfg_core.sensitivity import sensitivities as sensitivities
     from mfg_core.solve import solve_mfg as solve_mfg
-    from mfg_core.stability import contraction_rate as contraction_rate
-    from mfg_core.stability import leading_eigenvalues as leading_eigenvalues
-    from mfg_core.stability_scan import scan_stability as scan_stability
+    from mfg_core.study.bands import Bands as Bands
+    from mfg_core.study.bands import sample_bands as sample_bands
+    from mfg_core.study.bands import value_bands as value_bands
+    from mfg_core.study.batch import BatchResult as BatchResult
+    from mfg_core.study.batch import QuoteTable as QuoteTable
+    from mfg_core.study.batch import solve_many as solve_many
+    from mfg_core.study.batch import solve_table as solve_table
+    from mfg_core.study.equilibrium_search import EquilibriumSearch as EquilibriumSearch
+    from mfg_core.study.equilibrium_search import find_equilibria as find_equilibria
+    from mfg_core.study.many_makers import MakerSimulation as MakerSimulation
+    from mfg_core.study.many_makers import simulate_makers as simulate_makers
+    from mfg_core.study.many_makers_study import ConvergenceStudy as ConvergenceStudy
+    from mfg_core.study.many_makers_study import DeviationGain as DeviationGain
+    from mfg_core.study.many_makers_study import convergence_study as convergence_study
+    from mfg_core.study.many_makers_study import deviation_gain as deviation_gain
+    from mfg_core.study.sensitivity import Sensitivities as Sensitivities
+    from mfg_core.study.sensitivity import sensitivities as sensitivities
+    from mfg_core.study.stability import contraction_rate as contraction_rate
+    from mfg_core.study.stability import leading_eigenvalues as leading_eigenvalues
+    from mfg_core.study.stability_scan import scan_stability as scan_stability
 
 _HOME = {
-    "scan_stability": "stability_scan",
-    "Bands": "bands",
-    "sample_bands": "bands",
-    "value_bands": "bands",
-    "Sensitivities": "sensitivity",
-    "sensitivities": "sensitivity",
-    "QuoteTable": "batch",
-    "BatchResult": "batch",
-    "solve_table": "batch",
-    "solve_many": "batch",
-    "RiskSensitiveGame": "finite_state",
-    "KinkedGame": "finite_state",
-    "IntensityShape": "intensity_shapes",
-    "Power": "intensity_shapes",
-    "Logistic": "intensity_shapes",
-    "Exponential": "intensity_shapes",
-    "FiniteStateGame": "finite_state",
-    "FiniteStateEquilibrium": "finite_state",
-    "EpidemicGame": "epidemic",
-    "EquilibriumSearch": "equilibrium_search",
-    "find_equilibria": "equilibrium_search",
-    "leading_eigenvalues": "stability",
-    "contraction_rate": "stability",
-    "simulate_makers": "many_makers",
-    "deviation_gain": "many_makers_study",
-    "convergence_study": "many_makers_study",
-    "PolicyGrid": "policy_grid",
-    "MakerSimulation": "many_makers",
-    "DeviationGain": "many_makers_study",
-    "ConvergenceStudy": "many_makers_study",
-    "MarketMakingGame": "market_making",
-    "MarketMakingEquilibrium": "market_making",
-    "MarketMakingPolicy": "market_making",
-    "ExecutionGame": "execution",
-    "ExecutionEquilibrium": "execution",
-    "ExecutionPolicy": "execution",
-    "Shooting": "execution",
-    "ClearingGame": "clearing",
-    "ClearingEquilibrium": "clearing",
-    "ClearingPolicy": "clearing",
-    "OutsideOption": "competition",
-    "Share": "competition",
+    "scan_stability": "study.stability_scan",
+    "Bands": "study.bands",
+    "sample_bands": "study.bands",
+    "value_bands": "study.bands",
+    "Sensitivities": "study.sensitivity",
+    "sensitivities": "study.sensitivity",
+    "QuoteTable": "study.batch",
+    "BatchResult": "study.batch",
+    "solve_table": "study.batch",
+    "solve_many": "study.batch",
+    "RiskSensitiveGame": "family.finite_state",
+    "KinkedGame": "family.finite_state",
+    "IntensityShape": "market.intensity_shapes",
+    "Power": "market.intensity_shapes",
+    "Logistic": "market.intensity_shapes",
+    "Exponential": "market.intensity_shapes",
+    "FiniteStateGame": "family.finite_state",
+    "FiniteStateEquilibrium": "family.finite_state",
+    "EpidemicGame": "family.epidemic",
+    "EquilibriumSearch": "study.equilibrium_search",
+    "find_equilibria": "study.equilibrium_search",
+    "leading_eigenvalues": "study.stability",
+    "contraction_rate": "study.stability",
+    "simulate_makers": "study.many_makers",
+    "deviation_gain": "study.many_makers_study",
+    "convergence_study": "study.many_makers_study",
+    "PolicyGrid": "library.policy_grid",
+    "MakerSimulation": "study.many_makers",
+    "DeviationGain": "study.many_makers_study",
+    "ConvergenceStudy": "study.many_makers_study",
+    "MarketMakingGame": "market.market_making",
+    "MarketMakingEquilibrium": "market.market_making",
+    "MarketMakingPolicy": "market.market_making",
+    "ExecutionGame": "linear_quadratic.execution",
+    "ExecutionEquilibrium": "linear_quadratic.execution",
+    "ExecutionPolicy": "linear_quadratic.execution",
+    "Shooting": "linear_quadratic.execution",
+    "ClearingGame": "linear_quadratic.clearing",
+    "ClearingEquilibrium": "linear_quadratic.clearing",
+    "ClearingPolicy": "linear_quadratic.clearing",
+    "OutsideOption": "market.competition",
+    "Share": "market.competition",
     "solve_mfg": "solve",
-    "Picard": "fixed_point",
-    "Anderson": "fixed_point",
-    "FictitiousPlay": "fictitious_play",
-    "NewtonKrylov": "newton_krylov",
+    "Picard": "iteration.fixed_point",
+    "Anderson": "iteration.fixed_point",
+    "FictitiousPlay": "iteration.fictitious_play",
+    "NewtonKrylov": "iteration.newton_krylov",
     "Certificate": "certificate",
     "Status": "certificate",
     "SolveError": "errors",
@@ -157,40 +159,40 @@ _HOME = {
     "policy_arrays": "policy_table",
     "policy_metadata": "policy_table",
     "rebuild_policy": "policy_table",
-    "TradingCosts": "costs",
-    "FillCost": "costs",
-    "calibrate_execution": "calibration",
-    "ExecutionCalibration": "calibration",
-    "ExecutionPrior": "execution_prior",
-    "Estimate": "execution_prior",
-    "urgency_from_risk_aversion": "costs",
-    "EntryExitEquilibrium": "entry_exit_policy",
-    "EntryExitGame": "entry_exit",
-    "EntryExitPolicy": "entry_exit_policy",
-    "MixedMarketMakingEquilibrium": "maker_types",
-    "MixedMarketMakingGame": "maker_types",
-    "RegimePolicy": "regime_policy",
-    "RegimeSwitchingEquilibrium": "regime_policy",
-    "RegimeSwitchingGame": "regimes",
-    "RegimeMeanError": "regime_paths",
-    "regime_mean_error": "regime_paths",
-    "BookPath": "intensity_exposure",
-    "Trades": "intensity_exposure",
-    "RestingOrders": "intensity_lifetimes",
-    "calibrate_intensity_events": "intensity_lifetimes",
-    "IntensityFit": "intensity_fit",
-    "calibrate_intensity": "intensity_fit",
-    "Covariate": "intensity_covariates",
-    "IntensityQuality": "intensity_quality",
-    "IntensityTargets": "intensity_targets",
-    "intensity_from_targets": "intensity_targets",
-    "game_with_spread": "intensity_targets",
-    "MarkOuts": "mark_outs",
-    "IntradayVolatility": "intraday_volatility",
-    "MarketCalibration": "market_calibration",
-    "calibrate_market_making": "market_calibration",
-    "running_penalty_from_risk": "inventory_penalties",
-    "terminal_penalty_from_liquidation": "inventory_penalties",
+    "TradingCosts": "daily.costs",
+    "FillCost": "daily.costs",
+    "calibrate_execution": "daily.calibration",
+    "ExecutionCalibration": "daily.calibration",
+    "ExecutionPrior": "daily.execution_prior",
+    "Estimate": "daily.execution_prior",
+    "urgency_from_risk_aversion": "daily.costs",
+    "EntryExitEquilibrium": "market.entry_exit_policy",
+    "EntryExitGame": "market.entry_exit",
+    "EntryExitPolicy": "market.entry_exit_policy",
+    "MixedMarketMakingEquilibrium": "market.maker_types",
+    "MixedMarketMakingGame": "market.maker_types",
+    "RegimePolicy": "market.regime_policy",
+    "RegimeSwitchingEquilibrium": "market.regime_policy",
+    "RegimeSwitchingGame": "market.regimes",
+    "RegimeMeanError": "market.regime_paths",
+    "regime_mean_error": "market.regime_paths",
+    "BookPath": "intraday.intensity_exposure",
+    "Trades": "intraday.intensity_exposure",
+    "RestingOrders": "intraday.intensity_lifetimes",
+    "calibrate_intensity_events": "intraday.intensity_lifetimes",
+    "IntensityFit": "intraday.intensity_fit",
+    "calibrate_intensity": "intraday.intensity_fit",
+    "Covariate": "intraday.intensity_covariates",
+    "IntensityQuality": "intraday.intensity_quality",
+    "IntensityTargets": "intraday.intensity_targets",
+    "intensity_from_targets": "intraday.intensity_targets",
+    "game_with_spread": "intraday.intensity_targets",
+    "MarkOuts": "intraday.mark_outs",
+    "IntradayVolatility": "intraday.intraday_volatility",
+    "MarketCalibration": "intraday.market_calibration",
+    "calibrate_market_making": "intraday.market_calibration",
+    "running_penalty_from_risk": "intraday.inventory_penalties",
+    "terminal_penalty_from_liquidation": "intraday.inventory_penalties",
 }
 
 __all__ = [

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from mfg_core.clearing import ClearingEquilibrium, ClearingPolicy
-from mfg_core.execution import ExecutionEquilibrium, ExecutionPolicy
-from mfg_core.market_making import MarketMakingEquilibrium, MarketMakingPolicy
+from mfg_core.linear_quadratic.clearing import ClearingEquilibrium, ClearingPolicy
+from mfg_core.linear_quadratic.execution import ExecutionEquilibrium, ExecutionPolicy
+from mfg_core.market.market_making import MarketMakingEquilibrium, MarketMakingPolicy
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

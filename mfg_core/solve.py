@@ -5,25 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias, overload
 
 from mfg_core.checks import require_nonnegative
-from mfg_core.clearing import ClearingEquilibrium, ClearingGame, solve_clearing
-from mfg_core.entry_exit import ENTRY_EXIT_DAMPING, EntryExitGame, solve_entry_exit
-from mfg_core.entry_exit_policy import EntryExitEquilibrium
 from mfg_core.errors import SolveError
-from mfg_core.execution import ExecutionEquilibrium, ExecutionGame, Shooting
-from mfg_core.execution_solver import solve_execution
-from mfg_core.finite_solver import solve_finite_state
-from mfg_core.finite_state import FiniteStateEquilibrium, FiniteStateGame
-from mfg_core.fixed_point import Anderson, Picard
-from mfg_core.maker_types import (
+from mfg_core.family.finite_solver import solve_finite_state
+from mfg_core.family.finite_state import FiniteStateEquilibrium, FiniteStateGame
+from mfg_core.iteration.fixed_point import Anderson, Picard
+from mfg_core.iteration.methods import FixedPointMethod
+from mfg_core.linear_quadratic.clearing import ClearingEquilibrium, ClearingGame, solve_clearing
+from mfg_core.linear_quadratic.execution import ExecutionEquilibrium, ExecutionGame, Shooting
+from mfg_core.linear_quadratic.execution_solver import solve_execution
+from mfg_core.market.entry_exit import ENTRY_EXIT_DAMPING, EntryExitGame, solve_entry_exit
+from mfg_core.market.entry_exit_policy import EntryExitEquilibrium
+from mfg_core.market.maker_types import (
     MixedMarketMakingEquilibrium,
     MixedMarketMakingGame,
     solve_mixed_market_making,
 )
-from mfg_core.market_making import MarketMakingEquilibrium, MarketMakingGame
-from mfg_core.market_solver import solve_market_making
-from mfg_core.methods import FixedPointMethod
-from mfg_core.regime_policy import RegimeSwitchingEquilibrium
-from mfg_core.regimes import RegimeSwitchingGame, solve_regime_switching
+from mfg_core.market.market_making import MarketMakingEquilibrium, MarketMakingGame
+from mfg_core.market.market_solver import solve_market_making
+from mfg_core.market.regime_policy import RegimeSwitchingEquilibrium
+from mfg_core.market.regimes import RegimeSwitchingGame, solve_regime_switching
 
 if TYPE_CHECKING:
     from mfg_core.certificate import Certificate

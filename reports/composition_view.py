@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mfg_core.entry_exit_policy import EntryExitEquilibrium
-from mfg_core.finite_state import FiniteStateEquilibrium
-from mfg_core.maker_types import MixedMarketMakingEquilibrium
-from mfg_core.market_making import MarketMakingEquilibrium
-from mfg_core.regime_policy import RegimeSwitchingEquilibrium
-from mfg_core.sanity_compositions import ComposedEquilibrium
+from mfg_core.family.finite_state import FiniteStateEquilibrium
+from mfg_core.market.entry_exit_policy import EntryExitEquilibrium
+from mfg_core.market.maker_types import MixedMarketMakingEquilibrium
+from mfg_core.market.market_making import MarketMakingEquilibrium
+from mfg_core.market.regime_policy import RegimeSwitchingEquilibrium
+from mfg_core.market.sanity_compositions import ComposedEquilibrium
 from reports.charts import Series
 from reports.crowd_view import crowd
 from reports.pictures import Chapter, Picture, Units, one, over_time

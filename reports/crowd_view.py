@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mfg_core.competition import Share
-from mfg_core.market_making import MarketMakingEquilibrium
+from mfg_core.market.competition import Share
+from mfg_core.market.market_making import MarketMakingEquilibrium
 from reports import charts, surface
 from reports.charts import Series
 from reports.formats import percent, significant

@@ -8,11 +8,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from mfg_core.entry_exit_policy import EntryExitEquilibrium
-from mfg_core.finite_state import FiniteStateEquilibrium
-from mfg_core.market_making import MarketMakingEquilibrium
-from mfg_core.sanity import SanityCheck
-from mfg_core.sanity_compositions import ComposedEquilibrium
+from mfg_core.family.finite_state import FiniteStateEquilibrium
+from mfg_core.market.entry_exit_policy import EntryExitEquilibrium
+from mfg_core.market.market_making import MarketMakingEquilibrium
+from mfg_core.market.sanity import SanityCheck
+from mfg_core.market.sanity_compositions import ComposedEquilibrium
 from reports.composition_view import composition_chapters, epidemic_chapters, parts_of
 from reports.convergence_view import History, convergence
 from reports.equilibrium_tables import (
@@ -62,7 +62,7 @@ def equilibrium_page(
     equilibrium : equilibrium of a market-making game, of a composition of several, or of the epidemic game
     title : str
     checks : sequence of SanityCheck
-        What `mfg_core.sanity` found.
+        What `mfg_core.market.sanity` found.
     names : sequence of str
         Of the parts of a composition.
     histories : sequence of History

@@ -10,8 +10,8 @@ import numpy as np
 from markupsafe import Markup
 
 from mfg_core.certificate import Certificate
-from mfg_core.market_making import MarketMakingEquilibrium, MarketMakingGame
-from mfg_core.sanity import Outcome, SanityCheck
+from mfg_core.market.market_making import MarketMakingEquilibrium, MarketMakingGame
+from mfg_core.market.sanity import Outcome, SanityCheck
 from reports.formats import plain, significant
 from reports.pictures import Units, one
 from reports.quotes_view import inhabited

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mfg_core.market_making import MarketMakingEquilibrium
+from mfg_core.market.market_making import MarketMakingEquilibrium
 from reports.crowd_view import crowd, derisk, edge_mass, fill_rates, relative_flow, variance
 from reports.pictures import Chapter, Units
 from reports.quotes_view import (

@@ -50,12 +50,11 @@ def chapters(found: Mapping[str, Any], arrays: Arrays) -> tuple[Chapter, ...]:
 
 
 def _points(arrays: Arrays, prefix: str, tick: float, style: str) -> Dots:
-    """Counted rates; a point that few orders reached is left out."""
+    """Counted rates with two errors of their logarithm; a point that few orders reached is left out."""
     rate, error = arrays[f"{prefix}_rate"], arrays[f"{prefix}_rate_error"]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        reached = (rate / error) ** 2
-    seen = np.where((rate > 0) & (reached >= FEWEST_SEEN), rate, np.nan)
-    return Dots(arrays[f"{prefix}_distance"] / tick, seen, seen - 2 * error, seen + 2 * error, style)
+    seen = (rate > 0) & (rate**2 >= FEWEST_SEEN * error**2)  # a Poisson count is its value over its error, squared
+    rate, width = rate[seen], np.exp(2.0 * error[seen] / rate[seen])
+    return Dots(arrays[f"{prefix}_distance"][seen] / tick, rate, rate / width, rate * width, style)
 
 
 def _fit(arrays: Arrays, prefix: str, tick: float, name: str, style: str) -> Line:
@@ -154,7 +153,7 @@ def _gaps(found: Mapping[str, Any], arrays: Arrays) -> Chapter:
             Picture(
                 "Gaps against their law",
                 gaps,
-                "On the diagonal the model holds; above it in the lower left there are too many short gaps: clusters.",
+                "On the diagonal the model holds; below it on the left there are too many short gaps: clusters.",
             ),
             Picture(
                 "How much counts vary", counts, "Above 1: more quiet and more busy spells than Poisson orders have."
@@ -253,12 +252,13 @@ def _quotes(found: Mapping[str, Any], arrays: Arrays) -> Chapter:
         "Equilibrium quotes beside the real spread",
         f"The game with these estimates has a mean full spread of {width} ticks; the market quoted "
         f"{significant(market['quoted_spread'] / tick, 3)} (time-weighted). Bands hold {level} of "
-        f"{integer(equilibrium['draws'])} games drawn from the errors of the estimates; they know nothing of errors of the model.",
+        f"{integer(equilibrium['draws'])} games drawn from the errors of the estimates; they "
+        "know nothing of errors of the model.",
         (
             Picture(
                 "Full spreads",
                 spreads,
-                "The bar of the quoted spread holds 90 % of the time, that of the equilibrium the errors of the estimates.",
+                "The bar of the quoted spread holds 90 % of the time, the other the errors of the estimates.",
             ),
             Picture(
                 "Quotes by inventory at the start", curves, "Half-spreads that a maker posts; a long one asks less."

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from reports.formats import integer, plain, significant, words
 from reports.intensity_chapters import Arrays, chapters
 from reports.page import render
-from reports.tables import Cell, Grid, light
+from reports.tables import Cell, Grid, Row, light
 
 PARAMETERS = (
     ("mid_ask_arrival", "A of buyers, who fill asks"),
@@ -86,15 +86,15 @@ def estimates_words(found: Mapping[str, Any]) -> str:
     market = found["market"]
     return (
         f"One unit of inventory (lot) is {significant(market['lot'], 4)} shares or contracts; the mean incoming order "
-        f"is {significant(market['mean_order_size'], 4)}, the median {significant(market['median_order_size'], 4)}. Errors "
-        f"are robust to clustering ({integer(found['intensity']['blocks'])} blocks of time); the last column is what they "
-        "would be if orders were Poisson."
+        f"is {significant(market['mean_order_size'], 4)}, the median {significant(market['median_order_size'], 4)}. "
+        f"Errors are robust to clustering ({integer(found['intensity']['blocks'])} blocks of time); beside them is "
+        "what they would be if orders were Poisson."
     )
 
 
 def estimates_table(found: Mapping[str, Any]) -> Grid:
     """Parameters with robust and Poisson errors."""
-    rows = []
+    rows: list[Row] = []
     for name, meaning in PARAMETERS:
         one = found["parameters"][name]
         model = significant(one["model_error"], 2) if "model_error" in one else ""
@@ -103,7 +103,10 @@ def estimates_table(found: Mapping[str, Any]) -> Grid:
         )
     decay, tick = found["parameters"]["fill_decay"], found["window"]["tick"]
     if decay["value"] > 0:
-        rows.insert(3, ("1/k, the distance over which fills fall to 37 %", significant(1 / decay["value"] / tick, 4), significant(decay["error"] / decay["value"] ** 2 / tick, 2), significant(decay["model_error"] / decay["value"] ** 2 / tick, 2), Cell("ticks", "l")))  # fmt: skip
+        scale = 1.0 / decay["value"] ** 2 / tick
+        length = significant(1.0 / decay["value"] / tick, 4)
+        errors = (significant(decay[kind] * scale, 2) for kind in ("error", "model_error"))
+        rows.insert(3, ("1/k, where fills have fallen to 37 %", length, *errors, Cell("ticks", "l")))
     return Grid(
         key="estimates", head=("Parameter", "Estimate", "Std. error", "If Poisson", Cell("Unit", "l")), rows=rows
     )
@@ -130,12 +133,12 @@ def market_table(found: Mapping[str, Any]) -> Grid:
         decay = float(np.asarray(orders["coefficients"])[-1])
         error = float(np.asarray(orders["errors"])[-1])
         rows.append(("k met by resting orders in their queues", f"{significant(decay, 3)} ± {significant(error, 2)}"))
-    return Grid(key="market", head=("The market itself", "Figure"), rows=rows)
+    return Grid(key="market", head=("What", "Figure"), rows=rows)
 
 
 def parts_table(found: Mapping[str, Any]) -> Grid:
     """The fits of the parts of the day."""
-    rows = []
+    rows: list[Row] = []
     tick = found["window"]["tick"]
     for part in found["parts"]:
         name = f"{part['part']}: {clock(part['start'])} to {clock(part['end'])}"
@@ -193,5 +196,5 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _long_table(key: str, values: Mapping[str, Any]) -> Grid:
-    rows = [(name, Cell(plain(value), "l long mono")) for name, value in values.items()]
+    rows: list[tuple[str, Cell]] = [(name, Cell(plain(value), "l long mono")) for name, value in values.items()]
     return Grid(key=key, head=("What", "Value"), rows=rows, words=2)

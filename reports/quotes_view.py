@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mfg_core.market_making import MarketMakingEquilibrium
-from mfg_core.time_grid import interpolate_rows
+from mfg_core.family.time_grid import interpolate_rows
+from mfg_core.market.market_making import MarketMakingEquilibrium
 from reports import charts, surface
 from reports.charts import Series
 from reports.formats import significant

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from mfg_core.execution import ExecutionEquilibrium, ExecutionPolicy
+    from mfg_core.linear_quadratic.execution import ExecutionEquilibrium, ExecutionPolicy
 
 Floats = NDArray[np.float64]
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_pipeline.errors import DataError
-from mfg_core.quote_block import LibraryArrays, PreparedQuotes, QuoteBlock, TimeNodes
+from mfg_core.library.quote_block import LibraryArrays, PreparedQuotes, QuoteBlock, TimeNodes
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -81,7 +81,7 @@ class PolicyLibrary:
         return int(self.block.block.shape[0])
 
     def prepare(self, regime: str | None = None, **parameters: float) -> PreparedQuotes:
-        """The policy at these parameters, for `mfg_core.lookup_kernels.lookup_quotes`; ValueError outside the grid."""
+        """The policy at these parameters, for `lookup_quotes`; ValueError outside the grid."""
         return self.block.prepare(regime, **parameters)
 
     def quotes(

@@ -17,11 +17,11 @@ import numpy as np
 
 from data_pipeline.atomic import disk_errors, exclusive_lock, publish, write_atomically
 from data_pipeline.errors import DataError
-from mfg_core.batch import solve_many
 from mfg_core.checks import require_count
 from mfg_core.errors import EdgeMassWarning, SolveError
-from mfg_core.policy_grid import PolicyGrid, describe
-from mfg_core.quote_block import QuoteBlock, TimeNodes, choose_nodes, sample_quotes, time_error
+from mfg_core.library.policy_grid import PolicyGrid, describe
+from mfg_core.library.quote_block import QuoteBlock, TimeNodes, choose_nodes, sample_quotes, time_error
+from mfg_core.study.batch import solve_many
 from strategies.policy_library import (
     CERTIFICATES,
     COLUMNS,
@@ -35,7 +35,7 @@ from strategies.policy_library_plan import LibraryTolerances, library_plan, plan
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mfg_core.market_making import MarketMakingEquilibrium, MarketMakingGame
+    from mfg_core.market.market_making import MarketMakingEquilibrium, MarketMakingGame
 
     Floats = NDArray[np.float64]
 

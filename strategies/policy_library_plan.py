@@ -17,9 +17,9 @@ from mfg_core.checks import require_count, require_nonnegative, require_positive
 from strategies.policy_library import KIND, SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from mfg_core.market_making import MarketMakingGame
-    from mfg_core.policy_grid import PolicyGrid
-    from mfg_core.quote_block import TimeNodes
+    from mfg_core.library.policy_grid import PolicyGrid
+    from mfg_core.library.quote_block import TimeNodes
+    from mfg_core.market.market_making import MarketMakingGame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +72,9 @@ def library_plan(
 def core_hash() -> str:
     """SHA-256 over the Python files of `mfg_core`: the code that a library's policies came from."""
     digest = hashlib.sha256()
-    for path in sorted(Path(mfg_core.__path__[0]).glob("*.py")):
-        digest.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    root = Path(mfg_core.__path__[0])
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from backtests.accounting import TradingRules, event_grid, last_known_close, march_targets
 from backtests.lookahead import random_panel
 from backtests.simulator import Segment, simulate
-from mfg_core.costs import TradingCosts
+from mfg_core.daily.costs import TradingCosts
 from strategies.execution import Immediate, Twap
 from strategies.pod import Targets
 

@@ -12,7 +12,7 @@ import pytest
 from backtests import kernels
 from backtests.accounting import TradingRules, kernel_schedule, parent_orders
 from backtests.kernel_arrays import Market, empty_outcome, kernel_costs, march_session, opening_book
-from mfg_core.costs import TradingCosts
+from mfg_core.daily.costs import TradingCosts
 from strategies.execution import Immediate, MeanFieldSchedule, Twap
 
 

@@ -12,7 +12,7 @@ from backtests import screening
 from backtests.accounting import TradingRules, march_targets
 from backtests.lookahead import random_panel
 from backtests.screening import screen, weight_path
-from mfg_core.costs import TradingCosts
+from mfg_core.daily.costs import TradingCosts
 from strategies.execution import Immediate
 from strategies.momentum import TimeSeriesMomentum
 from strategies.pod import Targets, parameter_grid

@@ -15,7 +15,7 @@ from backtests.decisions import DecisionError
 from backtests.lookahead import random_panel
 from backtests.measures import issuers_of, measure
 from backtests.simulator import Segment, simulate
-from mfg_core.costs import TradingCosts
+from mfg_core.daily.costs import TradingCosts
 from risk.limits import Action, Limit, LimitSet, default_limits
 from strategies.execution import Immediate, MeanFieldSchedule, Twap
 from strategies.pod import Targets

@@ -11,7 +11,7 @@ from backtests.accounting import TradingRules, march_targets
 from backtests.lookahead import random_panel
 from backtests.simulator import Segment, simulate
 from backtests.vectorbt_bridge import CASH_FLOWS, ENGINE, to_vectorbt
-from mfg_core.costs import TradingCosts
+from mfg_core.daily.costs import TradingCosts
 from risk.limits import default_limits
 from strategies.execution import Immediate, Twap
 from strategies.pod import Targets

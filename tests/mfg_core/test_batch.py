@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mfg_core import Anderson, EdgeMassWarning, MarketMakingGame, Picard, SolveError, solve_mfg
-from mfg_core.batch import CHAIN, neighbour_order, solve_many, solve_table
+from mfg_core.study.batch import CHAIN, neighbour_order, solve_many, solve_table
 
 BASE = MarketMakingGame(
     ask_arrival=1.0,

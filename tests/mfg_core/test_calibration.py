@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mfg_core.calibration import SPREAD_SOURCES, ExecutionPrior, calibrate_execution
-from mfg_core.execution import ExecutionGame
-from mfg_core.impact_regression import usual_volume
+from mfg_core.daily.calibration import SPREAD_SOURCES, ExecutionPrior, calibrate_execution
+from mfg_core.daily.impact_regression import usual_volume
+from mfg_core.daily.spread_estimators import edge_half_spread
+from mfg_core.linear_quadratic.execution import ExecutionGame
 from mfg_core.solve import solve_mfg
-from mfg_core.spread_estimators import edge_half_spread
 
 SIGMA = 0.02
 

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.interpolate import CubicSpline
 
-from mfg_core.costs import TradingCosts, urgency_from_risk_aversion
-from mfg_core.execution import ExecutionGame
+from mfg_core.daily.costs import TradingCosts, urgency_from_risk_aversion
+from mfg_core.linear_quadratic.execution import ExecutionGame
 from mfg_core.solve import solve_mfg
 
 PRICE = np.array([30.0, 8.5])

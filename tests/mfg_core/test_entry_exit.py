@@ -23,7 +23,7 @@ from mfg_core import (
     SolveError,
     solve_mfg,
 )
-from mfg_core.time_grid import interpolate_rows
+from mfg_core.family.time_grid import interpolate_rows
 
 MARKET = {
     "ask_arrival": 1.2,

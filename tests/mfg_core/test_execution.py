@@ -13,9 +13,9 @@ from scipy.integrate import quad, solve_ivp
 from scipy.optimize import brentq
 
 from mfg_core import Anderson, ExecutionGame, Picard, Shooting, SolveError, Status, solve_mfg
-from mfg_core.execution import step_back
-from mfg_core.execution_solver import _shoot
-from mfg_core.riccati import flow, march_coupled, march_given, step_coupled, step_given
+from mfg_core.linear_quadratic.execution import step_back
+from mfg_core.linear_quadratic.execution_solver import _shoot
+from mfg_core.linear_quadratic.riccati import flow, march_coupled, march_given, step_coupled, step_given
 
 
 def make(phi, gamma, eta0, eta1, mean, horizon, **more):

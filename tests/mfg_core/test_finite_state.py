@@ -22,11 +22,10 @@ from mfg_core import (
     Picard,
     SolveError,
     Status,
-    finite_kernels,
     solve_mfg,
 )
-from mfg_core.competition import OutsideOption, Share
-from mfg_core.finite_reply import (
+from mfg_core.family import finite_kernels
+from mfg_core.family.finite_reply import (
     best_play,
     best_reply,
     build_network,
@@ -36,10 +35,11 @@ from mfg_core.finite_reply import (
     value_of,
     weigh,
 )
-from mfg_core.finite_solver import solve_finite_state
-from mfg_core.intensity_shapes import Logistic, Power
-from mfg_core.market_family import as_family
-from mfg_core.time_grid import bisect, crossing_times, half_way, interpolate_rows, interpolate_smooth
+from mfg_core.family.finite_solver import solve_finite_state
+from mfg_core.family.time_grid import bisect, crossing_times, half_way, interpolate_rows, interpolate_smooth
+from mfg_core.market.competition import OutsideOption, Share
+from mfg_core.market.intensity_shapes import Logistic, Power
+from mfg_core.market.market_family import as_family
 
 BASE = MarketMakingGame(
     ask_arrival=1.0,

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mfg_core import EdgeMassWarning, FictitiousPlay, MarketMakingGame, NewtonKrylov, solve_mfg
-from mfg_core.fixed_point import Anderson, Picard, iterate
+from mfg_core.iteration.fixed_point import Anderson, Picard, iterate
 
 
 def contraction(size, radius, seed):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mfg_core.impact_regression import close_location, regress_impact, usual_volume
+from mfg_core.daily.impact_regression import close_location, regress_impact, usual_volume
 
 
 def panel(rng, days=150, instruments=40, k0=1.6, k1=0.9, b=0.3, noise=1.0, market=0.8):

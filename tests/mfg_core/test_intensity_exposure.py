@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from mfg_core.intensity_exposure import BookPath, Trades
-from mfg_core.market_orders import group_orders, sign_trades
+from mfg_core.intraday.intensity_exposure import BookPath, Trades
+from mfg_core.intraday.market_orders import group_orders, sign_trades
 
 
 def test_the_mid_is_missing_where_a_side_is_or_the_quotes_cross():

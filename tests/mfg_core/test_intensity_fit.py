@@ -5,11 +5,11 @@ from hypothesis import strategies as st
 from scipy.optimize import approx_fprime, minimize
 
 from mfg_core.errors import SolveError
-from mfg_core.intensity_cells import cells_of_session
-from mfg_core.intensity_covariates import Covariate, session_parts, spread_covariate, trailing_volatility
-from mfg_core.intensity_exposure import BookPath, Trades
-from mfg_core.intensity_fit import calibrate_intensity, fit_intensity
-from mfg_core.intensity_session import observe_session
+from mfg_core.intraday.intensity_cells import cells_of_session
+from mfg_core.intraday.intensity_covariates import Covariate, session_parts, spread_covariate, trailing_volatility
+from mfg_core.intraday.intensity_exposure import BookPath, Trades
+from mfg_core.intraday.intensity_fit import calibrate_intensity, fit_intensity
+from mfg_core.intraday.intensity_session import observe_session
 
 TICK = 0.01
 

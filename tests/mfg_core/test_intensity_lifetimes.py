@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from mfg_core.intensity_exposure import BookPath
-from mfg_core.intensity_lifetimes import RestingOrders, calibrate_intensity_events
+from mfg_core.intraday.intensity_exposure import BookPath
+from mfg_core.intraday.intensity_lifetimes import RestingOrders, calibrate_intensity_events
 
 TICK = 0.01
 SECONDS = 600.0

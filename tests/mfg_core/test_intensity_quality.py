@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 from scipy.stats import kstest, kstwo
 
-from mfg_core.intensity_distances import distance_table, reach_agreement, segment_rates
-from mfg_core.intensity_exposure import BookPath, Trades
-from mfg_core.intensity_fit import calibrate_intensity
-from mfg_core.intensity_gaps import hawkes_branching, ks_distance
-from mfg_core.intensity_kernels import hawkes_log_likelihood
-from mfg_core.intensity_quality import intensity_quality
+from mfg_core.intraday.intensity_distances import distance_table, reach_agreement, segment_rates
+from mfg_core.intraday.intensity_exposure import BookPath, Trades
+from mfg_core.intraday.intensity_fit import calibrate_intensity
+from mfg_core.intraday.intensity_gaps import hawkes_branching, ks_distance
+from mfg_core.intraday.intensity_kernels import hawkes_log_likelihood
+from mfg_core.intraday.intensity_quality import intensity_quality
 
 TICK = 0.01
 

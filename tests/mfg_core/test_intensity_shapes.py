@@ -12,7 +12,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import wrightomega
 
 from mfg_core import Exponential, IntensityShape, Logistic, Power
-from mfg_core.intensity_shapes import best_distance, check_shape
+from mfg_core.market.intensity_shapes import best_distance, check_shape
 
 SHAPES = [Exponential(), Logistic(), Logistic(2.0), Power(1.5), Power(20.0)]
 WORTH = np.linspace(-60.0, 60.0, 481)

@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from mfg_core.intensity_targets import game_with_spread, intensity_from_targets
-from mfg_core.market_making import MarketMakingGame
+from mfg_core.intraday.intensity_targets import game_with_spread, intensity_from_targets
+from mfg_core.market.market_making import MarketMakingGame
 from mfg_core.solve import solve_mfg
 
 GAME = MarketMakingGame(

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mfg_core.intraday_volatility import intraday_volatility
+from mfg_core.intraday.intraday_volatility import intraday_volatility
 
 SIGMA, SECONDS, CHANGES = 0.02, 20_000.0, 5_000
 

@@ -75,13 +75,15 @@ def calls_across_files(files):
 def test_no_compiled_function_uses_one_of_another_file():
     """Numba's cache looks at the caller's file only: an edited callee or constant elsewhere would not be seen."""
     files = compiled_files()
-    assert "mfg_core/linear_kernels.py" in files
+    assert "mfg_core/market/linear_kernels.py" in files
     used = calls_across_files(files)
     assert [use for use in used if (use[0], use[2]) not in ALLOWED] == []
 
 
 def test_the_search_sees_a_call_into_another_file(tmp_path):
-    caller = ast.parse("from mfg_core.kernels import worth as w\n@njit(cache=True)\ndef f(x):\n    return w(x)\n")
+    caller = ast.parse(
+        "from mfg_core.market.kernels import worth as w\n@njit(cache=True)\ndef f(x):\n    return w(x)\n"
+    )
     files = compiled_files()
     kernels = {node.name: node for node in ast.walk(caller) if isinstance(node, ast.FunctionDef)}
     assert calls_across_files(files | {"mfg_core/caller.py": (caller, kernels)}) == [("mfg_core/caller.py", "f", "w")]
@@ -138,11 +140,11 @@ game = MarketMakingGame(ask_arrival=1.3, bid_arrival=0.9, fill_decay=0.8, runnin
 solve_mfg(game)
 solve_mfg(replace(game, competition=Share(), risk_aversion=0.1))
 missed = []
-for name in ("kernels", "linear_kernels", "fixed_point"):
+for name in ("market.kernels", "market.linear_kernels", "iteration.mixing_kernel"):
     for kernel in vars(importlib.import_module("mfg_core." + name)).values():
         if hasattr(kernel, "stats"):
             missed += [kernel.__name__ for count in kernel.stats.cache_misses.values() if count]
-print(missed, len(importlib.import_module("mfg_core.linear_kernels").march_linear.signatures))
+print(missed, len(importlib.import_module("mfg_core.market.linear_kernels").march_linear.signatures))
 """
     # One signature: read-only arrays, which numba compiles for anew, are never passed.
     in_new_process(code, ROOT)
@@ -152,7 +154,7 @@ print(missed, len(importlib.import_module("mfg_core.linear_kernels").march_linea
 def test_kernels_of_the_market_game_release_the_interpreter():
     """So that threads can solve games side by side."""
     files = compiled_files()
-    for path in ("mfg_core/kernels.py", "mfg_core/linear_kernels.py"):
+    for path in ("mfg_core/market/kernels.py", "mfg_core/market/linear_kernels.py"):
         for name, kernel in files[path][1].items():
             words = {word.arg: word.value for decorator in kernel.decorator_list for word in decorator.keywords}
             assert isinstance(words.get("nogil"), ast.Constant), (path, name)

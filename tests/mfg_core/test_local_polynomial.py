@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mfg_core.local_polynomial import interpolate_local, interpolate_local_columns, local_weights
-from mfg_core.time_grid import bisect
+from mfg_core.family.local_polynomial import interpolate_local, interpolate_local_columns, local_weights
+from mfg_core.family.time_grid import bisect
 
 UNEVEN = bisect(np.array([0.0, 1.0, 1.1, 1.15, 1.6, 2.4]))
 

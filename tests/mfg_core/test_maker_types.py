@@ -13,8 +13,8 @@ from scipy.integrate import solve_ivp
 from scipy.interpolate import BarycentricInterpolator
 
 from mfg_core import EdgeMassWarning, MarketMakingGame, MixedMarketMakingGame, OutsideOption, Share, solve_mfg
-from mfg_core.intensity_shapes import Exponential, Logistic, Power
-from mfg_core.time_grid import interpolate_rows
+from mfg_core.family.time_grid import interpolate_rows
+from mfg_core.market.intensity_shapes import Exponential, Logistic, Power
 
 HORIZON = 1.5
 FAST = {

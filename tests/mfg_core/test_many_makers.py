@@ -20,9 +20,9 @@ from mfg_core import (
     simulate_makers,
     solve_mfg,
 )
-from mfg_core.intensity_shapes import Logistic
-from mfg_core.many_makers import Market, cut_panels, path_generator, run_path
-from mfg_core.many_makers_study import best_reply, fit_slope, reply_gains
+from mfg_core.market.intensity_shapes import Logistic
+from mfg_core.study.many_makers import Market, cut_panels, path_generator, run_path
+from mfg_core.study.many_makers_study import best_reply, fit_slope, reply_gains
 
 pytestmark = pytest.mark.filterwarnings("ignore::mfg_core.errors.EdgeMassWarning")
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from mfg_core.intensity_exposure import BookPath, Trades
-from mfg_core.mark_outs import clustered_mean, mark_outs
+from mfg_core.intraday.intensity_exposure import BookPath, Trades
+from mfg_core.intraday.mark_outs import clustered_mean, mark_outs
 
 
 def simulate(rng, *, seconds=2000.0, impact=0.02, noise=0.01, rate=0.5):

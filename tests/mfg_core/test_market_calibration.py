@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from mfg_core.intensity_exposure import BookPath, Trades
-from mfg_core.intraday_volatility import intraday_volatility
-from mfg_core.inventory_penalties import running_penalty_from_risk, terminal_penalty_from_liquidation
-from mfg_core.mark_outs import mark_outs
-from mfg_core.market_calibration import PARAMETERS, calibrate_market_making
+from mfg_core.intraday.intensity_exposure import BookPath, Trades
+from mfg_core.intraday.intraday_volatility import intraday_volatility
+from mfg_core.intraday.inventory_penalties import running_penalty_from_risk, terminal_penalty_from_liquidation
+from mfg_core.intraday.mark_outs import mark_outs
+from mfg_core.intraday.market_calibration import PARAMETERS, calibrate_market_making
 from mfg_core.solve import solve_mfg
 
 TICK, SECONDS = 0.01, 900.0

@@ -13,7 +13,7 @@ from scipy.linalg import expm
 from scipy.optimize import minimize_scalar
 
 from mfg_core import EdgeMassWarning, MarketMakingGame, OutsideOption, Picard, Share, solve_mfg
-from mfg_core.local_polynomial import interpolate_local
+from mfg_core.family.local_polynomial import interpolate_local
 
 SMALL = MarketMakingGame(
     ask_arrival=1.3,

@@ -22,14 +22,13 @@ from mfg_core import (
     Shooting,
     SolveError,
     Status,
-    kernels,
-    linear_kernels,
     solve_mfg,
 )
-from mfg_core.local_polynomial import interpolate_local
-from mfg_core.market_reply import reply
-from mfg_core.market_solver import bound_times
-from mfg_core.time_grid import bisect, interpolate_rows
+from mfg_core.family.local_polynomial import interpolate_local
+from mfg_core.family.time_grid import bisect, interpolate_rows
+from mfg_core.market import kernels, linear_kernels
+from mfg_core.market.market_reply import reply
+from mfg_core.market.market_solver import bound_times
 
 BASE = {
     "ask_arrival": 1.0,

@@ -15,8 +15,8 @@ from numba import njit
 from scipy.interpolate import RegularGridInterpolator
 
 from mfg_core import MarketMakingGame, PolicyGrid, solve_mfg
-from mfg_core.lookup_kernels import LOOKUP_KERNELS, lookup_corners, lookup_quotes, place_parameters
-from mfg_core.quote_block import QuoteBlock, TimeNodes, choose_nodes, look_up, sample_quotes, time_error
+from mfg_core.library.lookup_kernels import LOOKUP_KERNELS, lookup_corners, lookup_quotes, place_parameters
+from mfg_core.library.quote_block import QuoteBlock, TimeNodes, choose_nodes, look_up, sample_quotes, time_error
 
 pytestmark = pytest.mark.filterwarnings("ignore::mfg_core.errors.EdgeMassWarning")
 

@@ -20,7 +20,7 @@ from mfg_core import (
     regime_mean_error,
     solve_mfg,
 )
-from mfg_core.time_grid import interpolate_panels, interpolate_rows
+from mfg_core.family.time_grid import interpolate_panels, interpolate_rows
 
 HORIZON = 1.5
 CALM = {

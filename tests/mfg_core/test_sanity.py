@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mfg_core import EdgeMassWarning, MarketMakingGame, MixedMarketMakingGame, RegimeSwitchingGame, solve_mfg
-from mfg_core.entry_exit import EntryExitGame
-from mfg_core.fixed_point import Anderson, Picard
-from mfg_core.residual_history import residual_history
-from mfg_core.sanity import Outcome, check_equilibrium
-from mfg_core.sanity_compositions import check_composition
+from mfg_core.iteration.fixed_point import Anderson, Picard
+from mfg_core.iteration.residual_history import residual_history
+from mfg_core.market.entry_exit import EntryExitGame
+from mfg_core.market.sanity import Outcome, check_equilibrium
+from mfg_core.market.sanity_compositions import check_composition
 
 RTOL, ATOL = 1e-7, 1e-10
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from mfg_core import EdgeMassWarning, MarketMakingGame, solve_mfg
-from mfg_core.bands import sample_bands, value_bands
-from mfg_core.competition import OutsideOption, Share
-from mfg_core.sensitivity import parameter_names, sensitivities
+from mfg_core.market.competition import OutsideOption, Share
+from mfg_core.study.bands import sample_bands, value_bands
+from mfg_core.study.sensitivity import parameter_names, sensitivities
 
 GAME = MarketMakingGame(
     ask_arrival=1.2,

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import truncnorm
 
-from mfg_core.spread_estimators import (
+from mfg_core.daily.spread_estimators import (
     edge_half_spread,
     median_and_error,
     pooled_moments,

@@ -11,12 +11,12 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
 
 from mfg_core import Anderson, EdgeMassWarning, FictitiousPlay, MarketMakingGame, NewtonKrylov, Picard, solve_mfg
-from mfg_core.equilibrium_map import equilibrium_map
-from mfg_core.equilibrium_search import find_equilibria
-from mfg_core.finite_solver import solve_finite_state
-from mfg_core.intensity_shapes import Logistic
-from mfg_core.stability import arnoldi, contraction_rate, leading_eigenvalues
-from mfg_core.stability_scan import scan_stability
+from mfg_core.family.finite_solver import solve_finite_state
+from mfg_core.market.intensity_shapes import Logistic
+from mfg_core.study.equilibrium_map import equilibrium_map
+from mfg_core.study.equilibrium_search import find_equilibria
+from mfg_core.study.stability import arnoldi, contraction_rate, leading_eigenvalues
+from mfg_core.study.stability_scan import scan_stability
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from mfg_core.volatility_estimators import close_to_close_volatility, yang_zhang_volatility
+from mfg_core.daily.volatility_estimators import close_to_close_volatility, yang_zhang_volatility
 
 SIGMA = 0.02
 

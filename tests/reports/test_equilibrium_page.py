@@ -10,9 +10,9 @@ import pytest
 from scipy.stats import norm
 
 from mfg_core import MarketMakingGame, MixedMarketMakingGame, Picard, solve_mfg
-from mfg_core.residual_history import residual_history
-from mfg_core.sanity import check_equilibrium
-from mfg_core.sanity_compositions import check_composition
+from mfg_core.iteration.residual_history import residual_history
+from mfg_core.market.sanity import check_equilibrium
+from mfg_core.market.sanity_compositions import check_composition
 from reports import surface
 from reports.composition_view import own_mean
 from reports.convergence_view import History, contraction

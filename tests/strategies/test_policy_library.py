@@ -15,8 +15,8 @@ import pytest
 import strategies.policy_library_build as building
 from data_pipeline.errors import DataError
 from mfg_core import MarketMakingGame, OutsideOption, SolveError, solve_mfg
-from mfg_core.batch import solve_many
-from mfg_core.quote_block import TimeNodes
+from mfg_core.library.quote_block import TimeNodes
+from mfg_core.study.batch import solve_many
 from strategies.policy_library import COLUMNS, open_policy_library
 from strategies.policy_library_build import build_policy_library
 from strategies.policy_library_plan import LibraryTolerances, core_hash

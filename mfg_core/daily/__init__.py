@@ -1,0 +1,1 @@
+"""Costs of daily trading and their calibration from daily bars."""

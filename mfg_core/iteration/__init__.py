@@ -1,0 +1,1 @@
+"""Interchangeable fixed-point methods, one contract: Picard, Anderson, fictitious play, Newton-Krylov."""

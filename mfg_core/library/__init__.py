@@ -1,0 +1,1 @@
+"""Many solved policies on a grid of parameters, and the compiled look-up of a quote."""

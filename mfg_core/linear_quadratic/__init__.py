@@ -1,0 +1,1 @@
+"""Games with linear dynamics and quadratic costs: execution against a crowd, instantaneous clearing."""

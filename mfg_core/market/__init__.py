@@ -1,0 +1,1 @@
+"""Market making on the family: the game, its exact linear path, shapes, types, regimes, entry and exit."""

@@ -1,0 +1,104 @@
+"""The market-making equilibrium as an object, with the evidence for it."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mfg_core.certificate import Certificate, Status
+from mfg_core.errors import EdgeMassWarning
+from mfg_core.family.local_polynomial import local_weights
+from mfg_core.family.time_grid import bisect
+from mfg_core.market.competition import Share
+from mfg_core.market.kernels import LARGEST_EXPONENT, sum_regret
+from mfg_core.market.market_making import (
+    MarketMakingEquilibrium,
+    MarketMakingGame,
+    MarketMakingMeanField,
+    MarketMakingPolicy,
+)
+from mfg_core.market.market_reply import Sweep, allowed_residual, best_quotes, mean_quotes, reply
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+EDGE_MASS = 1e-3
+__all__ = ["EDGE_MASS", "LARGEST_EXPONENT", "certify", "measure_exploitability"]
+
+
+def certify(
+    game: MarketMakingGame, sweep: Sweep, scaled_error: float, sweeps: int, rtol: float, atol: float
+) -> MarketMakingEquilibrium:
+    """The equilibrium object; the crowd is the population that plays the returned policy."""
+    k, states = game.fill_decay, game.states
+    ask, bid = best_quotes(game, sweep.value)
+    with np.errstate(divide="ignore"):
+        log_density = np.log(sweep.density)
+    flows = [
+        arrival * np.nansum(np.exp(log_density + k * (game.crowd_weight * crowd[:, None] - quote)), axis=1)
+        for arrival, quote, crowd in zip((game.ask_arrival, game.bid_arrival), (ask, bid), sweep.image, strict=True)
+    ]
+    means = mean_quotes(game, sweep.value, sweep.density) if isinstance(game.competition, Share) else sweep.image
+    allowed = allowed_residual(game, sweep.image, rtol, atol)
+    # Sweeps are stopped early on grids that are too coarse anyway: then it is for the want of steps.
+    status = Status.CONVERGED
+    if not scaled_error <= 1.0 and sweep.settled:
+        status = Status.STEPS
+    elif not (scaled_error <= 1.0 and sweep.residual <= allowed):
+        status = Status.SWEEPS
+    policy = MarketMakingPolicy(sweep.times, states, ask, bid)
+    certificate = Certificate(
+        iterations=sweeps,
+        residual=sweep.residual,
+        exploitability=measure_exploitability(game, policy, sweep.image),
+        mass_error=float(np.max(np.abs(sweep.density.sum(axis=1) - 1.0))),
+        discretisation_error=scaled_error * (rtol + atol),
+        tolerance=allowed,
+        converged=status is Status.CONVERGED,
+        status=status,
+    )
+    edge = float(np.max(sweep.density[:, 0] + sweep.density[:, -1]))
+    if edge > EDGE_MASS:
+        warnings.warn(
+            f"up to {edge:.2g} of the makers are at the ends of the inventory grid; raise max_inventory above "
+            f"{game.max_inventory}",
+            EdgeMassWarning,
+            stacklevel=4,
+        )
+    field = MarketMakingMeanField(means[0], means[1], flows[0], flows[1])
+    return MarketMakingEquilibrium(game, sweep.times, states, sweep.value, sweep.density, policy, field, certificate)
+
+
+def measure_exploitability(game: MarketMakingGame, policy: MarketMakingPolicy, crowd: Floats) -> float:
+    """What one maker gains by leaving `policy` in the crowd with quotes `crowd` (2, nt+1); units of price, >= 0.
+
+    With V* the best-response value on the bisected grid, J(policy) solves the linear Bellman equation and
+
+        V*(0) - J(0) = E int sum over sides of [sup_d lambda(d)(d + dV*) - lambda(delta)(delta + dV*)] dt
+
+    along the policy's own inventory (performance difference; Kakade & Langford 2002): a sum of non-negative terms, not
+    a difference of two large values. The policy is weighed at its times and half-way between them, where what lies
+    between its times is worst. Under risk aversion g it is the gain in certainty equivalent of a maker who does not yet
+    know its first inventory: (V* - J)' is then linear in exp(g (V* - J)), with fill rates times exp(-g profit) and
+    growth g times the regret.
+    """
+    times = bisect(policy.times)
+    first, weights = local_weights(policy.times, times[1::2])
+    nodes = first[:, None] + np.arange(weights.shape[1])
+    paths, quotes = np.empty((2, times.size)), np.empty((2, times.size, policy.states.size))
+    for side, (path, rows) in enumerate(zip(crowd, (policy.ask, policy.bid), strict=True)):
+        paths[side, ::2], quotes[side, ::2] = path, rows
+        paths[side, 1::2] = np.sum(weights * path[nodes], axis=1)
+        quotes[side, 1::2] = np.einsum("tj,tjx->tx", weights, rows[nodes])
+    arrivals = np.array([game.ask_arrival, game.bid_arrival])
+    k, g = game.fill_decay, game.risk_aversion
+    best = reply(game, times, paths)[0]
+    summed = sum_regret(
+        times, best, quotes, paths, arrivals, k, game.crowd_weight, game.margin, g, game.initial_density
+    )
+    return math.log1p(g * summed) / g if g > 0 else float(summed)

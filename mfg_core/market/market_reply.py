@@ -1,0 +1,95 @@
+"""The market-making game's fixed-point map: mean quotes in, the makers' best reply and its mean quotes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mfg_core.market.competition import Share
+from mfg_core.market.kernels import quote_means
+from mfg_core.market.linear_kernels import march_linear
+from mfg_core.market.market_making import MarketMakingGame, initial_law, inventories
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sweep:
+    """The fixed-point map at `path` (2, n) on a grid: the best reply's value, its population, their mean quotes.
+
+    `settled` is false when the fixed point on this grid was given up; `moved` is how far the last plain sweep moved
+    value and population, in units of the tolerance.
+    """
+
+    times: Floats
+    path: Floats
+    value: Floats
+    density: Floats
+    image: Floats
+    residual: float
+    sweeps: int
+    settled: bool
+    moved: float
+
+
+class StepTooLongError(Exception):
+    """A step of the grid is too long for the scheme."""
+
+
+def reply(
+    game: MarketMakingGame, times: Floats, path: Floats, start: tuple[Floats, Floats] | None = None
+) -> tuple[Floats, Floats, Floats]:
+    """(V, population, its mean quotes (2, n)) when everybody replies to the mean quotes `path` (2, n).
+
+    With `start`, a (value, density) on the same grid, each step starts from it instead of from the step before. Under
+    `Share` mean quotes are soft means, -log(mean of exp(-k quote))/k.
+    """
+    nodes, nx, k = times.size, 2 * game.max_inventory + 1, game.fill_decay
+    log_w, density, image = np.empty((nodes, nx)), np.empty((nodes, nx)), np.empty((2, nodes))
+    log_w[-1] = -k * game.terminal_penalty * inventories(game.max_inventory) ** 2
+    density[0] = initial_law(game.max_inventory, game.initial_mean, game.initial_std)
+    good = march_linear(
+        times,
+        path,
+        np.log((game.ask_arrival, game.bid_arrival)) + game.log_hamiltonian_factor,
+        k * game.crowd_weight,
+        1.0 + game.risk_aversion / k,
+        k * game.running_penalty,
+        start is not None,
+        k * start[0] if start else log_w,
+        start[1] if start else density,
+        log_w,
+        density,
+    )
+    if not good:
+        raise StepTooLongError
+    value = np.divide(log_w, k, out=log_w)
+    soft = k if isinstance(game.competition, Share) else 0.0
+    quote_means(value, density, game.margin, soft, image[0], image[1])
+    return value, density, image
+
+
+def mean_quotes(game: MarketMakingGame, value: Floats, density: Floats) -> Floats:
+    """(2, n) mean half-spreads of those who quote, asks first, whatever the form of competition."""
+    means = np.empty((2, value.shape[0]))
+    quote_means(value, density, game.margin, 0.0, means[0], means[1])
+    return means
+
+
+def best_quotes(game: MarketMakingGame, value: Floats) -> tuple[Floats, Floats]:
+    """(ask, bid) best half-spreads (nt+1, nx) for a value, nan where the side is not quoted."""
+    ask, bid = np.full_like(value, np.nan), np.full_like(value, np.nan)
+    gap = value[:, 1:] - value[:, :-1]
+    np.add(game.margin, gap, out=ask[:, 1:])
+    np.subtract(game.margin, gap, out=bid[:, :-1])
+    return ask, bid
+
+
+def allowed_residual(game: MarketMakingGame, path: Floats, rtol: float, atol: float) -> float:
+    """Residual allowed: rtol (1/k + largest |mean quote|) + atol, price units."""
+    return rtol * (1.0 / game.fill_decay + float(np.max(np.abs(path)))) + atol
