@@ -99,9 +99,8 @@ class CalibratedGameSection(Section):
 
 
 class UncertaintySection(Section):
-    """Bands by sampling: games drawn from the estimates' errors and solved; replicates of the test of the gaps."""
+    """Level of the bands; simulated replicates of the test of the gaps (0: p values as if parameters were known)."""
 
-    draws: int = Field(default=200, ge=20, le=100_000)
     replicates: int = Field(default=0, ge=0, le=10_000)
     seed: int = Field(default=1, ge=0)
     level: float = Field(default=0.95, gt=0.5, lt=1.0)

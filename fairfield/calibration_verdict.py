@@ -153,17 +153,13 @@ def _spread(found: Mapping[str, Any]) -> list[Fact]:
         return []
     spread, low, high = (equilibrium[key] for key in ("full_spread", "full_spread_low", "full_spread_high"))
     facts = []
-    if math.isfinite(low):
-        band = f" (band {low / tick:.3g} to {high / tick:.3g})"
-        apart = not low <= quoted <= high
-    else:
-        band, apart = " (no band: too many draws could not be solved)", True
+    band = f" (band {low / tick:.3g} to {high / tick:.3g})"
     figures = f"Equilibrium spread {spread / tick:.3g} ticks{band}; quoted, time-weighted, {quoted / tick:.3g} ticks."
     if spread < tick:
         figures += (
             " The equilibrium is below one tick, which nobody can quote: the tick binds here, and the game knows none."
         )
-    if apart:
+    if not low <= quoted <= high:
         ratio = quoted / spread if spread > 0 else math.inf
         words = (
             f"the quoted spread is {ratio:.2g} times the equilibrium's"
@@ -173,14 +169,6 @@ def _spread(found: Mapping[str, Any]) -> list[Fact]:
         facts.append(_fact("warn", f"The equilibrium does not explain the real spread: {words}.", figures))
     else:
         facts.append(_fact("ok", "The real spread lies within the band of the equilibrium's.", figures))
-    if equilibrium["draws_failed"]:
-        facts.append(
-            _fact(
-                "warn",
-                f"{equilibrium['draws_failed']} of {equilibrium['draws']} drawn games could not be solved.",
-                "They are not in the bands.",
-            )
-        )
     if equilibrium["edge_mass"] > 1e-3:
         share = equilibrium["edge_mass"]
         facts.append(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from fairfield.calibration_config import CalibrationConfig
 from fairfield.calibration_verdict import verdict
@@ -339,41 +340,39 @@ def volatility_signature(book: BookPath, end: float) -> tuple[Floats, Floats, Fl
     return steps, variance, error
 
 
-def _equilibrium(calibration: MarketCalibration, config: CalibrationConfig) -> tuple[dict[str, Any] | None, Arrays]:
-    """The equilibrium of the calibrated game with bands, or None with empty arrays when there is no such game."""
+def _equilibrium(calibration: MarketCalibration, config: CalibrationConfig) -> tuple[dict[str, Any], Arrays]:
+    """The calibrated game's equilibrium with bands to first order in the errors, or the reason why there is none."""
     from mfg_core import SolveError, solve_mfg
-    from mfg_core.study.batch import solve_many
+    from mfg_core.study.sensitivity import sensitivities
 
-    shape: dict[str, Any] = {"max_inventory": config.game.max_inventory, "horizon": config.game.horizon}
     try:
-        game = calibration.game(**shape)
+        game = calibration.game(max_inventory=config.game.max_inventory, horizon=config.game.horizon)
         solved = solve_mfg(game, rtol=1e-6, atol=1e-9)
     except (ValueError, SolveError) as error:
         return {"reason": str(error)}, {}
     flat = config.game.max_inventory
-    rng = np.random.default_rng([config.uncertainty.seed, 1])
-    drawn = calibration.sample_games(config.uncertainty.draws, rng=rng, **shape)
-    batch = solve_many(drawn, rtol=1e-4, atol=1e-7)
-    answers = [one for one in batch.equilibria if one is not None]
-    asks, bids = ([getattr(one.policy, side)[0] for one in answers] for side in SIDES)
-    spreads = [_mean_in_time(one.times, one.full_spread) for one in answers]
-    tail = 0.5 * (1.0 - config.uncertainty.level)
-    enough = len(spreads) >= 0.9 * config.uncertainty.draws
-    low, high = np.quantile(spreads, [tail, 1.0 - tail]) if enough else (np.nan, np.nan)
-    bands = {
-        f"quote_{side}_{end}": np.quantile(rows, q, axis=0) if enough else np.full(2 * flat + 1, np.nan)
-        for side, rows in (("ask", asks), ("bid", bids))
-        for end, q in (("low", tail), ("high", 1.0 - tail))
-    }
+    slopes = sensitivities(solved, calibration.names)
+    width = float(ndtri(0.5 + 0.5 * config.uncertainty.level))
+
+    def deviation(rows: Floats) -> Floats:
+        variance = np.einsum("i...,ij,j...->...", rows, calibration.covariance, rows)
+        return np.asarray(np.sqrt(np.maximum(variance, 0.0)))
+
+    full = np.array([_mean_in_time(solved.times, row) for row in slopes.mean_ask + slopes.mean_bid])
+    spread, spread_error = _mean_in_time(solved.times, solved.full_spread), float(deviation(full))
+    bands: Arrays = {}
+    for side in SIDES:
+        quote, reach = getattr(solved.policy, side)[0], width * deviation(getattr(slopes, side)[:, 0])
+        bands |= {f"quote_{side}_low": quote - reach, f"quote_{side}_high": quote + reach}
     proof = solved.certificate
     found = {
         "parameters": {name: value for name, value in asdict(game).items() if isinstance(value, int | float)},
-        "full_spread": _mean_in_time(solved.times, solved.full_spread),
-        "full_spread_low": float(low),
-        "full_spread_high": float(high),
+        "full_spread": spread,
+        "full_spread_error": spread_error,
+        "full_spread_low": spread - width * spread_error,
+        "full_spread_high": spread + width * spread_error,
+        "sensitivities": {"names": list(slopes.names), "full_spread": full},
         "flat_spread": float(solved.policy.ask[0, flat] + solved.policy.bid[0, flat]),
-        "draws": config.uncertainty.draws,
-        "draws_failed": len(batch.failures),
         "fills_a_side": _mean_in_time(
             solved.times, 0.5 * (solved.mean_field.ask_fill_rate + solved.mean_field.bid_fill_rate)
         ),

@@ -251,9 +251,8 @@ def _quotes(found: Mapping[str, Any], arrays: Arrays) -> Chapter:
         "quotes",
         "Equilibrium quotes beside the real spread",
         f"The game with these estimates has a mean full spread of {width} ticks; the market quoted "
-        f"{significant(market['quoted_spread'] / tick, 3)} (time-weighted). Bands hold {level} of "
-        f"{integer(equilibrium['draws'])} games drawn from the errors of the estimates; they "
-        "know nothing of errors of the model.",
+        f"{significant(market['quoted_spread'] / tick, 3)} (time-weighted). Bands ({level}) follow from the errors of "
+        "the estimates, to first order; they know nothing of errors of the model.",
         (
             Picture(
                 "Full spreads",
