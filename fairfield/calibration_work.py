@@ -366,7 +366,11 @@ def _equilibrium(calibration: MarketCalibration, config: CalibrationConfig) -> t
         bands |= {f"quote_{side}_low": quote - reach, f"quote_{side}_high": quote + reach}
     proof = solved.certificate
     found = {
-        "parameters": {name: value for name, value in asdict(game).items() if isinstance(value, int | float)},
+        "parameters": {
+            name: value
+            for name, value in asdict(game).items()
+            if isinstance(value, int | float) and math.isfinite(value)
+        },
         "full_spread": spread,
         "full_spread_error": spread_error,
         "full_spread_low": spread - width * spread_error,

@@ -78,7 +78,7 @@ def _intensity(found: Mapping[str, Any], arrays: Arrays, side: str, who: str, st
         [_fit(arrays, side, tick, "fit", style)],
         [_points(arrays, side, tick, "sm")],
     )
-    words = f"Chi-square over {integer(test['bins'])} bins of distance: p = {probability(test['p_value'])}."
+    words = f"Chi-square over {integer(test['bins'])} bins of distance, p value {probability(test['p_value'])}."
     return Picture(f"{who[:1].upper()}{who[1:]}", drawing, words)
 
 

@@ -106,10 +106,8 @@ def estimates_table(found: Mapping[str, Any]) -> Grid:
         scale = 1.0 / decay["value"] ** 2 / tick
         length = significant(1.0 / decay["value"] / tick, 4)
         errors = (significant(decay[kind] * scale, 2) for kind in ("error", "model_error"))
-        rows.insert(3, ("1/k, where fills have fallen to 37 %", length, *errors, Cell("ticks", "l")))
-    return Grid(
-        key="estimates", head=("Parameter", "Estimate", "Std. error", "If Poisson", Cell("Unit", "l")), rows=rows
-    )
+        rows.insert(3, ("1/k, where fills have fallen to 37 %", "ticks", length, *errors))
+    return Grid(key="estimates", head=("Parameter", "Unit", "Estimate", "Std. error", "If Poisson"), rows=rows, words=2)
 
 
 def market_table(found: Mapping[str, Any]) -> Grid:
@@ -179,7 +177,7 @@ def counts_table(key: str, counts: Mapping[str, Any]) -> Grid:
     """Counts by name."""
     rows = [
         (words(name), integer(value) if isinstance(value, int) else significant(value, 6))
-        for name, value in counts.items()
+        for name, value in sorted(counts.items())
     ]
     return Grid(key=key, head=("What", "How many"), rows=rows)
 
@@ -196,5 +194,5 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _long_table(key: str, values: Mapping[str, Any]) -> Grid:
-    rows: list[tuple[str, Cell]] = [(name, Cell(plain(value), "l long mono")) for name, value in values.items()]
+    rows: list[tuple[str, Cell]] = [(name, Cell(plain(value), "l long mono")) for name, value in sorted(values.items())]
     return Grid(key=key, head=("What", "Value"), rows=rows, words=2)
