@@ -8,8 +8,6 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 from scipy.special import ive
@@ -390,53 +388,6 @@ def test_quotes_between_times_and_inventories():
         found.policy.quotes(0.0, 11)
     with pytest.raises(ValueError, match="t must be in"):
         found.policy.quotes(10.5, 0)
-
-
-games = st.builds(
-    MarketMakingGame,
-    ask_arrival=st.floats(0.2, 3),
-    bid_arrival=st.floats(0.2, 3),
-    fill_decay=st.floats(0.2, 2),
-    running_penalty=st.floats(0, 0.5),
-    terminal_penalty=st.floats(0, 1),
-    horizon=st.floats(0.2, 4),
-    max_inventory=st.integers(1, 6),
-    competition=st.sampled_from([0.0, 0.5, 1.0]),
-    initial_mean=st.just(0.0),
-    initial_std=st.floats(0, 2),
-)
-
-
-@settings(deadline=None, max_examples=15)
-@given(game=games, shift=st.sampled_from([-1.0, 0.0, 1.0]))
-def test_laws_of_the_equilibrium(game, shift):
-    fields = {name: getattr(game, name) for name in BASE} | {"initial_mean": shift}
-    found = solve_quietly(MarketMakingGame(**fields), rtol=1e-7)
-    certificate = found.certificate
-    assert certificate.converged
-    assert found.density.min() >= 0.0
-    assert certificate.mass_error < 1e-11
-    assert 0.0 <= certificate.exploitability < 1e-9 * (1 + abs(found.value).max())
-
-    swapped = fields | {"ask_arrival": game.bid_arrival, "bid_arrival": game.ask_arrival, "initial_mean": -shift}
-    mirror = solve_quietly(MarketMakingGame(**swapped), rtol=1e-7)
-    scale = 1 / game.fill_decay + np.abs(found.value[0]).max()
-    np.testing.assert_allclose(mirror.value[0], found.value[0, ::-1], atol=4e-7 * scale)
-    np.testing.assert_allclose(mirror.density[-1], found.density[-1, ::-1], atol=4e-7)
-    assert mirror.mean_field.ask[0] == pytest.approx(found.mean_field.bid[0], abs=4e-7 * scale)
-
-    money, clock = 8.0, 4.0
-    units = fields | {
-        "ask_arrival": game.ask_arrival / clock,
-        "bid_arrival": game.bid_arrival / clock,
-        "fill_decay": game.fill_decay / money,
-        "running_penalty": game.running_penalty * money / clock,
-        "terminal_penalty": game.terminal_penalty * money,
-        "horizon": game.horizon * clock,
-    }
-    rescaled = solve_quietly(MarketMakingGame(**units), rtol=1e-7, atol=8e-12)
-    np.testing.assert_allclose(rescaled.value[0] / money, found.value[0], atol=4e-7 * scale)
-    np.testing.assert_allclose(rescaled.density[-1], found.density[-1], atol=4e-7)
 
 
 def gain_from_leaving(game, found):
