@@ -80,7 +80,8 @@ class NewtonKrylov:
         if memory.step is None:
             return self._extend(memory, residual), memory
         size = float(np.linalg.norm(residual))
-        if size <= (1.0 - ENOUGH * memory.share) * memory.size or memory.share <= SHORTEST:
+        short = memory.share <= SHORTEST and math.isfinite(size)
+        if short or size <= (1.0 - ENOUGH * memory.share) * memory.size:
             return self._accept(memory, point, residual), memory
         memory.share *= 0.5
         return memory.point + memory.share * memory.step, memory
@@ -106,6 +107,10 @@ class NewtonKrylov:
         assert memory.point is not None
         basis = np.stack(memory.basis)
         fresh = (memory.residual - residual) / memory.probe
+        if not np.all(np.isfinite(fresh)):
+            # The map is not defined there: do with the directions that are known, at worst with a plain step.
+            weights = _least_squares(memory)[0] if memory.projected else np.array([memory.size])
+            return self._try(memory, weights)
         length = float(np.linalg.norm(fresh))
         column = np.zeros(len(memory.basis) + 1)
         for _ in range(2):
@@ -114,16 +119,25 @@ class NewtonKrylov:
             fresh -= parts @ basis
         column[-1] = float(np.linalg.norm(fresh))
         memory.projected.append(column)
-        matrix = np.zeros((column.size, len(memory.projected)))
-        for j, known in enumerate(memory.projected):
-            matrix[: known.size, j] = known
-        right = np.zeros(column.size)
-        right[0] = memory.size
-        weights = np.linalg.lstsq(matrix, right, rcond=None)[0]
-        left = float(np.linalg.norm(matrix @ weights - right))
+        weights, left = _least_squares(memory)
         spent = column[-1] <= 1e-7 * length or len(memory.basis) >= min(self.max_directions, fresh.size)
         if left > memory.forcing * memory.size and not spent:
             memory.basis.append(fresh / column[-1])
             return memory.point + memory.probe * memory.basis[-1]
-        memory.step, memory.share = weights @ basis, 1.0
+        return self._try(memory, weights)
+
+    def _try(self, memory: Search, weights: Floats) -> Floats:
+        """Ask for the trial step with these weights of the known directions."""
+        memory.step, memory.share = weights @ np.stack(memory.basis[: weights.size]), 1.0
         return memory.point + memory.step
+
+
+def _least_squares(memory: Search) -> tuple[Floats, float]:
+    """The weights of the known directions that leave least of the residual, and how much they leave."""
+    matrix = np.zeros((len(memory.projected) + 1, len(memory.projected)))
+    for j, known in enumerate(memory.projected):
+        matrix[: known.size, j] = known
+    right = np.zeros(matrix.shape[0])
+    right[0] = memory.size
+    weights = np.linalg.lstsq(matrix, right, rcond=None)[0]
+    return weights, float(np.linalg.norm(matrix @ weights - right))

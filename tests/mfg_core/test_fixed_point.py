@@ -127,6 +127,38 @@ def test_newton_shortens_a_step_that_leaves_the_numbers():
     np.testing.assert_allclose(found.point, [1.0], atol=1e-11)
 
 
+def test_newton_goes_round_directions_in_which_the_map_is_not_defined():
+    """The fixed point is (-1, -2); the second direction at the start (0, 0) leads where a coordinate is positive."""
+
+    def phi(x):
+        if np.any(x > 0):
+            return np.full(2, np.nan)
+        return np.array([-1.0 - 0.5 * (x[1] + 2.0), -2.0 + 0.5 * (x[0] + 1.0)])
+
+    found = iterate(phi, np.zeros(2), NewtonKrylov(), lambda _: 1e-12)
+    np.testing.assert_allclose(found.point, [-1.0, -2.0], atol=1e-11)
+
+
+@pytest.mark.parametrize("missing", [np.nan, np.inf])
+def test_newton_that_can_go_nowhere_stops_at_its_last_sweep(missing):
+    """The map is defined at the start only: every direction and every trial step leaves the numbers."""
+    rule, start = NewtonKrylov(max_sweeps=150), np.array([3.0, 1.0])
+    found = iterate(lambda x: np.where(np.all(x == start), x + 1.0, missing), start, rule, lambda _: 1e-8)
+    assert found.sweeps == 150
+
+
+def test_newton_without_a_fixed_point_says_so_by_its_residual():
+    calls = []
+
+    def phi(x):  # the residual 1 + x^2 has its least value, and a singular derivative, at 0
+        calls.append(x)
+        return x + 1.0 + x**2
+
+    found = iterate(phi, np.array([1.0]), NewtonKrylov(max_sweeps=60), lambda _: 1e-8)
+    assert found.sweeps == len(calls) == 60
+    assert found.residual == abs(1.0 + found.point[0] ** 2) >= 1.0
+
+
 @pytest.mark.parametrize("slope", [-4.0, -1.0, 0.5])
 @pytest.mark.parametrize("weight", [1.0, 3.0])
 def test_fictitious_play_is_the_weighted_average_of_the_replies(slope, weight):
