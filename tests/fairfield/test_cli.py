@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("synthetic", "ingest", "quality", "backtest", "compare", "report", "demo")
+COMMANDS = ("synthetic", "ingest", "quality", "backtest", "compare", "report", "demo", "solve", "calibrate")
 HEAVY = ("numpy", "pandas", "pyarrow", "numba", "vectorbt", "scipy", "jinja2", "pydantic", "exchange_calendars")
 
 
