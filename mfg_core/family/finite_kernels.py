@@ -1,7 +1,8 @@
 """Compiled marches of the finite-state family (arrays in, outputs last, nothing checked).
 
-Transitions come grouped by the state they leave: `first[i]:first[i+1]` are those of state i, `targets` where they go.
-The population reads them by the state they reach: `entry_first`, and `entries`, the positions in the first order.
+The rates of a step are one row of columns: for each state i that of moving to i - 1, for each that of moving to i + 1,
+then those of all `far` transitions (sources, targets) one by one. Chains (inventories, stages of an illness) live in
+the first two parts, whose loops have no indices to follow.
 
 One step of a time grid is two exponentials of the generator integrated with commutator-free weights (order 4;
 Thalhammer 2006). With an exponential's rates scaled by their largest exit rate s, A = s (P - 1) and P is stochastic, so
@@ -30,32 +31,32 @@ LARGEST_NORM = 500.0
 MOST_PIECES = 64
 """More pieces than that are not attempted: the step must be shorter."""
 
-SMALLEST_SHARE = 1e-18
+SMALLEST_SHARE = 1e-17
 """A series ends at a Poisson weight that is this share of the largest."""
 
 
 @njit(cache=True)
 def weigh_steps(
-    times: Floats, rates: Floats, reward: Floats, order: Indices, weights: Floats, rewards: Floats
+    times: Floats, rates: Floats, reward: Floats, columns: Indices, weights: Floats, rewards: Floats
 ) -> bool:  # fmt: skip
     """Integrate rates and reward over each step's two exponentials, the one near the right end first.
 
-    `rates` (2 steps + 1, m) and `reward` (2 steps + 1, n) are at the nodes and half-way between; `order` groups the
-    transitions by source. To `weights` (steps, 2, m) and `rewards` (steps, 2, n). The two exponentials share the
+    `rates` (2 steps + 1, m) and `reward` (2 steps + 1, n) are at the nodes and half-way between; transition j belongs
+    to `columns[j]`. To `weights` (steps, 2, columns) and `rewards` (steps, 2, n). The two exponentials share the
     integral by Simpson's rule; a rate that falls to near zero within one step gives all of it to one of them, so that
     neither is negative. False when a rate is not finite.
     """
     good = True
+    weights[:] = 0.0
     for step in range(times.size - 1):
         h = times[step + 1] - times[step]
-        for j in range(order.size):
-            column = order[j]
-            left, centre, right = rates[2 * step, column], rates[2 * step + 1, column], rates[2 * step + 2, column]
+        for j in range(columns.size):
+            left, centre, right = rates[2 * step, j], rates[2 * step + 1, j], rates[2 * step + 2, j]
             half = h * (left + 4.0 * centre + right) / 12.0
             lean = h * (right - left) / 6.0
             lean = min(max(lean, -half), half)
-            weights[step, 0, j] = half + lean
-            weights[step, 1, j] = half - lean
+            weights[step, 0, columns[j]] += half + lean
+            weights[step, 1, columns[j]] += half - lean
             good &= half < math.inf
         for i in range(reward.shape[1]):
             left, centre, right = reward[2 * step, i], reward[2 * step + 1, i], reward[2 * step + 2, i]
@@ -81,16 +82,15 @@ def fill_poisson(s: float, law: Floats) -> int:
 
 
 @njit(cache=True)
-def scale_rates(first: Indices, rates: Floats, jumps: Floats, stay: Floats) -> float:
+def scale_rates(n: int, rates: Floats, sources: Indices, jumps: Floats, stay: Floats) -> float:
     """Largest exit rate s; `jumps` gets the rates over s and `stay` what is left of each state: the rows of P."""
-    n = stay.size
     fastest = 0.0
     for i in range(n):
-        out = 0.0
-        for j in range(first[i], first[i + 1]):
-            out += rates[j]
-        stay[i] = out
-        fastest = max(fastest, out)
+        stay[i] = rates[i] + rates[n + i]
+    for j in range(sources.size):
+        stay[sources[j]] += rates[2 * n + j]
+    for i in range(n):
+        fastest = max(fastest, stay[i])
     unit = 1.0 / fastest if fastest > 0.0 else 0.0
     for i in range(n):
         stay[i] = max(1.0 - stay[i] * unit, 0.0)
@@ -100,24 +100,31 @@ def scale_rates(first: Indices, rates: Floats, jumps: Floats, stay: Floats) -> f
 
 
 @njit(cache=True)
+def spread_term(below: Floats, stay: Floats, above: Floats, term: Floats, following: Floats) -> None:
+    """Fill `following` with stay term(i) + below term(i-1) + above term(i+1); terms are states 1..n of n + 2."""
+    for i in range(stay.size):
+        following[i + 1] = stay[i] * term[i + 1] + below[i] * term[i] + above[i] * term[i + 2]
+
+
+@njit(cache=True)
 def march_value(
-    first: Indices, targets: Indices, weights: Floats, rewards: Floats, start: Floats, value: Floats
-) -> bool:  # fmt: skip
-    """Fill V on the nodes, backwards from `value[-1]`; False when a step is too long.
+    sources: Indices, targets: Indices, weights: Floats, rewards: Floats, start: Floats, value: Floats
+) -> int:  # fmt: skip
+    """Fill V on the nodes, backwards from `value[-1]`; -1, or the step that is too long.
 
     Each step starts from its right node's row of `start`: `value` itself for a march, another solution to see what one
-    step makes of it.
+    step makes of it. `sources` and `targets` are those of the far transitions.
     """
     steps, n = weights.shape[0], value.shape[1]
-    jumps, stay, law = np.empty(targets.size), np.empty(n), np.empty(int(2 * LARGEST_NORM) + 200)
-    term, following = np.empty(n), np.empty(n)
+    jumps, stay, law = np.empty(weights.shape[2]), np.empty(n), np.empty(int(2 * LARGEST_NORM) + 200)
+    below, above, far = jumps[:n], jumps[n : 2 * n], jumps[2 * n :]
+    now, term, following = np.zeros(n + 2), np.zeros(n + 2), np.zeros(n + 2)
     for step in range(steps - 1, -1, -1):
-        now = value[step]
-        now[:] = start[step + 1]
+        now[1 : n + 1] = start[step + 1]
         for part in range(2):
-            s = scale_rates(first, weights[step, part], jumps, stay)
+            s = scale_rates(n, weights[step, part], sources, jumps, stay)
             if not s < LARGEST_NORM * MOST_PIECES:
-                return False
+                return step
             pieces = int(s / LARGEST_NORM) + 1
             s /= pieces
             count = fill_poisson(s, law)
@@ -125,80 +132,72 @@ def march_value(
             tail = 0.0
             for k in range(count - 1, -1, -1):
                 at = law[k]
-                law[k] = tail
+                law[k] = tail / s if s > 0.0 else 0.0
                 tail += at
+            lead = -math.expm1(-s) / s if s > 0.0 else 1.0
             for _ in range(pieces):
                 for i in range(n):
-                    change = rewards[step, part, i] / pieces
-                    for j in range(first[i], first[i + 1]):
-                        change += s * jumps[j] * (now[targets[j]] - now[i])
-                    term[i] = change
-                lead = -math.expm1(-s) / s if s > 0.0 else 1.0
+                    change = below[i] * (now[i] - now[i + 1]) + above[i] * (now[i + 2] - now[i + 1])
+                    term[i + 1] = rewards[step, part, i] / pieces + s * change
+                for j in range(far.size):
+                    term[sources[j] + 1] += s * far[j] * (now[targets[j] + 1] - now[sources[j] + 1])
                 for i in range(n):
-                    now[i] += lead * term[i]
+                    now[i + 1] += lead * term[i + 1]
                 for k in range(1, count - 1):
-                    share = law[k] / s
+                    spread_term(below, stay, above, term, following)
+                    for j in range(far.size):
+                        following[sources[j] + 1] += far[j] * term[targets[j] + 1]
                     for i in range(n):
-                        next_ = stay[i] * term[i]
-                        for j in range(first[i], first[i + 1]):
-                            next_ += jumps[j] * term[targets[j]]
-                        following[i] = next_
-                    for i in range(n):
-                        now[i] += share * following[i]
+                        now[i + 1] += law[k] * following[i + 1]
                     term, following = following, term
-    return True
+        value[step] = now[1 : n + 1]
+    return -1
 
 
 @njit(cache=True)
-def march_density(
-    first: Indices,
-    sources: Indices,
-    entry_first: Indices,
-    entries: Indices,
-    weights: Floats,
-    start: Floats,
-    density: Floats,
-) -> bool:
+def march_density(sources: Indices, targets: Indices, weights: Floats, start: Floats, density: Floats) -> int:
     """Fill the population on the nodes, forwards from `density[0]`, with the transposed steps of `march_value`."""
     steps, n = weights.shape[0], density.shape[1]
-    jumps, stay, law = np.empty(sources.size), np.empty(n), np.empty(int(2 * LARGEST_NORM) + 200)
-    term, following = np.empty(n), np.empty(n)
+    jumps, stay, law = np.empty(weights.shape[2]), np.empty(n), np.empty(int(2 * LARGEST_NORM) + 200)
+    far = jumps[2 * n :]
+    # What comes from i - 1 left it upwards, what comes from i + 1 downwards.
+    below, above = np.zeros(n), np.zeros(n)
+    now, term, following = np.empty(n), np.zeros(n + 2), np.zeros(n + 2)
     for step in range(steps):
-        now = density[step + 1]
         now[:] = start[step]
         for part in (1, 0):
-            s = scale_rates(first, weights[step, part], jumps, stay)
+            s = scale_rates(n, weights[step, part], sources, jumps, stay)
             if not s < LARGEST_NORM * MOST_PIECES:
-                return False
+                return step
+            below[1:] = jumps[n : 2 * n - 1]
+            above[: n - 1] = jumps[1:n]
             pieces = int(s / LARGEST_NORM) + 1
-            s /= pieces
-            count = fill_poisson(s, law)
+            count = fill_poisson(s / pieces, law)
             for _ in range(pieces):
                 for i in range(n):
-                    term[i] = now[i]
+                    term[i + 1] = now[i]
                     now[i] *= law[0]
                 for k in range(1, count):
-                    share = law[k]
+                    spread_term(below, stay, above, term, following)
+                    for j in range(far.size):
+                        following[targets[j] + 1] += far[j] * term[sources[j] + 1]
                     for i in range(n):
-                        next_ = stay[i] * term[i]
-                        for e in range(entry_first[i], entry_first[i + 1]):
-                            next_ += jumps[entries[e]] * term[sources[entries[e]]]
-                        following[i] = next_
-                    for i in range(n):
-                        now[i] += share * following[i]
+                        now[i] += law[k] * following[i + 1]
                     term, following = following, term
-    return True
+        density[step + 1] = now
+    return -1
 
 
 @njit(cache=True)
 def fill_slopes(
-    first: Indices, targets: Indices, order: Indices, rates: Floats, reward: Floats, value: Floats, slopes: Floats
+    sources: Indices, targets: Indices, rates: Floats, reward: Floats, value: Floats, slopes: Floats
 ) -> None:  # fmt: skip
-    """Fill V' = -(reward + G V) on the nodes; `rates` (2 steps + 1, m) and `reward` as for `weigh_steps`."""
-    nodes, n = value.shape
-    for t in range(nodes):
-        for i in range(n):
-            total = reward[2 * t, i]
-            for j in range(first[i], first[i + 1]):
-                total += rates[2 * t, order[j]] * (value[t, targets[j]] - value[t, i])
-            slopes[t, i] = -total
+    """Fill V' = -(reward + G V) on the nodes; `rates` (2 steps + 1, m) and `reward` as for `weigh_steps`.
+
+    `sources` and `targets` are those of all transitions.
+    """
+    for t in range(value.shape[0]):
+        for i in range(value.shape[1]):
+            slopes[t, i] = -reward[2 * t, i]
+        for j in range(sources.size):
+            slopes[t, sources[j]] -= rates[2 * t, j] * (value[t, targets[j]] - value[t, sources[j]])

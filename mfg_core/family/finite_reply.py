@@ -34,26 +34,22 @@ OUTER_SHARE = 1e-3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Network:
-    """A game's transitions grouped by the state they leave, and by the state they reach.
+    """A game's transitions as the marches want them: those to a neighbouring state, and the others.
 
     Attributes
     ----------
-    order : (m,) intp
-        The game's transitions in the order of the states they leave.
-    first, entry_first : (n+1,) intp
-        Where each state's transitions begin: those that leave it, those that reach it.
     sources, targets : (m,) intp
-        In that order.
-    entries : (m,) intp
-        Positions in that order, grouped by the state reached.
+        The game's.
+    columns : (m,) intp
+        Column of a step's rates: i for the transition i -> i - 1, n + i for i -> i + 1, from 2 n on for the others.
+    far : (others,) intp
+        The others, in that order.
     """
 
-    order: Indices
-    first: Indices
     sources: Indices
     targets: Indices
-    entry_first: Indices
-    entries: Indices
+    columns: Indices
+    far: Indices
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,7 +81,7 @@ class Play:
 
 
 def build_network(game: FiniteStateGame) -> Network:
-    """The game's transitions in both groupings; ValueError when they are not between states of the game."""
+    """The game's transitions as the marches want them; ValueError when they are not between states of the game."""
     n = game.initial_density.size
     sources, targets = np.asarray(game.sources, dtype=np.intp), np.asarray(game.targets, dtype=np.intp)
     if sources.ndim != 1 or sources.shape != targets.shape:
@@ -95,18 +91,10 @@ def build_network(game: FiniteStateGame) -> Network:
             raise ValueError(f"{name} must be states 0..{n - 1}; was from {ends.min()} to {ends.max()}")
     if np.any(sources == targets):
         raise ValueError(f"targets must differ from sources; transition {np.argmax(sources == targets)} stays")
-    order = np.argsort(sources, kind="stable")
-    leaves = sources[order]
-    entries = np.argsort(targets[order], kind="stable")
-    states = np.arange(n + 1)
-    return Network(
-        order,
-        np.searchsorted(leaves, states).astype(np.intp),
-        leaves,
-        targets[order],
-        np.searchsorted(targets[order][entries], states).astype(np.intp),
-        entries,
-    )
+    far = np.flatnonzero(np.abs(targets - sources) > 1)
+    columns = np.where(targets < sources, sources, n + sources)
+    columns[far] = 2 * n + np.arange(far.size)
+    return Network(sources, targets, columns, far)
 
 
 def set_up(game: FiniteStateGame, rtol: float, atol: float) -> Setting:
@@ -126,7 +114,7 @@ def set_up(game: FiniteStateGame, rtol: float, atol: float) -> Setting:
 def play(setting: Setting, t: Floats, control: Floats, value: Floats, field: Floats) -> Play:
     """The game's equations under a control; SolveError when the game answers with another shape or a negative rate."""
     game = setting.game
-    rates = _shaped("rates", game.rates(t, control, field), (t.size, setting.network.order.size))
+    rates = _shaped("rates", game.rates(t, control, field), (t.size, setting.network.sources.size))
     reward = _shaped("reward", game.reward(t, control, field), value.shape)
     if rates.size and rates.min() < 0.0:
         row, column = np.unravel_index(np.argmin(rates), rates.shape)
@@ -154,12 +142,26 @@ def best_play(setting: Setting, times: Floats, value: Floats, slopes: Floats, pa
 
 
 def weigh(network: Network, times: Floats, rates: Floats, reward: Floats) -> tuple[Floats, Floats]:
-    """(rates (steps, 2, m) by source, rewards (steps, 2, n)) integrated over the exponentials of each step."""
-    steps, m, n = times.size - 1, network.order.size, reward.shape[1]
-    weights, rewards = np.empty((steps, 2, m)), np.empty((steps, 2, n))
-    if not weigh_steps(times, rates, reward, network.order, weights, rewards):
+    """(rates (steps, 2, columns), rewards (steps, 2, n)) integrated over the exponentials of each step."""
+    steps, n = times.size - 1, reward.shape[1]
+    weights, rewards = np.empty((steps, 2, 2 * n + network.far.size)), np.empty((steps, 2, n))
+    if not weigh_steps(times, rates, reward, network.columns, weights, rewards):
         raise StepTooLongError
     return weights, rewards
+
+
+def march_back(network: Network, weights: Floats, rewards: Floats, start: Floats, value: Floats) -> None:
+    """Fill V backwards; see `march_value`."""
+    far = network.far
+    if march_value(network.sources[far], network.targets[far], weights, rewards, start, value) >= 0:
+        raise StepTooLongError
+
+
+def march_forth(network: Network, weights: Floats, start: Floats, density: Floats) -> None:
+    """Fill the population forwards; see `march_density`."""
+    far = network.far
+    if march_density(network.sources[far], network.targets[far], weights, start, density) >= 0:
+        raise StepTooLongError
 
 
 def value_of(network: Network, times: Floats, at: Play, last: Floats) -> tuple[Floats, Floats]:
@@ -167,15 +169,14 @@ def value_of(network: Network, times: Floats, at: Play, last: Floats) -> tuple[F
     weights, rewards = weigh(network, times, at.tangent_rates, at.reward)
     value = np.empty((times.size, last.size))
     value[-1] = last
-    if not march_value(network.first, network.targets, weights, rewards, value, value):
-        raise StepTooLongError
+    march_back(network, weights, rewards, value, value)
     return value, slopes_of(network, at, value)
 
 
 def slopes_of(network: Network, at: Play, value: Floats) -> Floats:
     """V' = -(reward + G V) on the nodes."""
     slopes = np.empty_like(value)
-    fill_slopes(network.first, network.targets, network.order, at.tangent_rates, at.reward, value, slopes)
+    fill_slopes(network.sources, network.targets, at.tangent_rates, at.reward, value, slopes)
     return slopes
 
 
@@ -184,9 +185,7 @@ def density_of(network: Network, times: Floats, at: Play, first: Floats) -> Floa
     weights, _ = weigh(network, times, at.rates, at.reward)
     density = np.empty((times.size, first.size))
     density[0] = first
-    enter = network.entry_first, network.entries
-    if not march_density(network.first, network.sources, *enter, weights, density, density):
-        raise StepTooLongError
+    march_forth(network, weights, density, density)
     return density
 
 

@@ -9,10 +9,9 @@ import numpy as np
 
 from mfg_core.errors import SolveError
 from mfg_core.family.finite_certificate import certify
-from mfg_core.family.finite_kernels import march_density, march_value
-from mfg_core.family.finite_reply import Setting, best_play, play, reply, set_up, weigh
+from mfg_core.family.finite_reply import Setting, best_play, march_back, march_forth, play, reply, set_up, weigh
 from mfg_core.family.finite_state import KinkedGame
-from mfg_core.family.refinement import Reply, StepTooLongError, Sweep, grade_edges, solve_on_grids
+from mfg_core.family.refinement import Reply, Sweep, grade_edges, solve_on_grids
 from mfg_core.family.time_grid import crossing_times, interpolate_rows, interpolate_smooth
 
 if TYPE_CHECKING:
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
 ERROR_SHARE = 1.0 / 4.0
 """Error of a bisected grid over its difference from the coarse one; long first steps miss the 1/15 of order 4."""
 
-SHORTEST_PANEL = 1e-5
-"""Of the horizon, in the grid to start from."""
+SHORTEST_PANEL = 1e-12
+"""Of the horizon, in the grid to start from: a few thousand units of rounding of the time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,14 +76,10 @@ class MarchedGame:
         at = best_play(self.setting, times, *known, path)
         weights, rewards = weigh(network, times, at.tangent_rates, at.reward)
         value, density = exact.value.copy(), exact.density.copy()
-        good = march_value(network.first, network.targets, weights, rewards, exact.value, value)
+        march_back(network, weights, rewards, exact.value, value)
         if at.tangent_rates is not at.rates:
             weights, _ = weigh(network, times, at.rates, at.reward)
-        good = good and march_density(
-            network.first, network.sources, network.entry_first, network.entries, weights, exact.density, density
-        )
-        if not good:
-            raise StepTooLongError
+        march_forth(network, weights, exact.density, density)
         return value, density
 
     def kinks(self, known: Sweep) -> Floats:
@@ -156,7 +151,7 @@ def first_edges(setting: Setting) -> Floats:
     field = np.asarray(game.first_field, dtype=np.float64)[None, :]
     with np.errstate(over="ignore", invalid="ignore"):
         at = play(setting, t, np.asarray(game.control(t, value, field)), value, field)
-    exits = np.bincount(setting.network.sources, at.tangent_rates[0, setting.network.order], value.shape[1])
+    exits = np.bincount(setting.network.sources, at.tangent_rates[0], value.shape[1])
     fastest = float(np.nan_to_num(exits, nan=np.inf).max(initial=0.0))
     slowest = 1.0 / fastest if fastest > 0 else game.horizon
     return grade_edges(game.horizon, max(slowest, SHORTEST_PANEL * game.horizon))

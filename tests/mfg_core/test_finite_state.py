@@ -272,7 +272,7 @@ def test_rates_that_vanish_within_a_step_do_not_turn_negative():
     assert weights.min() >= 0.0
     # Simpson's rule over the step whatever the split.
     simpson = (rates[0] + 4.0 * rates[1] + rates[2]) / 6.0
-    np.testing.assert_allclose(weights.sum(axis=1)[0], simpson[setting.network.order], rtol=1e-15)
+    np.testing.assert_allclose(weights.sum(axis=1)[0, setting.network.columns], simpson, rtol=1e-15)
 
 
 def test_policy_iteration_converges_quadratically():
@@ -323,6 +323,31 @@ def test_the_family_agrees_with_the_exact_linear_path(changes):
     assert found.certificate.converged
     assert found.certificate.mass_error < 1e-12
     assert found.density.min() >= 0.0
+
+
+STEEP = replace(BASE, terminal_penalty=2.0)
+"""k gamma (2Q - 1) = 19: fill rates of 1e8 at the close, for 1e-8 of a unit of time."""
+
+
+@pytest.mark.parametrize("changes", [{}, {"initial_mean": 3.0, "ask_arrival": 1.2}])
+def test_a_steep_close_agrees_with_the_exact_linear_path(changes):
+    game = replace(STEEP, **changes)
+    exact = solve_quietly(game, rtol=1e-9)
+    found = solve_finite_state(as_family(game), Anderson(), 1e-7, 1e-12)
+    assert found.certificate.converged
+    unit = 2.0 + np.abs(exact.value[0])
+    assert np.max(np.abs(found.value[0] - exact.value[0]) / unit) < 1e-7
+    np.testing.assert_allclose(found.density[-1], exact.density[-1], atol=1e-7)
+
+
+def test_a_steep_close_with_bounds_is_solved():
+    # Bounds that no maker meets: the answer is the unbounded one's.
+    free = solve_quietly(STEEP, rtol=1e-9)
+    wide = solve_quietly(replace(STEEP, min_half_spread=-100.0, max_half_spread=100.0), rtol=1e-7)
+    assert np.max(np.abs(wide.value[0] - free.value[0]) / (2.0 + np.abs(free.value[0]))) < 1e-7
+    bounded = solve_quietly(replace(STEEP, max_half_spread=4.0), rtol=1e-6)
+    assert bounded.certificate.converged
+    assert np.nanmax(bounded.policy.ask) == 4.0
 
 
 def best_by_search(game, worth_of_fill, mean, arrival):
@@ -451,16 +476,16 @@ def test_compiled_kernels_equal_plain_python():
     net, times = setting.network, np.array([0.0, 0.2, 0.4])
     t = bisect(times)
     rates, reward = game.rates(t, None, None), game.reward(t, None, None)
-    answers = []
+    answers, far = [], (net.sources[net.far], net.targets[net.far])
+    assert 0 < net.far.size < net.sources.size
     for version in (lambda kernel: kernel, lambda kernel: kernel.py_func):
-        weights, rewards = np.empty((2, 2, 6)), np.empty((2, 2, 3))
-        assert version(finite_kernels.weigh_steps)(times, rates, reward, net.order, weights, rewards)
+        weights, rewards = np.empty((2, 2, 6 + net.far.size)), np.empty((2, 2, 3))
+        assert version(finite_kernels.weigh_steps)(times, rates, reward, net.columns, weights, rewards)
         value, density, slopes = np.empty((3, 3)), np.empty((3, 3)), np.empty((3, 3))
         value[-1], density[0] = game.terminal_value, game.initial_density
-        assert version(finite_kernels.march_value)(net.first, net.targets, weights, rewards, value, value)
-        enter = (net.entry_first, net.entries)
-        assert version(finite_kernels.march_density)(net.first, net.sources, *enter, weights, density, density)
-        version(finite_kernels.fill_slopes)(net.first, net.targets, net.order, rates, reward, value, slopes)
+        assert version(finite_kernels.march_value)(*far, weights, rewards, value, value) == -1
+        assert version(finite_kernels.march_density)(*far, weights, density, density) == -1
+        version(finite_kernels.fill_slopes)(net.sources, net.targets, rates, reward, value, slopes)
         answers.append(np.concatenate([value, density, slopes]))
     np.testing.assert_allclose(answers[0], answers[1], rtol=1e-13)
 
