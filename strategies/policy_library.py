@@ -17,6 +17,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -170,7 +171,7 @@ def _map(folder: Path, name: str, description: Mapping[str, Any]) -> NDArray[Any
         raise DataError(f"{path}: damaged ({size} bytes, expected {entry['bytes']}); {advice}")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
+    except (ValueError, SyntaxError, TokenError) as error:  # what numpy says of headers that it cannot read
         raise DataError(f"{path}: damaged ({error}); {advice}") from None
     if array.dtype.str != entry["dtype"] or list(array.shape) != entry["shape"] or not array.flags.c_contiguous:
         raise DataError(

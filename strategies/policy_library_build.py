@@ -7,11 +7,12 @@ import io
 import math
 import shutil
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 Progress = Callable[[int, int], None]
+
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, SyntaxError, TokenError, BadZipFile)
+"""What reading a damaged chunk raises; RuntimeError: a flag says that it is encrypted or of an unknown kind."""
 
 _SPARE = 0.5
 """Time nodes are chosen on the grid's corners for this share of the tolerance: the games between need their own."""
@@ -274,7 +278,7 @@ def _read_chunk(path: Path) -> tuple[NDArray[Any], Floats]:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as held:
             return held["quotes"], held["columns"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise DataError(f"{path}: damaged ({error}); delete this file and build again") from None
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -161,6 +165,89 @@ def test_a_damaged_chunk_is_named(tmp_path, built):
     chunk.write_bytes(chunk.read_bytes()[:-50])
     with pytest.raises(DataError, match=r"chunk-0-5.npz: damaged .* delete this file and build again"):
         build(tmp_path, nodes=built.block.nodes)
+
+
+def test_a_chunk_damaged_anywhere_is_named_or_whole(tmp_path, built):
+    """Each byte of a chunk with some bits turned: refused by name, or a byte that means nothing."""
+    path, buffer = tmp_path / "chunk-0-1.npz", io.BytesIO()
+    np.savez(buffer, quotes=np.arange(12.0).reshape(1, 3, 2, 2), columns=np.ones((1, len(COLUMNS))))
+    whole = buffer.getvalue()
+    refused = 0
+    for place in range(0, len(whole), 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << place % 8)]) + whole[place + 1 :])
+        try:
+            quotes, columns = building._read_chunk(path)
+        except DataError:
+            refused += 1
+        else:
+            np.testing.assert_array_equal(quotes.ravel(), np.arange(12.0))
+            np.testing.assert_array_equal(columns, 1.0)
+    assert refused > 0.2 * len(whole)
+    for size in range(0, len(whole), 31):
+        path.write_bytes(whole[:size])
+        with pytest.raises(DataError, match="delete this file and build again"):
+            building._read_chunk(path)
+
+
+def test_a_library_damaged_anywhere_is_refused(copied):
+    for name in ("library.json", "quotes.npy", "certificates.npy"):
+        path = copied / name
+        whole = path.read_bytes()
+        header = range(min(len(whole), 160))
+        for place in (*header, *range(160, len(whole), 997), len(whole) - 1):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << place % 8)]) + whole[place + 1 :])
+            with pytest.raises(DataError, match="library"):
+                open_policy_library(copied).verify()
+        for size in (0, 1, 100, len(whole) - 1):
+            path.write_bytes(whole[:size])
+            with pytest.raises(DataError, match="library"):
+                open_policy_library(copied).verify()
+        path.write_bytes(whole)
+    open_policy_library(copied).verify()
+
+
+KILLED = """
+import os, signal, sys, warnings
+sys.path.insert(0, sys.argv[1])
+warnings.simplefilter("ignore")
+from test_policy_library import build
+build(sys.argv[2], chunk=4, progress=lambda done, total: os.kill(os.getpid(), signal.SIGKILL) if done == 8 else None)
+"""
+
+
+def test_a_build_killed_at_once_is_taken_up_again(built, tmp_path):
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert sorted(path.name for path in left.iterdir()) == ["chunk-0-4.npz", "chunk-4-8.npz", "lock"]
+    kept = [path.stat().st_mtime_ns for path in sorted(left.glob("chunk-*"))]
+    told = []
+
+    def progress(done, total):
+        told.append([path.stat().st_mtime_ns for path in sorted(left.glob("chunk-[04]-*"))])
+
+    library = build(tmp_path, chunk=4, progress=progress)
+    assert told == [kept] * 3  # the lock of the dead is free, and its chunks are used
+    assert [path.name for path in tmp_path.iterdir()] == [library.hash]
+
+
+@pytest.mark.parametrize("writes", range(4))
+def test_a_disk_that_fills_up_stops_a_build_in_words_and_it_goes_on_later(writes, built, tmp_path, monkeypatch):
+    whole, done = Path.write_bytes, []
+
+    def fill(path, content):
+        if len(done) == writes:
+            whole(path, content[:10])
+            raise OSError(28, "No space left on device")
+        done.append(path)
+        return whole(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", fill)
+        with pytest.raises(DataError, match="no space left on the disk: free some and run the command again"):
+            build(tmp_path, nodes=built.block.nodes)
+    assert all(path.name.startswith(".build-") for path in tmp_path.iterdir())
+    assert build(tmp_path, nodes=built.block.nodes).hash == built.hash
 
 
 def test_another_builder_waits(tmp_path, built):
