@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,24 +131,47 @@ def require_free(folder: Path) -> None:
 
 
 def publish_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Make `folder` hold exactly these files, all at once; an unchanged folder is left alone."""
+    """Make `folder` hold exactly these files, all at once; an unchanged folder is left alone.
+
+    One writer at a time; what one that was killed left beside the folder is cleared away by the next.
+    """
     from backtests.disk import sync_folder, write_atomic
 
-    if folder.is_dir() and {path.name: path.read_bytes() for path in folder.iterdir()} == dict(files):
+    hidden, replaced = (folder.with_name(f".{folder.name}.{rest}.tmp") for rest in ("new", "old"))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _alone_in(folder.parent):
+        if folder.is_dir() and {path.name: path.read_bytes() for path in folder.iterdir()} == dict(files):
+            return
+        try:
+            shutil.rmtree(hidden, ignore_errors=True)
+            for name, content in files.items():
+                write_atomic(hidden / name, content)
+            if folder.exists():
+                shutil.rmtree(replaced, ignore_errors=True)
+                folder.rename(replaced)
+            hidden.rename(folder)
+            sync_folder(folder.parent)
+        finally:
+            if replaced.exists() and not folder.exists():
+                replaced.rename(folder)
+            for rest in (hidden, replaced):
+                shutil.rmtree(rest, ignore_errors=True)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Wait until no other process publishes into `folder`; the lock ends with its process and leaves no file."""
+    if os.name != "posix":
+        yield
         return
-    hidden = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    replaced = folder.with_name(f".{folder.name}.{os.getpid()}.old.tmp")
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        shutil.rmtree(hidden, ignore_errors=True)
-        for name, content in files.items():
-            write_atomic(hidden / name, content)
-        if folder.exists():
-            folder.rename(replaced)
-        hidden.rename(folder)
-        sync_folder(folder.parent)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
     finally:
-        for rest in (hidden, replaced):
-            shutil.rmtree(rest, ignore_errors=True)
+        os.close(handle)
 
 
 def _histories(config: SolveConfig, equilibrium: Any) -> list[Any]:
@@ -156,7 +180,7 @@ def _histories(config: SolveConfig, equilibrium: Any) -> list[Any]:
     from mfg_core.iteration.residual_history import residual_history
     from reports.convergence_view import History
 
-    rules = {type(rule).__name__: rule for rule in (Picard(), make_method(config.solve))}
+    rules = {type(rule).__name__: rule for rule in (Picard(), make_method(config.solve, config.game.kind))}
     return [History(name, residual_history(equilibrium, rule)) for name, rule in rules.items()]
 
 

@@ -61,6 +61,9 @@ def make_problem(config: SolveConfig) -> Problem:
     if section.kind == "regimes":
         from mfg_core.market.regimes import RegimeSwitchingGame
 
+        lengths = {len(row) for row in section.switching_rates or []}
+        if len(lengths) > 1:
+            raise ConfigError(f"game.switching_rates must have rows of one length; was {section.switching_rates}")
         regimes = tuple(_market(part, _given(section), f"regimes[{i}]") for i, part in enumerate(config.regimes))
         return Problem(
             _build(RegimeSwitchingGame, {"regimes": regimes, **own}, "game"),
@@ -75,8 +78,8 @@ def make_problem(config: SolveConfig) -> Problem:
     return Problem(_build(EpidemicGame, {**own, "horizon": section.horizon}, "game"), ("population",))
 
 
-def make_method(section: SolveSection) -> FixedPointMethod:
-    """The fixed-point method that a configuration names.
+def make_method(section: SolveSection, kind_of_game: str) -> FixedPointMethod:
+    """The fixed-point method that a configuration names; what is left out is as in `solve_mfg` for that kind of game.
 
     Raises
     ------
@@ -84,6 +87,7 @@ def make_method(section: SolveSection) -> FixedPointMethod:
         When a parameter is not the method's or breaks a rule.
     """
     from mfg_core import Anderson, FictitiousPlay, NewtonKrylov, Picard
+    from mfg_core.market.entry_exit import ENTRY_EXIT_DAMPING
 
     kinds: dict[str, type[FixedPointMethod]] = {
         "anderson": Anderson,
@@ -104,6 +108,8 @@ def make_method(section: SolveSection) -> FixedPointMethod:
                 f"solve.{name} must be left out for the method {section.method}, whose parameters are "
                 f"{', '.join(known)}; was {value}"
             )
+    if kind_of_game == "entry_exit" and kind is Anderson:
+        given.setdefault("damping", ENTRY_EXIT_DAMPING)
     try:
         return kind(**given)
     except ValueError as error:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator
+from pydantic import Field, PlainValidator, ValidationError
 
 from fairfield.config import FilePath, Section, read_config
 from fairfield.errors import ConfigError
@@ -160,17 +160,39 @@ def _calibrated(config: SolveConfig, path: Path) -> SolveConfig:
     file = path.resolve().parent / config.game.calibration.expanduser()
     try:
         content = file.read_bytes()
-        record = json.loads(content)
-        found = {name: record["parameters"][name]["value"] for name in ESTIMATED}
-        found |= {
-            name: record["configuration"]["game"].get(name) for name in ("competition", "horizon", "max_inventory")
-        }
     except FileNotFoundError:
         raise ConfigError(f"{path}: game.calibration must name a file; there is no {file}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{path}: game.calibration must be a calibration.json of fairfield calibrate; {file} is not ({error!r})"
-        ) from None
-    found = {name: value for name, value in found.items() if getattr(config.game, name) is None}
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: game.calibration must name a file; {file} is a folder") from None
+    rule = f"{path}: game.calibration must be a calibration.json of fairfield calibrate; {file}"
+    found = {name: value for name, value in _estimates(content, rule).items() if getattr(config.game, name) is None}
+    empty = next((name for name in ESTIMATED if name in found and found[name] is None), None)
+    if empty:
+        raise ConfigError(f"{rule} has no value for {empty}")
     digest = hashlib.sha256(content).hexdigest()
     return config.model_copy(update={"game": config.game.model_copy(update={**found, "calibration": digest})})
+
+
+def _estimates(content: bytes, rule: str) -> dict[str, Any]:
+    """The parameters in the bytes of a calibration.json; `rule` opens the sentence when it is something else."""
+    from fairfield.calibration_stage import FORMAT
+
+    try:
+        record = json.loads(content)
+        version, parameters, chosen = (record[key] for key in ("format_version", "parameters", "configuration"))
+        found = {name: parameters[name]["value"] for name in ESTIMATED}
+        found |= {name: chosen["game"].get(name) for name in ("competition", "horizon", "max_inventory")}
+    except (ValueError, RecursionError):
+        raise ConfigError(f"{rule} is not JSON: write it again") from None
+    except KeyError as error:
+        raise ConfigError(f"{rule} has no {error}") from None
+    except (TypeError, AttributeError):
+        raise ConfigError(f"{rule} has other contents") from None
+    if version != FORMAT:
+        raise ConfigError(f"{rule} has format version {version!r}, not {FORMAT}: calibrate again")
+    try:
+        ParametersSection.model_validate(found)
+    except ValidationError as error:
+        name = str(error.errors()[0]["loc"][0])
+        raise ConfigError(f"{rule} has {name} {found[name]!r}, which is not a value of it") from None
+    return found

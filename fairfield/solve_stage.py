@@ -11,7 +11,7 @@ from fairfield.errors import ConfigError
 from fairfield.solve_artefact import artefact_files, publish_folder, require_free, settings_hash
 from fairfield.solve_catalog import Problem, make_method, make_problem
 from fairfield.solve_config import SolveConfig, load_solve_config
-from fairfield.stages import console, tell
+from fairfield.stages import spinner, tell
 
 if TYPE_CHECKING:
     from mfg_core.market.sanity import SanityCheck
@@ -30,6 +30,8 @@ def run_solve(config_path: Path, output: Path | None = None) -> tuple[Path, bool
     SolveError
         When the game cannot be solved to the tolerance; nothing is written.
     """
+    from mfg_core import SolveError
+
     config = load_solve_config(config_path)
     name = f"{config_path.stem}-{settings_hash(config)[:12]}"
     folder = (output or config_path.resolve().parent / "equilibria" / name).absolute()
@@ -39,8 +41,10 @@ def run_solve(config_path: Path, output: Path | None = None) -> tuple[Path, bool
         equilibrium, notes = _solve(config, problem)
     except ConfigError as error:
         raise ConfigError(f"{config_path}: {error}") from error
+    except SolveError as error:
+        raise SolveError(f"{config_path}: {error}") from error
     checks = _check(config, problem, equilibrium)
-    with console.status("drawing"):
+    with spinner("drawing"):
         files = artefact_files(config, problem, equilibrium, title=config_path.stem, checks=checks, notes=notes)
     publish_folder(folder, files)
     for line in (*check_lines(checks), *(f"note: {note}" for note in notes)):
@@ -66,8 +70,8 @@ def _solve(config: SolveConfig, problem: Problem) -> tuple[Any, list[str]]:
     from mfg_core import EdgeMassWarning, SolveError, solve_mfg
     from mfg_core.family.finite_solver import solve_finite_state
 
-    method, solve = make_method(config.solve), config.solve
-    with console.status("solving"), warnings.catch_warnings(record=True) as caught:
+    method, solve = make_method(config.solve, config.game.kind), config.solve
+    with spinner("solving"), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", EdgeMassWarning)
         try:
             if config.game.kind == "epidemic":

@@ -239,6 +239,17 @@ def _print_quality(summary: dict[str, Any]) -> None:
 
 
 @contextmanager
+def spinner(words: str) -> Iterator[None]:
+    """A sign of life with the time that has passed, on a terminal; nothing anywhere else."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
+        progress.add_task(words, total=None)
+        yield
+
+
+@contextmanager
 def _counter(verb: str) -> Iterator[Any]:
     """A line that says which file is read and how far."""
     with console.status(verb) as status:

@@ -50,7 +50,8 @@ def composition_chapters(equilibrium: ComposedEquilibrium, names: Sequence[str],
 
 TYPE_WORDS = "Makers of several types quote against the mean of all; each type's own means and risks."
 REGIME_WORDS = (
-    "Parameters follow a Markov chain that everybody sees; each line is given that the market is in that regime."
+    "Parameters follow a Markov chain that everybody sees. Each line is given that the market is in that regime now, "
+    "whatever it was in before; so is the crowd that makers quote against."
 )
 ENTRY_WORDS = (
     "Makers leave when the outside is worth more and come back when it is worth less; the flow is shared by those in."
@@ -122,7 +123,7 @@ def part_chapter(index: int, name: str, part: MarketMakingEquilibrium, units: Un
         value_slices(part, units),
         crowd(part, units),
     )
-    return Chapter(f"part-{index}", name.capitalize(), "Quotes, value and inventories of these makers.", pictures)
+    return Chapter(f"part-{index}", name.capitalize(), "Quotes, value and inventories here.", pictures)
 
 
 def epidemic_chapters(equilibrium: FiniteStateEquilibrium, units: Units) -> tuple[Chapter, ...]:

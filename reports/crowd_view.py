@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfg_core.market.competition import Share
+from mfg_core.market.intensity_shapes import Exponential
 from mfg_core.market.market_making import MarketMakingEquilibrium
 from reports import charts, surface
 from reports.charts import Series
@@ -67,17 +68,16 @@ def edge_mass(equilibrium: MarketMakingEquilibrium, units: Units) -> Picture:
 def fill_rates(equilibrium: MarketMakingEquilibrium, units: Units) -> Picture:
     """Fills per maker on each side over time, beside the arrivals."""
     field, game, ones = equilibrium.mean_field, equilibrium.game, np.ones(equilibrium.times.size)
+    even = game.ask_arrival == game.bid_arrival
+    arrivals = {"A": game.ask_arrival} if even else {"A, bid": game.bid_arrival, "A, ask": game.ask_arrival}
     lines = [
         Series("ask fills", field.ask_fill_rate, "s0"),
         Series("bid fills", field.bid_fill_rate, "s1"),
-        *(
-            Series(name, arrival * ones, "sb")
-            for arrival, name in {game.bid_arrival: "A, bid", game.ask_arrival: "A, ask"}.items()
-        ),
+        *(Series(name, arrival * ones, "sb") for name, arrival in arrivals.items()),
     ]
     unit = f"fills per maker per {one(units.time)}"
     drawing = over_time(equilibrium.times, lines, "fill rates per side", units, unit)
-    return Picture("Fill rates per side", drawing, "Averages over all makers; the dashed lines are A.")
+    return Picture("Fill rates per side", drawing, f"Averages over all makers; dashed: {' and '.join(arrivals)}.")
 
 
 def relative_flow(equilibrium: MarketMakingEquilibrium, units: Units) -> Picture:
@@ -99,10 +99,16 @@ def flow_words(equilibrium: MarketMakingEquilibrium) -> str:
     if isinstance(game.competition, Share):
         return "The flow is shared: A per maker who quotes the side, so that only those at a limit take from it."
     most = float(np.max((field.ask_fill_rate + field.bid_fill_rate) / (game.ask_arrival + game.bid_arrival)))
+    words = f"The flow is at most {most:.4g} times A"
+    if not isinstance(game.intensity_shape, Exponential):
+        return f"{words}."
+    if game.crowd_weight < 1.0:
+        place = f"{game.crowd_weight:.3g} times the crowd's mean quote" if game.crowd_weight else "the mid"
+        return f"{words}, which is the flow at {place}: quotes beyond it keep some away, quotes within it bring more."
     if most > 1.0:
         return (
             f"The flow reaches {most:.4g} times A: intensities count the distance to the crowd's mean quote, and the "
             "average of an exponential exceeds the exponential of the average (Jensen), the more the quotes differ "
             "from maker to maker. Relative competition has no outside option: no customer stays away."
         )
-    return f"The flow is at most {most:.4g} times A: wide quotes keep some away, and makers at a limit quote one side."
+    return f"{words}; makers at a limit quote one side only."

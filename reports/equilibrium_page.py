@@ -10,7 +10,9 @@ import numpy as np
 
 from mfg_core.family.finite_state import FiniteStateEquilibrium
 from mfg_core.market.entry_exit_policy import EntryExitEquilibrium
+from mfg_core.market.maker_types import MixedMarketMakingEquilibrium
 from mfg_core.market.market_making import MarketMakingEquilibrium
+from mfg_core.market.regime_policy import RegimeSwitchingEquilibrium
 from mfg_core.market.sanity import SanityCheck
 from mfg_core.market.sanity_compositions import ComposedEquilibrium
 from reports.composition_view import composition_chapters, epidemic_chapters, parts_of
@@ -42,6 +44,7 @@ class Shown:
     chapters: Sequence[Chapter]
     parameters: Grid
     unit: str
+    field_unit: str
 
 
 def equilibrium_page(
@@ -84,9 +87,9 @@ def equilibrium_page(
             "shown": content,
             "notes": [str(note) for note in notes],
             "checks": check_table(checks),
-            "convergence": convergence(histories, proof.tolerance, content.unit) if histories else None,
-            "certificate": certificate_table(proof, content.unit),
-            "certificate_words": certificate_words(equilibrium, content.unit),
+            "convergence": convergence(histories, proof.tolerance, content.field_unit) if histories else None,
+            "certificate": certificate_table(proof, content.unit, content.field_unit, error_words(equilibrium)),
+            "certificate_words": certificate_words(equilibrium, units),
             "provenance": Grid(
                 key="provenance",
                 head=("What", "Value"),
@@ -100,31 +103,34 @@ def equilibrium_page(
 
 def show(equilibrium: Equilibrium, names: Sequence[str], units: Units) -> Shown:
     """What there is to show of an equilibrium."""
+    words = certificate_words(equilibrium, units)
     if isinstance(equilibrium, FiniteStateEquilibrium):
         facts = [
             f"At most {percent(float(equilibrium.density[:, 1].max()))} are infected at a time.",
             f"{percent(float(equilibrium.density[-1, 0]))} are never infected.",
-            certificate_words(equilibrium, "units of cost"),
+            words,
         ]
         rows = [(name, significant(value, 6)) for name, value in plain_parameters(equilibrium.game).items()]
         parameters = Grid(key="parameters", head=("Parameter", "Value"), rows=rows)
         drawn = epidemic_chapters(equilibrium, units)
-        return Shown("Equilibrium of an epidemic", facts, (), drawn, parameters, "units of cost")
+        return Shown("Equilibrium of an epidemic", facts, (), drawn, parameters, "units of cost", "log of the infected")
     if isinstance(equilibrium, MarketMakingEquilibrium):
         parts, drawn, others = [("", equilibrium)], chapters(equilibrium, units), {}
     else:
         parts, drawn = parts_of(equilibrium, names), composition_chapters(equilibrium, names, units)
+        parts = parts if len(parts) > 1 else [("", parts[0][1])]
         others = plain_parameters(equilibrium.game)
     return Shown(
         "Equilibrium of a crowd of market makers",
         [
             *(fact for name, part in parts for fact in headline(name, part, units)),
             *whole_facts(equilibrium),
-            certificate_words(equilibrium, units.price),
+            words,
         ],
         [(name, quote_table(part, units)) for name, part in parts],
         drawn,
         parameter_table([(name, part.game) for name, part in parts], units, others),
+        units.price,
         units.price,
     )
 
@@ -146,7 +152,8 @@ def headline(name: str, market: MarketMakingEquilibrium, units: Units) -> list[s
         f"The crowd's full spread is {significant(spread[0], 4)} at the open and {significant(spread[-1], 4)} at the "
         "close.",
         f"A maker earns {significant(float(law[0] @ market.value[0]), 4)} {units.price} on average over the "
-        f"{significant(game.horizon, 4)} {units.time}, penalties included.",
+        f"{significant(game.horizon, 4)} {units.time}, penalties included"
+        + (" (certainty equivalent of its utility)." if game.risk_aversion else "."),
         f"At the close {percent(close, 0)} of the makers hold at most one unit; the standard deviation of inventories "
         f"is {significant(market.inventory_variance[-1] ** 0.5)}.",
     ]
@@ -163,13 +170,34 @@ def whole_facts(equilibrium: Equilibrium) -> list[str]:
     ]
 
 
-def certificate_words(equilibrium: Equilibrium, unit: str) -> str:
-    """The certificate in one plain sentence."""
+def certificate_words(equilibrium: Equilibrium, units: Units) -> str:
+    """The certificate in plain sentences."""
     proof = equilibrium.certificate
     if not proof.converged:
         return f"Not solved to the tolerance: {proof.status.value}"
+    epidemic = isinstance(equilibrium, FiniteStateEquilibrium)
+    unit, rounding = "units of cost" if epidemic else units.price, rounding_of(equilibrium)
+    gain = f"{significant(proof.exploitability, 2)} {unit}"
+    if proof.exploitability < rounding:
+        gain = f"less than {significant(rounding, 2)} {unit}, the rounding of the values,"
     return (
-        f"Nobody gains more than {significant(proof.exploitability, 2)} {unit} over the whole horizon by acting "
-        "otherwise while the others stay; values, controls and probabilities carry an error of about "
-        f"{significant(proof.discretisation_error, 2)}, relative to 1/k or their size."
+        f"By acting otherwise while the others stay one gains {gain} over the whole horizon, averaged over all at its "
+        "start and computed on a finer time grid. Values, controls and probabilities carry an estimated error of "
+        f"{significant(proof.discretisation_error, 2)}, {error_words(equilibrium)}."
     )
+
+
+def error_words(equilibrium: Equilibrium) -> str:
+    """What the discretisation error is relative to."""
+    return f"relative to {'1' if isinstance(equilibrium, FiniteStateEquilibrium) else '1/k'} plus their size"
+
+
+def rounding_of(equilibrium: Equilibrium) -> float:
+    """Spacing of the floating-point numbers at the largest value: no difference of values means less."""
+    if isinstance(equilibrium, MixedMarketMakingEquilibrium):
+        values = [maker.value for maker in equilibrium.makers]
+    elif isinstance(equilibrium, RegimeSwitchingEquilibrium):
+        values = [regime.value for regime in equilibrium.regimes]
+    else:
+        values = [equilibrium.makers.value if isinstance(equilibrium, EntryExitEquilibrium) else equilibrium.value]
+    return float(np.spacing(max(float(np.max(np.abs(value))) for value in values)))

@@ -87,13 +87,13 @@ def quote_table(equilibrium: MarketMakingEquilibrium, units: Units) -> Grid:
     return Grid(key="quotes", head=head, rows=rows, style="wide", note=note)
 
 
-def certificate_table(certificate: Certificate, unit: str) -> Grid:
-    """The certificate's figures."""
+def certificate_table(certificate: Certificate, unit: str, field_unit: str, error_words: str) -> Grid:
+    """The certificate's figures; `field_unit` is that of the mean field, `error_words` what errors are relative to."""
     figures = (
-        ("Residual, undamped", significant(certificate.residual, 2), unit),
-        ("Tolerance of the residual", significant(certificate.tolerance, 2), unit),
+        ("Residual, undamped", significant(certificate.residual, 2), field_unit),
+        ("Tolerance of the residual", significant(certificate.tolerance, 2), field_unit),
         ("Exploitability", significant(certificate.exploitability, 2), unit),
-        ("Discretisation error", significant(certificate.discretisation_error, 2), "relative to 1/k or size"),
+        ("Discretisation error", significant(certificate.discretisation_error, 2), error_words),
         ("Mass error", significant(certificate.mass_error, 2), "probability"),
         ("Evaluations of the map", plain(certificate.iterations), ""),
         ("Converged", plain(certificate.converged), ""),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from mfg_core.market.market_making import MarketMakingEquilibrium
 from reports.crowd_view import crowd, derisk, edge_mass, fill_rates, relative_flow, variance
 from reports.pictures import Chapter, Units
@@ -23,8 +25,7 @@ def chapters(equilibrium: MarketMakingEquilibrium, units: Units) -> tuple[Chapte
         Chapter(
             "quotes",
             "Quotes",
-            "The half-spread that a maker posts on each side, by time and by its own inventory. Who is long asks less "
-            "and bids less: both quotes move down to get rid of it.",
+            quotes_words(equilibrium),
             (
                 *(quote_surface(equilibrium, units, side) for side in ("ask", "bid")),
                 *(quote_slices(equilibrium, units, side) for side in ("ask", "bid")),
@@ -35,7 +36,8 @@ def chapters(equilibrium: MarketMakingEquilibrium, units: Units) -> tuple[Chapte
         Chapter(
             "value",
             "Value",
-            "What a maker expects to earn from now to the close, penalties included.",
+            "What a maker expects to earn from now to the close, penalties included"
+            + (" (the certainty equivalent of its utility)." if equilibrium.game.risk_aversion else "."),
             (
                 value_surface(equilibrium, units),
                 value_slices(equilibrium, units),
@@ -57,3 +59,13 @@ def chapters(equilibrium: MarketMakingEquilibrium, units: Units) -> tuple[Chapte
             ),
         ),
     )
+
+
+def quotes_words(equilibrium: MarketMakingEquilibrium) -> str:
+    """What the quotes are, and how they lean where they lean one way everywhere."""
+    words = "The half-spread that a maker posts on each side, by time and by its own inventory."
+    ask, bid = np.diff(equilibrium.policy.ask[:, 1:], axis=1), np.diff(equilibrium.policy.bid[:, :-1], axis=1)
+    least = 1e-9 / equilibrium.game.fill_decay
+    if ask.size and ask.max() <= least and bid.min() >= -least and min(ask.min(), -bid.max()) < -least:
+        words += " Who is longer asks less and bids less, or the same: both quotes move down to get rid of it."
+    return words

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,7 +31,9 @@ def quote_surface(equilibrium: MarketMakingEquilibrium, units: Units, side: str)
         equilibrium.times, equilibrium.states[kept], quotes[:, kept], f"{side} half-spread over time and inventory",
         time_words(units), inventory_words(units),
     )  # fmt: skip
-    words = "The stronger the colour the wider; lines join equal quotes; inventories that nobody has are left out."
+    words = (
+        "The stronger the colour the wider; lines join equal quotes; inventories that hardly anybody has are left out."
+    )
     return Picture(f"{side.capitalize()} half-spread, {units.price}", drawing, words)
 
 
@@ -43,15 +47,19 @@ def quote_slices(equilibrium: MarketMakingEquilibrium, units: Units, side: str) 
         equilibrium.states[kept], lines, f"{side} half-spread by inventory", inventory_words(units),
         y_words=units.price, include=[0.0],
     )  # fmt: skip
-    long = quotes[-1, equilibrium.game.max_inventory + 1]
-    flat = quotes[-1, equilibrium.game.max_inventory]
-    words = (
-        f"At the close a flat maker's {side} is {significant(flat)}, that of a maker one unit long {significant(long)}"
-        f" {units.price}: {'it wants to sell' if side == 'ask' else 'it does not want to buy'}."
-        if np.isfinite(long + flat)
-        else "Each line is one moment."
-    )
-    return Picture(f"{side.capitalize()} by inventory", drawing, words)
+    flat, long = (float(quote) for quote in quotes[-1, equilibrium.game.max_inventory :][:2])
+    return Picture(f"{side.capitalize()} by inventory", drawing, slice_words(side, flat, long, units))
+
+
+def slice_words(side: str, flat: float, long: float, units: Units) -> str:
+    """What the quotes of a side at the close say, of a maker without inventory and of one that is one unit long."""
+    if not np.isfinite(long + flat):
+        return "Each line is one moment."
+    words = f"At the close a flat maker's {side} is {significant(flat)}, that of a maker one unit long "
+    if math.isclose(long, flat, rel_tol=1e-9):
+        return f"{words}the same, {units.price}."
+    eager = {("ask", True): ": it wants to sell", ("bid", False): ": it does not want to buy"}
+    return f"{words}{significant(long)} {units.price}{eager.get((side, long < flat), '')}."
 
 
 def mean_quotes(equilibrium: MarketMakingEquilibrium, units: Units) -> Picture:
@@ -61,7 +69,7 @@ def mean_quotes(equilibrium: MarketMakingEquilibrium, units: Units) -> Picture:
     drawing = over_time(equilibrium.times, lines, "mean ask and bid half-spread", units, units.price)
     words = "Distance of each side's mean quote from the mid, over the makers who quote that side."
     if np.allclose(field.ask, field.bid, rtol=1e-9, atol=0.0):
-        words += " The game is symmetric: both lines are one."
+        words += " Both lines are one."
     return Picture("Mean ask and bid of the crowd", drawing, words)
 
 
@@ -93,7 +101,7 @@ def value_slices(equilibrium: MarketMakingEquilibrium, units: Units) -> Picture:
     drawing = charts.curves(
         equilibrium.states[kept], lines, "value against flat inventory", inventory_words(units), y_words=units.price
     )
-    words = "The same at four moments. At the close it is the terminal penalty; before, there is time to trade out."
+    words = "The same at four moments. At the close it is minus the terminal penalty, and nothing else."
     return Picture("Value against flat inventory, by inventory", drawing, words)
 
 

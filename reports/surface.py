@@ -65,9 +65,10 @@ def heat_map(
             _add_label(frame, states, max(lines, key=len), len(even), order, number(level), labels)
     texts = [svg.text(x, y, words, "o", "middle") for x, y, words in labels]
     ends = [number(high), number(low)]
-    if float(np.nanmax(picture)) > high:
+    rounding = 1e-9 * (high - low)
+    if float(np.nanmax(picture)) > high + rounding:
         ends[0] = f"\N{GREATER-THAN OR EQUAL TO} {ends[0]}"
-    if float(np.nanmin(picture)) < low:
+    if float(np.nanmin(picture)) < low - rounding:
         ends[1] = f"\N{LESS-THAN OR EQUAL TO} {ends[1]}"
     return svg.document(WIDTH, HEIGHT, label, [*body, *texts, *_scale(frame, ends)])
 
@@ -92,7 +93,8 @@ def crowd_map(times: Floats, states: Floats, density: Floats, label: str, x_word
     over each unit of inventory, so that its line is continuous.
     """
     seen = np.flatnonzero((density > 0.002 * density.max(axis=1, keepdims=True)).any(axis=0))
-    first, last = int(seen[0]), int(seen[-1])
+    # A neighbour on either side, so that a crowd in one place is a line within the picture.
+    first, last = max(int(seen[0]) - 1, 0), min(int(seen[-1]) + 1, states.size - 1)
     even, picture = even_columns(times, density[:, first : last + 1])
     frame = _frame(times, states[first : last + 1], 52.0)
     body = [_image(frame, picture / picture.max(axis=1, keepdims=True))]
@@ -206,7 +208,7 @@ def _image(frame: Frame, darkness: Floats) -> str:
 def _axes(frame: Frame, x_words: str, y_words: str) -> list[str]:
     base = frame.height - frame.bottom
     body = [svg.text(4, 12, y_words, "k")]
-    for tick in svg.nice_ticks(*frame.y_range, 6):
+    for tick in (tick for tick in svg.nice_ticks(*frame.y_range, 6) if tick == round(tick)):  # inventories
         body.append(svg.text(frame.left - 6, frame.y(tick) + 4, significant(tick, 3), "k", "end"))
     for tick in svg.nice_ticks(*frame.x_range, 6):
         x = frame.x(tick)

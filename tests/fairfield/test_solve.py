@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from typer.testing import CliRunner
 
 import fairfield
 from fairfield.cli import app
-from mfg_core import MarketMakingGame, rebuild_policy, solve_mfg
+from fairfield.solve_artefact import publish_folder
+from mfg_core import EntryExitGame, MarketMakingGame, rebuild_policy, solve_mfg
 
 CONFIGURATIONS = Path(fairfield.__file__).parent / "configurations"
 GAME = {
@@ -136,7 +138,7 @@ def test_a_bad_key_is_one_sentence_with_key_rule_and_value(tmp_path, changes, re
 
 def test_a_game_that_is_not_solved_leaves_nothing_behind(tmp_path):
     path = configuration(tmp_path, rest='[solve]\nmethod = "picard"\nmax_sweeps = 1\n')
-    refused(solve(path, "--output", tmp_path / "out"), "residual", "max_sweeps")
+    refused(solve(path, "--output", tmp_path / "out"), str(path), "residual", "max_sweeps")
     assert [path.name for path in tmp_path.iterdir()] == ["game.toml"]
 
 
@@ -165,7 +167,7 @@ def test_a_calibration_gives_the_parameters_that_the_file_leaves_out(tmp_path):
     estimates = {name: {"value": float(GAME[name]), "error": 0.1} for name in list(GAME)[:5]}
     estimates["adverse_selection"] = {"value": 0.05, "error": 0.01}
     chosen = {"competition": 0.5, "horizon": 1.0, "max_inventory": 6}
-    found = {"parameters": estimates, "configuration": {"game": chosen}}
+    found = {"format_version": 1, "parameters": estimates, "configuration": {"game": chosen}}
     (tmp_path / "calibration.json").write_text(json.dumps(found))
     left_out = dict.fromkeys(GAME) | {"calibration": '"calibration.json"', "running_penalty": "0.2"}
     assert solve(configuration(tmp_path, **left_out), "--output", tmp_path / "out").exit_code == 0
@@ -176,8 +178,61 @@ def test_a_calibration_gives_the_parameters_that_the_file_leaves_out(tmp_path):
     assert game["running_penalty"] == 0.2
     assert record["configuration"]["game"]["calibration"] == contents_of(tmp_path / "calibration.json")
     refused(solve(configuration(tmp_path, calibration='"none.json"')), "game.calibration", "none.json")
-    (tmp_path / "calibration.json").write_text("{}")
-    refused(solve(configuration(tmp_path, **left_out)), "game.calibration must be a calibration.json")
+    damages = {
+        "is not JSON": "{",
+        "has no 'format_version'": "{}",
+        "has other contents": "[]",
+        "has format version 2, not 1: calibrate again": json.dumps(found | {"format_version": 2}),
+        "has no 'bid_arrival'": json.dumps(found | {"parameters": {"ask_arrival": {"value": 1.0}}}),
+        "has fill_decay 'abc'": json.dumps(found | {"parameters": estimates | {"fill_decay": {"value": "abc"}}}),
+        "has no value for fill_decay": json.dumps(found | {"parameters": estimates | {"fill_decay": {"value": None}}}),
+        "has ask_arrival 1000": json.dumps(found | {"parameters": estimates | {"ask_arrival": {"value": 10**400}}}),
+        "has competition {'a': 1}": json.dumps(found | {"configuration": {"game": {"competition": {"a": 1}}}}),
+    }
+    for words, content in damages.items():
+        (tmp_path / "calibration.json").write_text(content)
+        said = solve(configuration(tmp_path, **left_out), "--output", tmp_path / "other")
+        refused(said, "game.calibration must be a calibration.json", "calibration.json", words)
+    refused(solve(configuration(tmp_path, calibration='"."')), "game.calibration must name a file", "is a folder")
+    assert not (tmp_path / "other").exists()
+
+
+def test_makers_who_come_and_go_are_solved_by_the_same_method_as_from_python(tmp_path):
+    own = {"kind": '"entry_exit"', "outside_value": "1.0", "exit_rate": "0.5", "entry_rate": "0.5"}
+    own |= {"sensitivity": "1.0"}
+    assert solve(configuration(tmp_path, **own), "--output", tmp_path / "out").exit_code == 0
+    game = {name: float(text) for name, text in GAME.items()} | {"max_inventory": 6}
+    rates = {"outside_value": 1.0, "exit_rate": 0.5, "entry_rate": 0.5, "sensitivity": 1.0}
+    direct = solve_mfg(EntryExitGame(market=MarketMakingGame(**game), **rates), rtol=1e-6)
+    with np.load(tmp_path / "out" / "equilibrium.npz") as arrays:
+        np.testing.assert_array_equal(arrays["0_value"], direct.makers.value)
+        np.testing.assert_array_equal(arrays["active"], direct.active)
+
+
+def test_rates_in_rows_of_different_lengths_are_refused_by_their_key(tmp_path):
+    own = {"kind": '"regimes"', "switching_rates": "[[-1.0, 1.0], [1.0]]", "initial_regime": "[1.0, 0.0]"}
+    path = configuration(tmp_path, rest='[[regimes]]\nname = "a"\n[[regimes]]\nname = "b"\n', **own)
+    refused(solve(path), "game.switching_rates must have rows of one length; was [[-1.0, 1.0], [1.0]]")
+
+
+def test_a_crowd_that_stays_in_one_place_is_drawn(tmp_path):
+    assert solve(configuration(tmp_path, horizon="1e-3"), "--output", tmp_path / "out").exit_code == 0
+
+
+def test_two_writers_of_one_folder_wait_for_each_other_and_clear_what_a_killed_one_left(tmp_path):
+    folder = tmp_path / "out"
+    (tmp_path / ".out.new.tmp").mkdir()
+    (tmp_path / ".out.new.tmp" / "half").write_bytes(b"x")
+    wanted = [{name: bytes([i]) * 100_000 for name in "abc"} for i in range(6)]
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=publish_folder, args=(folder, files)) for files in wanted]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0] * 6
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} in wanted
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def contents_of(path: Path) -> str:
