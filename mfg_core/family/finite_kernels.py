@@ -31,6 +31,9 @@ LARGEST_NORM = 500.0
 MOST_PIECES = 64
 """More pieces than that are not attempted: the step must be shorter."""
 
+SLOWEST = 1e-300
+"""Rates times step below it are none: their inverse would overflow."""
+
 SMALLEST_SHARE = 1e-17
 """A series ends at a Poisson weight that is this share of the largest."""
 
@@ -38,17 +41,18 @@ SMALLEST_SHARE = 1e-17
 @njit(cache=True)
 def weigh_steps(
     times: Floats, rates: Floats, reward: Floats, columns: Indices, weights: Floats, rewards: Floats
-) -> bool:  # fmt: skip
+) -> int:  # fmt: skip
     """Integrate rates and reward over each step's two exponentials, the one near the right end first.
 
     `rates` (2 steps + 1, m) and `reward` (2 steps + 1, n) are at the nodes and half-way between; transition j belongs
     to `columns[j]`. To `weights` (steps, 2, columns) and `rewards` (steps, 2, n). The two exponentials share the
     integral by Simpson's rule; a rate that falls to near zero within one step gives all of it to one of them, so that
-    neither is negative. False when a rate is not finite.
+    neither is negative. -1, or the last step in which a rate or a reward is not finite.
     """
-    good = True
+    wrong = -1
     weights[:] = 0.0
     for step in range(times.size - 1):
+        good = True
         h = times[step + 1] - times[step]
         for j in range(columns.size):
             left, centre, right = rates[2 * step, j], rates[2 * step + 1, j], rates[2 * step + 2, j]
@@ -65,7 +69,9 @@ def weigh_steps(
             rewards[step, 0, i] = half + lean
             rewards[step, 1, i] = half - lean
             good &= abs(half) < math.inf
-    return good
+        if not good:
+            wrong = step
+    return wrong
 
 
 @njit(cache=True)
@@ -91,6 +97,8 @@ def scale_rates(n: int, rates: Floats, sources: Indices, jumps: Floats, stay: Fl
         stay[sources[j]] += rates[2 * n + j]
     for i in range(n):
         fastest = max(fastest, stay[i])
+    if fastest < SLOWEST:
+        fastest = 0.0
     unit = 1.0 / fastest if fastest > 0.0 else 0.0
     for i in range(n):
         stay[i] = max(1.0 - stay[i] * unit, 0.0)
@@ -120,7 +128,8 @@ def march_value(
     below, above, far = jumps[:n], jumps[n : 2 * n], jumps[2 * n :]
     now, term, following = np.zeros(n + 2), np.zeros(n + 2), np.zeros(n + 2)
     for step in range(steps - 1, -1, -1):
-        now[1 : n + 1] = start[step + 1]
+        for i in range(n):
+            now[i + 1] = start[step + 1, i]
         for part in range(2):
             s = scale_rates(n, weights[step, part], sources, jumps, stay)
             if not s < LARGEST_NORM * MOST_PIECES:
@@ -150,7 +159,8 @@ def march_value(
                     for i in range(n):
                         now[i + 1] += law[k] * following[i + 1]
                     term, following = following, term
-        value[step] = now[1 : n + 1]
+        for i in range(n):
+            value[step, i] = now[i + 1]
     return -1
 
 
@@ -164,13 +174,15 @@ def march_density(sources: Indices, targets: Indices, weights: Floats, start: Fl
     below, above = np.zeros(n), np.zeros(n)
     now, term, following = np.empty(n), np.zeros(n + 2), np.zeros(n + 2)
     for step in range(steps):
-        now[:] = start[step]
+        for i in range(n):
+            now[i] = start[step, i]
         for part in (1, 0):
             s = scale_rates(n, weights[step, part], sources, jumps, stay)
             if not s < LARGEST_NORM * MOST_PIECES:
                 return step
-            below[1:] = jumps[n : 2 * n - 1]
-            above[: n - 1] = jumps[1:n]
+            for i in range(1, n):
+                below[i] = jumps[n + i - 1]
+                above[i - 1] = jumps[i]
             pieces = int(s / LARGEST_NORM) + 1
             count = fill_poisson(s / pieces, law)
             for _ in range(pieces):
@@ -184,7 +196,8 @@ def march_density(sources: Indices, targets: Indices, weights: Floats, start: Fl
                     for i in range(n):
                         now[i] += law[k] * following[i + 1]
                     term, following = following, term
-        density[step + 1] = now
+        for i in range(n):
+            density[step + 1, i] = now[i]
     return -1
 
 

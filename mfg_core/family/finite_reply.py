@@ -10,7 +10,7 @@ import numpy as np
 from mfg_core.checks import require_positive
 from mfg_core.errors import SolveError
 from mfg_core.family.finite_kernels import fill_slopes, march_density, march_value, weigh_steps
-from mfg_core.family.finite_state import RiskSensitiveGame
+from mfg_core.family.finite_state import JointGame, RiskSensitiveGame
 from mfg_core.family.refinement import Reply, StepTooLongError
 from mfg_core.family.time_grid import bisect, half_way, quarter_values
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 MOST_ROUNDS = 40
 """Policy iterations before a step is called too long."""
+
+SHORTEST_STEP = 1e-13
+"""Of the time: a step that is too long and as short as that is not cut, it is a few hundred units of rounding."""
 
 INNER_SHARE = 0.01
 """What policy iteration may leave of the tolerance."""
@@ -64,6 +67,7 @@ class Setting:
     rtol: float
     atol: float
     risk_averse: RiskSensitiveGame | None
+    joint: JointGame | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,23 +112,30 @@ def set_up(game: FiniteStateGame, rtol: float, atol: float) -> Setting:
     require_positive("field_unit", game.field_unit)
     require_positive("horizon", game.horizon)
     risk_averse = game if isinstance(game, RiskSensitiveGame) else None
-    return Setting(game, build_network(game), first, last, unit, rtol, atol, risk_averse)
+    joint = game if isinstance(game, JointGame) else None
+    return Setting(game, build_network(game), first, last, unit, rtol, atol, risk_averse, joint)
 
 
 def play(setting: Setting, t: Floats, control: Floats, value: Floats, field: Floats) -> Play:
     """The game's equations under a control; SolveError when the game answers with another shape or a negative rate."""
-    game = setting.game
-    rates = _shaped("rates", game.rates(t, control, field), (t.size, setting.network.sources.size))
-    reward = _shaped("reward", game.reward(t, control, field), value.shape)
+    game, shape = setting.game, (t.size, setting.network.sources.size)
+    if setting.joint is not None:
+        moving, steering, earned = setting.joint.equations(t, value, control, field)
+    elif setting.risk_averse is not None:
+        moving = game.rates(t, control, field)
+        steering, earned = setting.risk_averse.tangent(t, value, control, field)
+    else:
+        moving, earned = game.rates(t, control, field), game.reward(t, control, field)
+        steering = moving
+    rates = _shaped("rates", moving, shape)
+    tangent = rates if steering is moving else _shaped("tangent rates", steering, shape)
+    reward = _shaped("reward", earned, value.shape)
     if rates.size and rates.min() < 0.0:
         row, column = np.unravel_index(np.argmin(rates), rates.shape)
         raise SolveError(
             f"rates must not be negative; was {rates[row, column]} for transition {column} at time {t[row]}"
         )
-    if setting.risk_averse is not None:
-        tangent, reward = setting.risk_averse.tangent(t, value, control, field)
-        return Play(control, rates, np.ascontiguousarray(tangent), np.ascontiguousarray(reward))
-    return Play(control, rates, rates, reward)
+    return Play(control, rates, tangent, reward)
 
 
 def best_play(setting: Setting, times: Floats, value: Floats, slopes: Floats, path: Floats) -> Play:
@@ -145,31 +156,45 @@ def weigh(network: Network, times: Floats, rates: Floats, reward: Floats) -> tup
     """(rates (steps, 2, columns), rewards (steps, 2, n)) integrated over the exponentials of each step."""
     steps, n = times.size - 1, reward.shape[1]
     weights, rewards = np.empty((steps, 2, 2 * n + network.far.size)), np.empty((steps, 2, n))
-    if not weigh_steps(times, rates, reward, network.columns, weights, rewards):
-        raise StepTooLongError
+    _check_steps(times, weigh_steps(times, rates, reward, network.columns, weights, rewards), weights)
     return weights, rewards
 
 
-def march_back(network: Network, weights: Floats, rewards: Floats, start: Floats, value: Floats) -> None:
-    """Fill V backwards; see `march_value`."""
-    far = network.far
-    if march_value(network.sources[far], network.targets[far], weights, rewards, start, value) >= 0:
-        raise StepTooLongError
+def march_back(network: Network, times: Floats, at: Play, start: Floats, value: Floats) -> None:
+    """Fill V backwards when everybody plays `at`; see `march_value`."""
+    weights, rewards = weigh(network, times, at.tangent_rates, at.reward)
+    sources, targets = network.sources[network.far], network.targets[network.far]
+    _check_steps(times, march_value(sources, targets, weights, rewards, start, value), weights)
 
 
-def march_forth(network: Network, weights: Floats, start: Floats, density: Floats) -> None:
-    """Fill the population forwards; see `march_density`."""
-    far = network.far
-    if march_density(network.sources[far], network.targets[far], weights, start, density) >= 0:
+def march_forth(network: Network, times: Floats, at: Play, start: Floats, density: Floats) -> None:
+    """Fill the population forwards when it plays `at`; see `march_density`."""
+    weights, _ = weigh(network, times, at.rates, at.reward)
+    sources, targets = network.sources[network.far], network.targets[network.far]
+    _check_steps(times, march_density(sources, targets, weights, start, density), weights)
+
+
+def _check_steps(times: Floats, wrong: int, weights: Floats) -> None:
+    """StepTooLongError where step `wrong` is not -1; SolveError where it is too short to be cut."""
+    if wrong < 0:
+        return
+    step = times[wrong + 1] - times[wrong]
+    if step > SHORTEST_STEP * times[-1]:
         raise StepTooLongError
+    fastest = np.max(np.nan_to_num(weights[wrong], nan=np.inf)) / step
+    raise SolveError(
+        f"a transition rate is {fastest:.2g} per unit of time at time {times[wrong + 1]:.6g}, "
+        "too fast for times in floating point: lower the differences of the terminal value (in market making "
+        "fill_decay * terminal_penalty * max_inventory), bound the controls (min_half_spread), or damp the fixed point "
+        "if its first sweeps go too far"
+    )
 
 
 def value_of(network: Network, times: Floats, at: Play, last: Floats) -> tuple[Floats, Floats]:
     """(V, V') on the nodes when everybody plays `at` and V(T) is `last`."""
-    weights, rewards = weigh(network, times, at.tangent_rates, at.reward)
     value = np.empty((times.size, last.size))
     value[-1] = last
-    march_back(network, weights, rewards, value, value)
+    march_back(network, times, at, value, value)
     return value, slopes_of(network, at, value)
 
 
@@ -182,10 +207,9 @@ def slopes_of(network: Network, at: Play, value: Floats) -> Floats:
 
 def density_of(network: Network, times: Floats, at: Play, first: Floats) -> Floats:
     """The population on the nodes when it starts as `first` and plays `at`."""
-    weights, _ = weigh(network, times, at.rates, at.reward)
     density = np.empty((times.size, first.size))
     density[0] = first
-    march_forth(network, weights, density, density)
+    march_forth(network, times, at, density, density)
     return density
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from mfg_core.errors import SolveError
 from mfg_core.family.finite_certificate import certify
-from mfg_core.family.finite_reply import Setting, best_play, march_back, march_forth, play, reply, set_up, weigh
+from mfg_core.family.finite_reply import Setting, best_play, march_back, march_forth, play, reply, set_up
 from mfg_core.family.finite_state import KinkedGame
 from mfg_core.family.refinement import Reply, Sweep, grade_edges, solve_on_grids
 from mfg_core.family.time_grid import crossing_times, interpolate_rows, interpolate_smooth
@@ -74,12 +74,9 @@ class MarchedGame:
         network, known = self.setting.network, _known(exact)
         assert known is not None
         at = best_play(self.setting, times, *known, path)
-        weights, rewards = weigh(network, times, at.tangent_rates, at.reward)
         value, density = exact.value.copy(), exact.density.copy()
-        march_back(network, weights, rewards, exact.value, value)
-        if at.tangent_rates is not at.rates:
-            weights, _ = weigh(network, times, at.rates, at.reward)
-        march_forth(network, weights, exact.density, density)
+        march_back(network, times, at, exact.value, value)
+        march_forth(network, times, at, exact.density, density)
         return value, density
 
     def kinks(self, known: Sweep) -> Floats:

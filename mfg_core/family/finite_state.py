@@ -103,6 +103,18 @@ class RiskSensitiveGame(FiniteStateGame, Protocol):
 
 
 @runtime_checkable
+class JointGame(FiniteStateGame, Protocol):
+    """A game that answers with its rates and rewards at once, and is then asked for nothing else: it saves time."""
+
+    def equations(self, t: Floats, value: Floats, control: Floats, field: Floats) -> tuple[Floats, Floats, Floats]:
+        """(rates, tangent rates, reward), the last two as `tangent`'s of a `RiskSensitiveGame`, else `rates`, `reward`.
+
+        Where V enters the payments not at all, the first two may be one array.
+        """
+        ...
+
+
+@runtime_checkable
 class KinkedGame(FiniteStateGame, Protocol):
     """A game whose control is smooth in time only between switches (a bound met, a regime of the argmax entered)."""
 

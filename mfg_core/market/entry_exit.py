@@ -173,6 +173,20 @@ class EntryExitGame:
         paid = self._usual_rates() * np.exp(logs) * self._payments()
         return np.asarray(self._held(t, control, field) + paid)
 
+    def equations(self, t: Floats, value: Floats, control: Floats, field: Floats) -> tuple[Floats, Floats, Floats]:
+        """(rates, those of the tangent, its reward), see `JointGame`."""
+        quotes, logs = self._split(control)
+        still, scale = -self.market.running_penalty * self.market.states**2, self._scale(field)
+        fills, tangent, earned = self.blocks.equations(t, value[:, :-1], quotes, field[:, :2])
+        income = np.full((control.shape[0], 1), self.outside_value / self.horizon)
+        usual = self._usual_rates() * np.exp(logs)
+        doors, left = jump_tangent(usual, self._payments(), self._changes(value), self.market.risk_aversion)
+        reward = np.concatenate([scale * (earned - still) + still, income], axis=1) - self._effort(logs) + left
+        rates = np.concatenate([scale * fills, usual], axis=1)
+        if self.market.risk_aversion == 0.0:
+            return rates, rates, reward
+        return rates, np.concatenate([scale * tangent, doors], axis=1), reward
+
     def field(self, t: Floats, density: Floats, control: Floats) -> Floats:
         """(nt, 3) mean ask and bid over the makers in the market (under `Share` soft means), log(N) / k."""
         means = self.blocks.field(t, density[:, :-1], self._split(control)[0])
@@ -245,14 +259,7 @@ class RiskAverseEntryExitGame(EntryExitGame):
 
     def tangent(self, t: Floats, value: Floats, control: Floats, field: Floats) -> tuple[Floats, Floats]:
         """(rates, reward) of the tangent of the Hamiltonian."""
-        quotes, logs = self._split(control)
-        still, scale = -self.market.running_penalty * self.market.states**2, self._scale(field)
-        fills, earned = self.blocks.tangent(t, value[:, :-1], quotes, field[:, :2])
-        income = np.full((control.shape[0], 1), self.outside_value / self.horizon)
-        hazards = self._usual_rates() * np.exp(logs)
-        doors, left = jump_tangent(hazards, self._payments(), self._changes(value), self.market.risk_aversion)
-        held = np.concatenate([scale * (earned - still) + still, income], axis=1) - self._effort(logs)
-        return np.concatenate([scale * fills, doors], axis=1), held + left
+        return self.equations(t, value, control, field)[1:]
 
 
 def solve_entry_exit(game: EntryExitGame, method: UpdateRule, rtol: float, atol: float) -> EntryExitEquilibrium:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
+from scipy.special import wrightomega
 
 from mfg_core.checks import require_finite, require_real
 from mfg_core.errors import SolveError
@@ -25,7 +26,10 @@ LAST_MOVE = 1e-10
 """Relative move after which Newton's next would be of its square."""
 
 PROBES = np.linspace(-40.0, 40.0, 1601)
-"""Where a shape is checked."""
+"""Where a shape is checked that is defined everywhere."""
+
+DISTANCES = np.geomspace(1e-3, 80.0, 1601)
+"""From its lowest y, where one is checked that has a finite one: hazards grow like the inverse of the distance."""
 
 
 @runtime_checkable
@@ -155,12 +159,21 @@ def best_distance(shape: IntensityShape, worth: Floats, risk_aversion: float = 0
     """The y that maximises shape(y) (1 - exp(-G (y + worth)))/G, at G = 0 shape(y) (y + worth).
 
     All in units of 1/k: a fill at distance y earns m = y + `worth` > 0, G is the risk aversion over k. The maximum is
-    where h(y) (exp(G m) - 1)/G = 1, found to rounding by Newton's method for m between two bounds of the root. Where
-    the shape grows so fast towards its lowest y that no quote is too low, `shape.lowest`.
+    where h(y) (exp(G m) - 1)/G = 1: in closed form for `Exponential`, at G = 0 for `Logistic` and `Power` too; else by
+    Newton's method to rounding, for m between two bounds of the root. Where the shape grows so fast towards its lowest
+    y that no quote is too low, `shape.lowest`.
     """
     margin = np.full(worth.shape, np.log1p(risk_aversion) / risk_aversion if risk_aversion > 0 else 1.0)
     if isinstance(shape, Exponential):
         return margin - worth
+    if risk_aversion == 0.0 and isinstance(shape, Logistic):
+        # m - 1 + log(m - 1) = worth - offset - 1 is solved by Wright's omega function (Corless & Jeffrey 2002).
+        return np.asarray(1.0 + wrightomega(worth - shape.offset - 1.0) - worth)
+    if risk_aversion == 0.0 and isinstance(shape, Power):
+        # m = 1 + (m - worth)/exponent.
+        return np.where(
+            shape.lowest + worth >= 0, shape.lowest, (shape.exponent - worth) / (shape.exponent - 1.0) - worth
+        )
     low, high = np.full(worth.shape, 1.0 / LARGEST_MARGIN), np.full(worth.shape, LARGEST_MARGIN)
     endless = shape.lowest + worth >= 0
     for _ in range(MOST_STEPS):
@@ -182,12 +195,12 @@ def check_shape(shape: object) -> IntensityShape:
     """`shape`, when it is a positive decreasing function whose best quote is unique; else TypeError or ValueError."""
     if not isinstance(shape, IntensityShape):
         raise TypeError(f"intensity_shape must have lowest, intensity, hazard and hazard_slope; was {shape!r}")
-    y = PROBES[shape.lowest + 1e-3 < PROBES]
+    y = shape.lowest + DISTANCES if np.isfinite(shape.lowest) else PROBES
     with np.errstate(over="ignore", under="ignore"):
         size, hazard, slope = shape.intensity(y), shape.hazard(y), shape.hazard_slope(y)
     if not (np.all(np.isfinite(hazard) & (hazard > 0)) and np.all(size >= 0)):
         raise ValueError(f"intensity_shape must be positive and decreasing, with a finite hazard; was {shape!r}")
-    seen = size > 0
+    seen = (size > 0) & np.isfinite(size)
     # By the trapezoidal rule, whose error on these steps is far below that of a wrong hazard.
     fall = np.diff(np.log(size[seen]))
     if not np.allclose(fall, -0.5 * np.diff(y[seen]) * (hazard[seen][1:] + hazard[seen][:-1]), rtol=0.2, atol=1e-6):

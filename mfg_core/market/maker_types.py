@@ -131,6 +131,10 @@ class MixedMarketMakingGame:
         """(nt, n) money earned by fills less eta_i x^2."""
         return self.blocks.reward(t, control, field)
 
+    def equations(self, t: Floats, value: Floats, control: Floats, field: Floats) -> tuple[Floats, Floats, Floats]:
+        """(rates, those of the tangent, its reward), see `JointGame`."""
+        return self.blocks.equations(t, value, control, field)
+
     def field(self, t: Floats, density: Floats, control: Floats) -> Floats:
         """(nt, 2) the crowd's mean ask and bid half-spreads, under `Share` its soft means."""
         return self.blocks.field(t, density, control)

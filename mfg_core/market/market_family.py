@@ -10,6 +10,7 @@ import numpy as np
 
 from mfg_core.market.competition import Share
 from mfg_core.market.intensity_shapes import Exponential, Logistic, Power, best_distance, check_shape
+from mfg_core.market.quote_kernels import fill_exponents, fill_quotes, fill_reward, fill_tangent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,14 +81,16 @@ class QuotedMarket:
 
     def control(self, t: Floats, value: Floats, field: Floats) -> Floats:
         """(nt, 4Q) half-spreads."""
+        if isinstance(self.market.intensity_shape, Exponential):
+            return self._chain(value, self.market.min_half_spread, self.market.max_half_spread)
         return np.clip(self.free_quotes(value, field), self.market.min_half_spread, self.market.max_half_spread)
 
     def free_quotes(self, value: Floats, field: Floats) -> Floats:
         """(nt, 4Q) best half-spreads without bounds."""
-        market, gap = self.market, self._gap(value)
+        market = self.market
         if isinstance(market.intensity_shape, Exponential):
-            return market.margin - gap
-        k, shift = market.fill_decay, self._shift(field)
+            return self._chain(value, -math.inf, math.inf)
+        k, shift, gap = market.fill_decay, self._shift(field), self._gap(value)
         worth = k * (gap - market.fill_cost + shift)
         y = best_distance(market.intensity_shape, worth, market.risk_aversion / k)
         return y / k + shift
@@ -95,14 +98,28 @@ class QuotedMarket:
     def rates(self, t: Floats, control: Floats, field: Floats) -> Floats:
         """(nt, 4Q) fill rates A shape(k (delta - c m))."""
         k = self.market.fill_decay
-        sizes = self.market.intensity_shape.intensity(k * (control - self._shift(field)))
+        if isinstance(self.market.intensity_shape, Exponential):
+            rates = np.empty(control.shape)
+            shifts = self.market.crowd_weight * field + np.log(self.arrival[[0, -1]]) / k
+            fill_exponents(control, shifts, k, rates)
+            # Of numpy, whose exponential does several at once.
+            return np.asarray(np.exp(rates, out=rates))
+        y = control - self._shift(field)
+        y *= k
+        sizes = self.market.intensity_shape.intensity(y)
         if self._shared_by_shape:
             sizes *= np.exp(k * self._sides(field))
-        return np.asarray(self.arrival * sizes)
+        sizes *= self.arrival
+        return sizes
 
     def reward(self, t: Floats, control: Floats, field: Floats) -> Floats:
         """(nt, 2Q+1) money earned by fills less eta x^2."""
-        return self._by_state(self.rates(t, control, field) * (control - self.market.fill_cost))
+        return self._earned(control, self.rates(t, control, field))
+
+    def equations(self, t: Floats, value: Floats, control: Floats, field: Floats) -> tuple[Floats, Floats, Floats]:
+        """(rates, the same, reward), see `JointGame`."""
+        rates = self.rates(t, control, field)
+        return rates, rates, self._earned(control, rates)
 
     def field(self, t: Floats, density: Floats, control: Floats) -> Floats:
         """(nt, 2) the crowd's mean ask and bid half-spreads; under `Share` its soft means."""
@@ -143,8 +160,11 @@ class QuotedMarket:
         return isinstance(self.market.competition, Share) and not isinstance(self.market.intensity_shape, Exponential)
 
     def _gap(self, value: Floats) -> Floats:
-        step = np.diff(value, axis=1)
-        return np.concatenate([-step, step], axis=1)
+        half = value.shape[1] - 1
+        out = np.empty((value.shape[0], 2 * half))
+        np.subtract(value[:, 1:], value[:, :-1], out=out[:, half:])
+        np.negative(out[:, half:], out=out[:, :half])
+        return out
 
     def _sides(self, field: Floats) -> Floats:
         """(nt, 4Q) the mean field of each quote's side."""
@@ -156,14 +176,21 @@ class QuotedMarket:
             return np.zeros((field.shape[0], self.sources.size))
         return self.market.crowd_weight * self._sides(field)
 
-    def _by_state(self, gains: Floats) -> Floats:
-        """(nt, 2Q+1) gains of each state's two quotes less eta x^2."""
-        half, states = gains.shape[1] // 2, self.market.states
-        out = np.empty((gains.shape[0], states.size))
-        out[:] = -self.market.running_penalty * states**2
-        out[:, 1:] += gains[:, :half]
-        out[:, :-1] += gains[:, half:]
-        return out
+    def _chain(self, value: Floats, low: float, high: float) -> Floats:
+        """(nt, 4Q) best half-spreads within bounds, of the exponential shape."""
+        quotes = np.empty((value.shape[0], self.sources.size))
+        fill_quotes(value, self.market.margin, low, high, quotes)
+        return quotes
+
+    def _earned(self, control: Floats, rates: Floats) -> Floats:
+        """(nt, 2Q+1) money earned by fills at these rates less eta x^2."""
+        reward = np.empty((control.shape[0], self.market.states.size))
+        fill_reward(control, rates, self.market.fill_cost, self._holding, reward)
+        return reward
+
+    @property
+    def _holding(self) -> Floats:
+        return -self.market.running_penalty * self.market.states**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,11 +199,16 @@ class RiskAverseQuotedMarket(QuotedMarket):
 
     def tangent(self, t: Floats, value: Floats, control: Floats, field: Floats) -> tuple[Floats, Floats]:
         """lambda exp(-g z) and what is left of lambda U(z) - eta x^2, with z what a fill is worth."""
-        g, gap = self.market.risk_aversion, self._gap(value)
-        worth = control - self.market.fill_cost + gap
+        return self.equations(t, value, control, field)[1:]
+
+    def equations(self, t: Floats, value: Floats, control: Floats, field: Floats) -> tuple[Floats, Floats, Floats]:
+        """(rates, those of the tangent, its reward), see `JointGame`."""
         rates = self.rates(t, control, field)
-        weighted = rates * np.exp(-g * worth)
-        return weighted, self._by_state(rates * -np.expm1(-g * worth) / g - weighted * gap)
+        tangent, reward = np.empty_like(rates), np.empty(value.shape)
+        fill_tangent(
+            control, rates, value, self.market.fill_cost, self.market.risk_aversion, self._holding, tangent, reward
+        )
+        return rates, tangent, reward
 
 
 def as_family(market: MarketMakingGame) -> QuotedMarket:

@@ -12,7 +12,7 @@ import numpy as np
 
 from mfg_core.errors import EdgeMassWarning
 from mfg_core.market.competition import Share
-from mfg_core.market.market_family import QuotedMarket, RiskAverseQuotedMarket, as_family
+from mfg_core.market.market_family import QuotedMarket, as_family
 from mfg_core.market.market_making import (
     MarketMakingEquilibrium,
     MarketMakingGame,
@@ -97,16 +97,16 @@ class QuotedBlocks:
 
     def tangent(self, t: Floats, value: Floats, control: Floats, field: Floats) -> tuple[Floats, Floats]:
         """(rates (nt, m), reward (nt, n)) of the tangent of the Hamiltonian, see `RiskSensitiveGame`."""
-        rates, rewards = [], []
-        for block, at, quotes, mean in zip(self.blocks, self.states, self.quotes, self._fields(field), strict=True):
-            own = control[:, quotes]
-            if isinstance(block, RiskAverseQuotedMarket):
-                rate, reward = block.tangent(t, value[:, at], own, mean)
-            else:
-                rate, reward = block.rates(t, own, mean), block.reward(t, own, mean)
-            rates.append(rate)
-            rewards.append(reward)
-        return np.concatenate(rates, axis=1), np.concatenate(rewards, axis=1)
+        return self.equations(t, value, control, field)[1:]
+
+    def equations(self, t: Floats, value: Floats, control: Floats, field: Floats) -> tuple[Floats, Floats, Floats]:
+        """(rates (nt, m), those of the tangent, its reward (nt, n)), see `JointGame`."""
+        each = zip(self.blocks, self.states, self.quotes, self._fields(field), strict=True)
+        parts = [block.equations(t, value[:, at], control[:, quotes], mean) for block, at, quotes, mean in each]
+        rates = np.concatenate([part[0] for part in parts], axis=1)
+        neutral = all(part[1] is part[0] for part in parts)
+        tangent = rates if neutral else np.concatenate([part[1] for part in parts], axis=1)
+        return rates, tangent, np.concatenate([part[2] for part in parts], axis=1)
 
     def field(self, t: Floats, density: Floats, control: Floats) -> Floats:
         """(nt, 2 crowds) what the quotes compete with: mean half-spreads, under `Share` soft means."""

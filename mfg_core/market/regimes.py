@@ -140,6 +140,22 @@ class RegimeSwitchingGame:
         """(nt, S nx) money earned by fills less eta_s x^2."""
         return self.blocks.reward(t, control, field)
 
+    def equations(self, t: Floats, value: Floats, control: Floats, field: Floats) -> tuple[Floats, Floats, Floats]:
+        """(rates, those of the tangent, its reward), see `JointGame`."""
+        fills, tangent, reward = self.blocks.equations(t, value, control, field)
+        sources, targets, each = self._switches()
+        switching = np.tile(each, (control.shape[0], 1))
+        rates, g = np.concatenate([fills, switching], axis=1), self.regimes[0].risk_aversion
+        if g == 0.0:
+            return rates, rates, reward
+        change = value[:, targets] - value[:, sources]
+        weighted, left = jump_tangent(switching, np.zeros(1), change, g)
+        # Pair of regimes by pair: within one no state repeats.
+        for start in range(0, sources.size, self.states.size):
+            pair = slice(start, start + self.states.size)
+            reward[:, sources[pair]] += left[:, pair]
+        return rates, np.concatenate([tangent, weighted], axis=1), reward
+
     def field(self, t: Floats, density: Floats, control: Floats) -> Floats:
         """(nt, 2S) `mean_quotes`, under `Share` the soft means: what the quotes compete with."""
         return self.blocks.field(t, self._given_regime(density), control)
@@ -177,15 +193,7 @@ class RiskAverseRegimeSwitchingGame(RegimeSwitchingGame):
 
     def tangent(self, t: Floats, value: Floats, control: Floats, field: Floats) -> tuple[Floats, Floats]:
         """(rates, reward) of the tangent of the Hamiltonian."""
-        rates, reward = self.blocks.tangent(t, value, control, field)
-        sources, targets, switching = self._switches()
-        change = value[:, targets] - value[:, sources]
-        weighted, left = jump_tangent(switching, np.zeros(1), change, self.regimes[0].risk_aversion)
-        # Pair of regimes by pair: within one no state repeats.
-        for start in range(0, sources.size, self.states.size):
-            pair = slice(start, start + self.states.size)
-            reward[:, sources[pair]] += left[:, pair]
-        return np.concatenate([rates, weighted], axis=1), reward
+        return self.equations(t, value, control, field)[1:]
 
 
 def solve_regime_switching(

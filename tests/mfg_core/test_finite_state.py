@@ -265,6 +265,13 @@ def test_the_marches_are_adjoint_and_keep_mass_and_sign(seed, n, panels, speed):
     assert value.min() >= game.terminal_value.min() - 1e-13
 
 
+def test_a_rate_below_the_normal_numbers_moves_nobody():
+    game = given_game(2, speed=1e-309)
+    value, density = marched(replace(game, gain=0.0 * game.gain), 1)
+    np.testing.assert_array_equal(value, np.tile(game.terminal_value, (3, 1)))
+    np.testing.assert_array_equal(density, np.tile(game.initial_density, (3, 1)))
+
+
 def test_rates_that_vanish_within_a_step_do_not_turn_negative():
     setting = set_up(given_game(2), 1e-9, 1e-12)
     rates = np.array([[0.0, 1.0], [0.0, 0.1], [1.0, 0.0]])
@@ -480,7 +487,7 @@ def test_compiled_kernels_equal_plain_python():
     assert 0 < net.far.size < net.sources.size
     for version in (lambda kernel: kernel, lambda kernel: kernel.py_func):
         weights, rewards = np.empty((2, 2, 6 + net.far.size)), np.empty((2, 2, 3))
-        assert version(finite_kernels.weigh_steps)(times, rates, reward, net.columns, weights, rewards)
+        assert version(finite_kernels.weigh_steps)(times, rates, reward, net.columns, weights, rewards) == -1
         value, density, slopes = np.empty((3, 3)), np.empty((3, 3)), np.empty((3, 3))
         value[-1], density[0] = game.terminal_value, game.initial_density
         assert version(finite_kernels.march_value)(*far, weights, rewards, value, value) == -1
@@ -512,10 +519,12 @@ def test_a_negative_rate_and_a_game_too_fast_are_refused():
 
     with pytest.raises(SolveError, match="rates must not be negative; was -1"):
         solve_mfg(Wrong())
-    fast = replace(BASE, max_half_spread=4.0, terminal_penalty=10.0, horizon=1.0)
-    with pytest.raises(SolveError, match="more than 2000 time steps"):
-        solve_quietly(fast, method=Anderson(max_steps=2000))
+    with pytest.raises(SolveError, match="more than 100 time steps; raise max_steps"):
+        solve_quietly(replace(STEEP, max_half_spread=4.0), method=Anderson(max_steps=100))
     assert math.isfinite(solve_quietly(replace(BASE, max_half_spread=4.0), rtol=1e-5).value[0, 0])
+    # k gamma (2Q - 1) = 95: rates of 1e41 at the close, whose layer is far shorter than the rounding of its time.
+    with pytest.raises(SolveError, match=r"rate is .* at time 1, too fast .* lower .* fill_decay \* terminal_penalty"):
+        solve_quietly(replace(BASE, max_half_spread=4.0, terminal_penalty=10.0, horizon=1.0))
 
 
 def test_a_power_shape_without_a_best_quote_is_refused_with_the_remedy():

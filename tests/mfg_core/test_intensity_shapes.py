@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
-from scipy.special import wrightomega
 
 from mfg_core import Exponential, IntensityShape, Logistic, Power
 from mfg_core.market.intensity_shapes import best_distance, check_shape
@@ -30,11 +29,30 @@ def test_hazards_are_the_slopes_of_the_intensities(shape):
     assert check_shape(shape) is shape
 
 
-@pytest.mark.parametrize("offset", [-1.0, 0.0, 2.0])
-def test_the_logistic_quote_is_lamberts(offset):
-    # y + worth = 1 + exp(-offset - y): with w = exp(-offset - y), w + log w = worth - 1 - offset.
-    exact = 1.0 - WORTH + wrightomega(WORTH - 1.0 - offset)
-    np.testing.assert_allclose(best_distance(Logistic(offset), WORTH), exact, atol=1e-13)
+@dataclass(frozen=True)
+class Copy:
+    """A shape of the user's own with the numbers of another one: its best quote is found by Newton's method."""
+
+    other: IntensityShape
+
+    @property
+    def lowest(self):
+        return self.other.lowest
+
+    def intensity(self, y):
+        return self.other.intensity(y)
+
+    def hazard(self, y):
+        return self.other.hazard(y)
+
+    def hazard_slope(self, y):
+        return self.other.hazard_slope(y)
+
+
+@pytest.mark.parametrize("shape", [Logistic(-1.0), Logistic(2.0), Power(1.5), Power(20.0)])
+def test_the_closed_forms_are_what_newton_finds(shape):
+    # Near a worth of -lowest the margin of Power is a difference of large numbers.
+    np.testing.assert_allclose(best_distance(shape, WORTH), best_distance(Copy(shape), WORTH), rtol=1e-13, atol=1e-12)
 
 
 @pytest.mark.parametrize("exponent", [1.5, 3.0, 20.0])
@@ -129,3 +147,24 @@ def test_a_shape_with_two_best_quotes_is_refused():
 
     with np.errstate(over="ignore"), pytest.raises(ValueError, match=r"h' > -h\^2, so that the best quote is unique"):
         check_shape(Steps())
+
+
+@settings(deadline=None, max_examples=200)
+@given(exponent=st.floats(1.001, 1e3))
+def test_every_power_shape_passes_its_own_check(exponent):
+    check_shape(Power(exponent))
+
+
+@settings(deadline=None, max_examples=50)
+@given(worth=st.floats(-200.0, 200.0), offset=st.floats(-5.0, 5.0), exponent=st.floats(1.1, 50.0))
+def test_closed_forms_of_the_best_quote_satisfy_the_first_order_condition(worth, offset, exponent):
+    at = np.array([worth])
+    for shape in (Logistic(offset), Power(exponent)):
+        if shape.lowest + worth >= 0:
+            assert best_distance(shape, at) == shape.lowest
+            continue
+        y = best_distance(shape, at)
+        # Rounding of y is that of worth; the margin y + worth is at least 1 under Logistic, and may be small else.
+        margin = y + at
+        slack = 1e-15 * (2.0 + abs(worth)) / margin * (10.0 + 10.0 * margin)
+        assert abs(shape.hazard(y) * margin - 1.0) < 1e-12 + 4.0 * slack
