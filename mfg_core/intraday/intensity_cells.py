@@ -47,6 +47,10 @@ class IntensityCells:
     names : tuple of str
         Of the p + q coefficients.
     tick : float
+    competition : float
+        Weight of the crowd's quote in `distance`.
+    symmetric : bool
+        Both sides hold the mean of the two: the fit has one arrival for both.
     """
 
     distance: Floats
@@ -59,6 +63,8 @@ class IntensityCells:
     block: NDArray[np.int64]
     names: tuple[str, ...]
     tick: float
+    competition: float = 0.0
+    symmetric: bool = False
 
     @property
     def first_decay(self) -> int:
@@ -75,6 +81,19 @@ class IntensityCells:
         design = self.design.copy()
         design[:, 2:] -= means
         return replace(self, design=design)
+
+    def pooled(self) -> IntensityCells:
+        """The same cells with orders shared out evenly over the sides: their maximum has one arrival for both.
+
+        With A_a = A_b the likelihood holds only sums over the sides. Rows must come as all asks, then all bids.
+        """
+        if self.decay.shape[1] > 1:
+            raise ValueError("symmetric pools the sides, and decay_by_side tells them apart: choose one")
+
+        def even(column: Floats) -> Floats:
+            return np.tile(0.5 * column.reshape(2, -1).sum(axis=0), 2)
+
+        return replace(self, count=even(self.count), depth=even(self.depth), closed=even(self.closed), symmetric=True)
 
     def start(self, evidence: str) -> Floats:
         """A point to start from, after checking that each side and each decay has data to be told from."""
@@ -167,7 +186,9 @@ class IntensityCells:
         return np.asarray(self.decay.T @ (self.decay * weight[:, None]))
 
 
-def cells_of_session(session: IntensitySession, *, decay_by_side: bool = False) -> IntensityCells:
+def cells_of_session(
+    session: IntensitySession, *, decay_by_side: bool = False, competition: float = 0.0, symmetric: bool = False
+) -> IntensityCells:
     """The session's segments with equal state and block merged, one row for each side."""
     seen = np.flatnonzero(session.observed)
     half, state = np.unique(session.half_spread[seen], return_inverse=True)
@@ -183,8 +204,8 @@ def cells_of_session(session: IntensitySession, *, decay_by_side: bool = False) 
     sides = np.column_stack([1.0 - is_bid, is_bid])
     picked = seen[first]
     decays = ("ask_fill_decay", "bid_fill_decay") if decay_by_side else ("fill_decay",)
-    return IntensityCells(
-        distance=np.tile(session.half_spread[picked], 2),
+    cells = IntensityCells(
+        distance=np.tile(session.felt_distance(competition)[picked], 2),
         exposure=np.tile(seconds, 2),
         count=np.bincount(order_row, minlength=2 * size).astype(np.float64),
         depth=np.bincount(order_row, session.depth, minlength=2 * size).astype(np.float64),
@@ -194,4 +215,6 @@ def cells_of_session(session: IntensitySession, *, decay_by_side: bool = False) 
         block=np.tile(session.block[picked], 2),
         names=("log_ask_arrival", "log_bid_arrival", *session.covariate_names, *decays),
         tick=session.tick,
+        competition=competition,
     )
+    return cells.pooled() if symmetric else cells

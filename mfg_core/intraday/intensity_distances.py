@@ -33,6 +33,8 @@ class DistanceTable:
     rate, rate_error : (d,) float64
         Orders per second that reached at least this distance, from the market's states whose grid holds it, and its
         Poisson standard error: the points for a picture of lambda(delta). Neighbours share orders.
+    expected_rate : (d,) float64
+        The fit's, over the same states and seconds.
     chi_square, p_value : float
         Pearson's statistic over merged bins, and its tail with `bins` less the coefficients as degrees of freedom
         (nan when none are left). The coefficients were fitted to more than these bins, so the p value is a little
@@ -47,6 +49,7 @@ class DistanceTable:
     seconds: Floats
     rate: Floats
     rate_error: Floats
+    expected_rate: Floats
     chi_square: float
     p_value: float
     bins: int
@@ -96,7 +99,8 @@ def segment_rates(fit: IntensityFit) -> tuple[IntensitySession, Floats]:
     beta = fit.coefficients[2 : 2 + fit.covariate_means.size]
     condition = np.where(session.observed[:, None], session.covariates - fit.covariate_means, 0.0) @ beta
     decays = fit.coefficients[2 + fit.covariate_means.size :] * session.tick
-    sides = [fit.coefficients[s] + condition - session.half_spread * decays[min(s, decays.size - 1)] for s in (0, 1)]
+    felt = session.felt_distance(fit.cells.competition)
+    sides = [fit.coefficients[s] + condition - felt * decays[min(s, decays.size - 1)] for s in (0, 1)]
     return session, np.where(session.observed, np.exp(np.stack(sides)), 0.0)
 
 
@@ -128,20 +132,13 @@ def distance_table(fit: IntensityFit, side: str) -> DistanceTable:
     observed = np.bincount(order_cell, minlength=size).astype(np.float64)
     time_there = np.broadcast_to(seconds[:, None], share.shape)[valid]
     visible: Floats = np.bincount(cell[valid], time_there, minlength=size).astype(np.float64)
-    # Orders of states on one half-tick grid that reached this cell or a further one of that grid.
-    beyond = np.zeros(size)
-    for offset in (0, 1):
-        beyond[offset::2] = np.cumsum(observed[offset::2][::-1])[::-1]
-    # Those whose best quote was already further were not at risk at this distance.
-    entry = np.bincount(np.floor(2.0 * order_half + 1e-6).astype(np.int64), minlength=size)
-    for offset in (0, 1):
-        later = np.cumsum(entry[offset::2][::-1])[::-1]
-        beyond[offset::2] -= np.append(later[1:], 0)
+    beyond = _reached(observed, np.bincount(np.floor(2.0 * order_half + 1e-6).astype(np.int64), minlength=size))
+    due = _reached(expected, np.bincount(np.floor(2.0 * half + 1e-6).astype(np.int64), means, minlength=size))
     there = np.flatnonzero(visible > 0)
     statistic, bins = _chi_square(observed[there], expected[there])
     free = bins - len(fit.names)
     with np.errstate(divide="ignore", invalid="ignore"):
-        rate, error = beyond / visible, np.sqrt(beyond) / visible
+        rate, error, law = beyond / visible, np.sqrt(beyond) / visible, due / visible
     return DistanceTable(
         side=side,
         distance=np.asarray(there * 0.5 * session.tick, dtype=np.float64),
@@ -150,10 +147,22 @@ def distance_table(fit: IntensityFit, side: str) -> DistanceTable:
         seconds=visible[there],
         rate=rate[there],
         rate_error=error[there],
+        expected_rate=law[there],
         chi_square=statistic,
         p_value=float(chdtrc(free, statistic)) if free > 0 else float("nan"),
         bins=bins,
     )
+
+
+def _reached(last: Floats, entry: NDArray[np.number]) -> Floats:
+    """Orders that were at risk in each cell and reached it, given the cells of their last and of their first tick."""
+    beyond = np.zeros(last.size)
+    for offset in (0, 1):  # the two grids of half-ticks: a state of the market is on one of them
+        beyond[offset::2] = np.cumsum(last[offset::2][::-1])[::-1]
+        later = np.cumsum(entry[offset::2][::-1])[::-1]
+        # Those whose best quote was already further were not at risk at this distance.
+        beyond[offset::2] -= np.append(later[1:], 0)
+    return beyond
 
 
 def _chi_square(observed: Floats, expected: Floats) -> tuple[float, int]:

@@ -152,6 +152,8 @@ def calibrate_intensity(
     covariates: Sequence[Covariate] = (),
     evidence: str = "all",
     decay_by_side: bool = False,
+    competition: float = 0.0,
+    symmetric: bool = False,
     sign_rule: str | None = None,
     inside: str = "exclude",
     within: float = 0.0,
@@ -186,6 +188,12 @@ def calibrate_intensity(
         agree; `reach_agreement` tests it.
     decay_by_side : bool
         One k for each side.
+    competition : float
+        c, 0 to 1: orders follow A exp(-k (delta - c (h - mean h))) with h the crowd's distance, the best quote's. A is
+        that of a market whose spread is at its mean. With c = 1 only the depth tells k. `calibrate_competition`
+        estimates c.
+    symmetric : bool
+        One arrival rate for both sides.
     sign_rule : {None, "quote", "tick", "lee_ready"}
         How trades without a side get one; None leaves them out. Either is counted.
     inside : {"exclude", "at_touch"}
@@ -218,6 +226,10 @@ def calibrate_intensity(
     Avellaneda & Stoikov (2008), Quantitative Finance 8, 217. Guéant (2016), The Financial Mathematics of Market
     Liquidity, chapter 10. White (1982), Econometrica 50, 1.
     """
+    if not 0.0 <= competition <= 1.0:
+        raise ValueError(f"competition must be from 0 to 1; was {competition}")
+    if competition == 1.0 and evidence == "arrivals":
+        raise ValueError("evidence must not be 'arrivals' at competition 1, where the spread does not move arrivals")
     session = observe_session(
         book,
         trades,
@@ -230,7 +242,7 @@ def calibrate_intensity(
         within=within,
         blocks=blocks,
     )
-    cells = cells_of_session(session, decay_by_side=decay_by_side)
+    cells = cells_of_session(session, decay_by_side=decay_by_side, competition=competition, symmetric=symmetric)
     return fit_intensity(cells, evidence=evidence, session=session, notes=_session_notes(session, inside))
 
 
@@ -267,6 +279,10 @@ def fit_intensity(
     meat = scores.T @ scores * (count / (count - 1))
     scale_units = np.outer(units, units)
     model = bread @ cells.score_variance(theta, evidence) @ bread.T
+    if cells.symmetric:  # one arrival told by the orders of both sides
+        both = np.eye(theta.size)
+        both[:2, :2] = 0.5
+        model = both @ model @ both
     return IntensityFit(
         names=cells.names,
         coefficients=theta * units,

@@ -71,7 +71,10 @@ def simulated_p_values(
     by_side = fit.names[-1] != "fill_decay"
     for _ in range(replicates):
         drawn = _simulated_session(fit, session, rates, rng)
-        again = fit_intensity(cells_of_session(drawn, decay_by_side=by_side), evidence=fit.evidence, session=drawn)
+        cells = cells_of_session(
+            drawn, decay_by_side=by_side, competition=fit.cells.competition, symmetric=fit.cells.symmetric
+        )
+        again = fit_intensity(cells, evidence=fit.evidence, session=drawn)
         _, new_rates = segment_rates(again)
         for s, sign in ((0, 1), (1, -1)):
             as_far[s] += ks_distance(rescaled_gaps(drawn, new_rates[s], sign)) >= statistics[s]

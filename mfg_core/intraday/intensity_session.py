@@ -118,6 +118,18 @@ class IntensitySession:
         """(s,) segments in the fit."""
         return np.isfinite(self.half_spread)
 
+    @property
+    def mean_half_spread(self) -> float:
+        """Time mean of the best quote's distance over the segments in the fit."""
+        seen = self.observed
+        return float(self.half_spread[seen] @ self.seconds[seen] / self.seconds[seen].sum())
+
+    def felt_distance(self, competition: float) -> Floats:
+        """(s,) distance that decides how many orders reach the best quote: h - competition (h - mean h)."""
+        if competition == 0.0:
+            return self.half_spread
+        return self.half_spread - competition * (self.half_spread - self.mean_half_spread)
+
 
 def observe_session(
     book: BookPath,

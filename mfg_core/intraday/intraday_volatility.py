@@ -14,6 +14,8 @@ Floats = NDArray[np.float64]
 
 METHODS = ("pre_averaging", "two_scale", "realised_kernel")
 LEAST_CHANGES = 100
+ROUNDING = 1e-12
+"""Relative difference of two prices that are one."""
 BLOCKS = 40
 """Blocks of the session whose contributions tell the standard error, when they can be long enough."""
 
@@ -152,7 +154,8 @@ def _changes_only(time: ArrayLike, mid: ArrayLike) -> tuple[Floats, Floats]:
     at, price = at[seen], price[seen]
     last = np.diff(at, append=np.inf) > 0
     at, price = at[last], price[last]
-    kept = np.diff(price, prepend=np.nan) != 0
+    # Mids of one price differ in the last bits when they come from different quotes; that is no change.
+    kept = ~(np.abs(np.diff(price, prepend=np.nan)) <= ROUNDING * np.abs(price))
     # A price that stands still to the end has no variance there: the time counts.
     if at.size:
         kept[-1] = True

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtrc
 
 from mfg_core.checks import require_count, require_finite, require_nonnegative, require_positive
+from mfg_core.intraday.crowd_competition import CompetitionEstimate, calibrate_competition
 from mfg_core.intraday.intensity_cells import cells_of_session
 from mfg_core.intraday.intensity_fit import IntensityFit, calibrate_intensity, fit_intensity
 from mfg_core.intraday.intraday_volatility import IntradayVolatility, intraday_volatility
@@ -31,6 +32,7 @@ PARAMETERS = (
     "adverse_selection",
     "running_penalty",
     "terminal_penalty",
+    "competition",
 )
 
 
@@ -52,20 +54,28 @@ class MarketCalibration:
     Attributes
     ----------
     ask_arrival, bid_arrival : float
-        For the game with `competition`: orders per second at the mid times exp(-competition k half_spread), since
-        the crowd's mean quote is half a mean spread from the mid, times `fill_share`.
+        For the game with `competition`: orders per second when a crowd quotes the mid and so does the maker, times
+        `fill_share`. That is the rate at the mid of a market with the mean spread, A, times exp(-c k mean half-spread).
     fill_decay : float
         k per unit of price, one for both sides.
     adverse_selection : float
         xi, price: mean move of the mid against the filled maker at `horizon_seconds`.
     running_penalty, terminal_penalty : float
         eta and gamma.
-    covariance : (6, 6) float64
+    competition : float
+        c: given, or estimated.
+    crowd : CompetitionEstimate or None
+        Where c comes from, or why it could not be estimated; None when it was given.
+    covariance : (7, 7) float64
         Of the parameters in the order of `PARAMETERS`. Zero between the intensities, xi and the variance, which are
-        estimated from different moments of the session; what that leaves out is not known.
-    competition, fill_share, half_spread : float
+        estimated from different moments of the session; what that leaves out is not known. A given competition has
+        no error.
+    fill_share, half_spread : float
         `half_spread` is the time mean over the session.
     intensity : IntensityFit
+        At this competition.
+    imbalance_p_value : float
+        Wald's, that both arrivals are one (robust; before `symmetric` makes them one).
     sides : SideTest or None
         None where a side alone does not tell its decay.
     adverse : MarkOuts
@@ -81,11 +91,13 @@ class MarketCalibration:
     adverse_selection: float
     running_penalty: float
     terminal_penalty: float
-    covariance: Floats
     competition: float
+    crowd: CompetitionEstimate | None
+    covariance: Floats
     fill_share: float
     half_spread: float
     intensity: IntensityFit
+    imbalance_p_value: float
     sides: SideTest | None
     adverse: MarkOuts
     horizon_seconds: float
@@ -99,12 +111,12 @@ class MarketCalibration:
 
     @property
     def values(self) -> Floats:
-        """(6,) the parameters in that order."""
+        """(7,) the parameters in that order."""
         return np.array([getattr(self, name) for name in PARAMETERS])
 
     @property
     def standard_errors(self) -> Floats:
-        """(6,) their standard errors."""
+        """(7,) their standard errors."""
         return np.sqrt(np.diag(self.covariance))
 
     def game(
@@ -132,7 +144,8 @@ class MarketCalibration:
         """Games drawn from the parameters' uncertainty, for bands by sampling.
 
         Positive parameters are drawn log-normal with the first-order covariance of their logarithms, so that no draw
-        leaves the game's range; adverse selection is normal.
+        leaves the game's range; adverse selection is normal, and so is competition, put to the end of [0, 1] when it
+        falls outside.
         """
         return [
             self._game(row, max_inventory, horizon, initial_mean, initial_std)
@@ -140,9 +153,9 @@ class MarketCalibration:
         ]
 
     def sample(self, count: int, *, rng: np.random.Generator) -> Floats:
-        """(count, 6) draws of the parameters; see `sample_games`."""
+        """(count, 7) draws of the parameters; see `sample_games`."""
         values = self.values
-        in_logs = np.array([name != "adverse_selection" for name in PARAMETERS]) & (values > 0)
+        in_logs = ~np.isin(PARAMETERS, ("adverse_selection", "competition")) & (values > 0)
         slope = np.where(in_logs, 1.0 / np.where(in_logs, values, 1.0), 1.0)
         centre = np.where(in_logs, np.log(np.where(in_logs, values, 1.0)), values)
         covariance = self.covariance * np.outer(slope, slope)
@@ -150,14 +163,16 @@ class MarketCalibration:
         weights, vectors = np.linalg.eigh(covariance)
         root = vectors * np.sqrt(np.maximum(weights, 0.0))
         draws = centre + rng.standard_normal((count, len(PARAMETERS))) @ root.T
-        return np.asarray(np.where(in_logs, np.exp(draws), draws))
+        drawn = np.asarray(np.where(in_logs, np.exp(np.where(in_logs, draws, 0.0)), draws))
+        drawn[:, -1] = np.clip(drawn[:, -1], 0.0, 1.0)
+        return drawn
 
     def _game(
         self, values: Floats, max_inventory: int, horizon: float, initial_mean: float, initial_std: float
     ) -> MarketMakingGame:
         from mfg_core.market.market_making import MarketMakingGame
 
-        ask, bid, decay, adverse, running, terminal = (float(v) for v in values)
+        ask, bid, decay, adverse, running, terminal, competition = (float(v) for v in values)
         return MarketMakingGame(
             ask_arrival=ask,
             bid_arrival=bid,
@@ -165,7 +180,7 @@ class MarketCalibration:
             adverse_selection=adverse,
             running_penalty=running,
             terminal_penalty=terminal,
-            competition=self.competition,
+            competition=competition,
             horizon=horizon,
             max_inventory=max_inventory,
             initial_mean=initial_mean,
@@ -184,8 +199,10 @@ def calibrate_market_making(
     lot: float = 1.0,
     typical_inventory: float = 1.0,
     liquidation_impact: float = 0.0,
-    competition: float = 1.0,
+    competition: float | Literal["estimated"] = "estimated",
+    symmetric: bool = False,
     fill_share: float = 1.0,
+    level: float = 0.95,
     horizon_seconds: float = 10.0,
     horizons: Sequence[float] = (1.0, 10.0, 60.0),
     volatility_method: str = "pre_averaging",
@@ -206,10 +223,14 @@ def calibrate_market_making(
         See `running_penalty_from_risk`; the variance is that of `intraday_volatility`.
     typical_inventory, liquidation_impact : float
         See `terminal_penalty_from_liquidation`; the half-spread is the session's time mean.
-    competition : float
-        c of the game, 0 to 1. The orders' rate as seen from the mid, A exp(-k delta), is the game's
-        A_game exp(-k (delta - c mean quote)) when A_game = A exp(-k c mean quote); the crowd's mean quote is taken to
-        be the mean half-spread.
+    competition : float or "estimated"
+        c of the game, 0 to 1, which A and k are fitted at; or estimated with them, the best quote standing for the
+        crowd's (`calibrate_competition`). Where the data do not tell it, it is `DEFAULT_COMPETITION`, and a note says
+        why.
+    symmetric : bool
+        One arrival rate for both sides. At c near 1 an imbalance that is noise skews the equilibrium.
+    level : float
+        Of the interval that decides whether c is told.
     fill_share : float
         Share of the orders that reach a quote and fill this maker, in (0, 1]: 1 is a quote that is always first in
         the queue. It is not estimated.
@@ -223,24 +244,33 @@ def calibrate_market_making(
     ValueError
         When an argument is out of range, or the session does not tell a parameter.
     """
-    competition = require_nonnegative("competition", competition)
     fill_share = require_positive("fill_share", fill_share)
-    if competition > 1 or fill_share > 1:
-        raise ValueError(f"competition and fill_share must be at most 1; were {competition} and {fill_share}")
+    if fill_share > 1:
+        raise ValueError(f"fill_share must be at most 1; was {fill_share}")
+    if isinstance(competition, str) and competition != "estimated":
+        raise ValueError(f"competition must be 'estimated' or a number from 0 to 1; was {competition!r}")
     horizon_seconds = require_positive("horizon_seconds", horizon_seconds)
-    fit = calibrate_intensity(
-        book,
-        trades,
-        tick=tick,
-        max_ticks=max_ticks,
-        session_end=session_end,
-        covariates=covariates,
-        evidence=evidence,
-        sign_rule=sign_rule,
-        inside=inside,
-        within=within,
-        blocks=blocks,
-    )
+    options: dict[str, Any] = {
+        "tick": tick,
+        "max_ticks": max_ticks,
+        "session_end": session_end,
+        "covariates": tuple(covariates),
+        "evidence": evidence,
+        "sign_rule": sign_rule,
+        "inside": inside,
+        "within": within,
+        "blocks": blocks,
+    }
+    crowd = None
+    if isinstance(competition, str):
+        crowd = calibrate_competition(book, trades, level=level, symmetric=symmetric, **options)
+        weight = crowd.used
+    else:
+        weight = require_nonnegative("competition", competition)
+    if crowd is not None and crowd.fit is not None and weight == crowd.value:
+        fit = crowd.fit
+    else:
+        fit = calibrate_intensity(book, trades, competition=weight, symmetric=symmetric, **options)
     adverse = mark_outs(
         book,
         trades,
@@ -253,38 +283,40 @@ def calibrate_market_making(
     kept = book.time <= session_end
     volatility = intraday_volatility(book.time[kept], book.mid[kept], method=volatility_method)
     half_spread = _mean_half_spread(book, session_end)
-    sides = _side_test(fit)
+    sides, imbalance = _side_test(fit), _imbalance(fit)
 
     column = int(np.flatnonzero(adverse.horizons == horizon_seconds)[0])
     xi, xi_error = float(adverse.impact[2, column]), float(adverse.impact_error[2, column])
     if not np.isfinite(xi_error):
         raise ValueError(f"horizon_seconds {horizon_seconds:g} leaves too few orders before the session's end")
-    anchor = np.exp(-competition * fit.fill_decay * half_spread) * fill_share
+    arrivals, intensities = _game_intensities(fit, crowd, weight, fill_share)
     eta = running_penalty_from_risk(risk_aversion, max(volatility.variance, 0.0), lot=lot)
     gamma = terminal_penalty_from_liquidation(
         half_spread, typical_inventory=typical_inventory, impact=liquidation_impact
     )
-    covariance = np.zeros((6, 6))
-    covariance[:3, :3] = _anchored(fit, anchor, competition * half_spread)
+    covariance = np.zeros((7, 7))
+    covariance[np.ix_(_INTENSITIES, _INTENSITIES)] = intensities
     covariance[3, 3] = xi_error**2
     covariance[4, 4] = running_penalty_from_risk(risk_aversion, volatility.variance_error, lot=lot) ** 2
     return MarketCalibration(
-        ask_arrival=fit.ask_arrival * anchor,
-        bid_arrival=fit.bid_arrival * anchor,
+        ask_arrival=arrivals[0],
+        bid_arrival=arrivals[1],
         fill_decay=fit.fill_decay,
         adverse_selection=xi,
         running_penalty=eta,
         terminal_penalty=gamma,
+        competition=weight,
+        crowd=crowd,
         covariance=covariance,
-        competition=competition,
         fill_share=fill_share,
         half_spread=half_spread,
         intensity=fit,
+        imbalance_p_value=imbalance,
         sides=sides,
         adverse=adverse,
         horizon_seconds=horizon_seconds,
         volatility=volatility,
-        notes=_notes(fit, adverse, volatility, sides, xi, half_spread),
+        notes=(*_notes(fit, adverse, volatility, sides, xi, half_spread), *_crowd_notes(crowd, weight, imbalance)),
     )
 
 
@@ -298,24 +330,70 @@ def _mean_half_spread(book: BookPath, session_end: float) -> float:
     return float(half[seen] @ seconds[seen] / seconds[seen].sum())
 
 
-def _anchored(fit: IntensityFit, anchor: float, distance: float) -> Floats:
-    """Covariance of (A_a anchor, A_b anchor, k) with anchor = share exp(-k distance)."""
+_INTENSITIES = (0, 1, 2, 6)
+"""Places of A_a, A_b, k and c in `PARAMETERS`."""
+
+
+def _game_intensities(
+    fit: IntensityFit, crowd: CompetitionEstimate | None, c: float, share: float
+) -> tuple[tuple[float, float], Floats]:
+    """The game's arrivals, and the (4, 4) covariance of (A_a, A_b, k, c).
+
+    log A_game = log A - c k mean half-spread. At the end of [0, 1] the estimate's covariance stays what it was.
+    """
+    if fit.session is None:
+        raise ValueError("fit must be of trades and quotes")
+    crowd_quote = fit.session.mean_half_spread * fit.session.tick
+    anchor = float(np.exp(-c * fit.fill_decay * crowd_quote))
+    ask, bid = fit.ask_arrival * anchor, fit.bid_arrival * anchor
+    if crowd is not None and crowd.identified:
+        scale = np.array([ask * share, bid * share, 1.0, 1.0])
+        return (ask * share, bid * share), crowd.covariance * np.outer(scale, scale)
+    scale = np.array([share, share, 1.0, 1.0])
     slope = np.array(
         [
-            [anchor, 0.0, -distance * anchor * fit.ask_arrival],
-            [0.0, anchor, -distance * anchor * fit.bid_arrival],
+            [anchor, 0.0, -c * crowd_quote * ask],
+            [0.0, anchor, -c * crowd_quote * bid],
             [0.0, 0.0, 1.0],
+            [0.0, 0.0, 0.0],
         ]
     )
-    return np.asarray(slope @ fit.game_covariance() @ slope.T)
+    covariance = slope @ fit.game_covariance() @ slope.T
+    return (ask * share, bid * share), np.asarray(covariance * np.outer(scale, scale))
+
+
+def _imbalance(fit: IntensityFit) -> float:
+    """P value of Wald's test, with robust covariance, that both sides have one arrival rate."""
+    if fit.cells.symmetric and fit.session is not None:
+        cells = cells_of_session(fit.session, competition=fit.cells.competition)
+        fit = fit_intensity(cells, evidence=fit.evidence)
+    contrast = np.zeros(len(fit.names))
+    contrast[:2] = 1.0, -1.0
+    difference, variance = contrast @ fit.coefficients, contrast @ fit.covariance @ contrast
+    return float(chdtrc(1.0, difference**2 / variance))
+
+
+def _crowd_notes(crowd: CompetitionEstimate | None, c: float, imbalance: float) -> list[str]:
+    notes = []
+    if crowd is not None and not crowd.identified:
+        notes.append(f"The data do not tell competition ({crowd.reason}); {c:g} is a choice, half-way to either end.")
+    elif crowd is not None and crowd.value != c:
+        notes.append(f"The estimate of competition, {crowd.value:.3g} ± {crowd.error:.2g}, is put to {c:g}.")
+    if c > 0.9 and imbalance >= 0.05:
+        notes.append(
+            f"The arrivals of the sides do not differ beyond noise (p = {imbalance:.2g}), yet at competition {c:.3g} "
+            "the equilibrium turns their difference into a large skew: symmetric = true gives both sides one rate."
+        )
+    return notes
 
 
 def _side_test(fit: IntensityFit) -> SideTest | None:
     """Wald's test, with robust covariance, of one decay for both sides."""
     if fit.session is None:
         return None
+    cells = cells_of_session(fit.session, decay_by_side=True, competition=fit.cells.competition)
     try:
-        both = fit_intensity(cells_of_session(fit.session, decay_by_side=True), evidence=fit.evidence)
+        both = fit_intensity(cells, evidence=fit.evidence)
     except ValueError:
         return None
     ask, bid = both.coefficients[-2:]

@@ -104,6 +104,17 @@ def test_repeated_prices_holes_and_several_rows_at_one_time_do_not_count():
     assert two == one
 
 
+def test_the_last_bits_of_a_price_are_no_change():
+    ticks = 10_000 + np.cumsum(np.random.default_rng(3).choice([-1, 0, 0, 1], 3000))
+    time = np.arange(ticks.size, dtype=float)
+    # The same mids from quotes 1 and 3 ticks apart: 0.5 (b + a) rounds differently.
+    apart = np.arange(ticks.size) % 2
+    mixed = intraday_volatility(time, 0.5 * ((ticks - apart) * 0.01 + (ticks + 1 + apart) * 0.01))
+    exact = intraday_volatility(time, (2 * ticks + 1) * 0.5)
+    assert mixed.changes == exact.changes
+    assert mixed.variance == pytest.approx(1e-4 * exact.variance, rel=1e-9)
+
+
 def test_the_unit_of_price_squares():
     time, price = simulate(np.random.default_rng(6), 0.02)
     one, ten = intraday_volatility(time, price), intraday_volatility(time, 16.0 * price)
