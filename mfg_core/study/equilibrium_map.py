@@ -10,7 +10,9 @@ from mfg_core.family import finite_reply
 from mfg_core.family.finite_state import FiniteStateEquilibrium
 from mfg_core.family.refinement import Reply
 from mfg_core.market import market_reply
+from mfg_core.market.competition import Share
 from mfg_core.market.intensity_shapes import Exponential
+from mfg_core.market.kernels import quote_means
 from mfg_core.market.market_family import as_family
 from mfg_core.market.market_making import MarketMakingEquilibrium
 
@@ -39,16 +41,19 @@ def equilibrium_map(
     if isinstance(equilibrium, FiniteStateEquilibrium):
         return _finite_map(equilibrium.game, times), np.ascontiguousarray(equilibrium.mean_field.T).ravel()
     game = equilibrium.game
-    family = as_family(game)
-    control = np.concatenate([equilibrium.policy.ask[:, 1:], equilibrium.policy.bid[:, :-1]], axis=1)
-    point = np.ascontiguousarray(family.field(times, equilibrium.density, control).T).ravel()
     if game.bounded or not isinstance(game.intensity_shape, Exponential):
-        return _finite_map(family, times), point
+        family = as_family(game)
+        control = np.concatenate([equilibrium.policy.ask[:, 1:], equilibrium.policy.bid[:, :-1]], axis=1)
+        field = family.field(times, equilibrium.density, control)
+        return _finite_map(family, times), np.ascontiguousarray(field.T).ravel()
+    point = np.empty((2, times.size))
+    soft = game.fill_decay if isinstance(game.competition, Share) else 0.0
+    quote_means(equilibrium.value, equilibrium.density, game.margin, soft, point[0], point[1])
 
     def phi(path: Floats) -> Floats:
         return market_reply.reply(game, times, path.reshape(2, -1))[2].ravel()
 
-    return phi, point
+    return phi, point.ravel()
 
 
 def _finite_map(game: FiniteStateGame, times: Floats) -> Callable[[Floats], Floats]:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
+from scipy.special import logsumexp
 
-from mfg_core import Anderson, EdgeMassWarning, FictitiousPlay, MarketMakingGame, NewtonKrylov, Picard, solve_mfg
+from mfg_core import (
+    Anderson,
+    EdgeMassWarning,
+    FictitiousPlay,
+    MarketMakingGame,
+    NewtonKrylov,
+    Picard,
+    Share,
+    solve_mfg,
+)
 from mfg_core.family.finite_solver import solve_finite_state
 from mfg_core.market.intensity_shapes import Logistic
+from mfg_core.market.market_reply import best_quotes
 from mfg_core.study.equilibrium_map import equilibrium_map
 from mfg_core.study.equilibrium_search import find_equilibria
 from mfg_core.study.stability import arnoldi, contraction_rate, leading_eigenvalues
@@ -239,3 +250,16 @@ def test_a_scan_says_which_game_nobody_solved():
     (scanned,) = scan_stability([lopsided()], methods=(Picard(max_sweeps=2), Anderson(max_sweeps=2)))
     assert np.isnan(scanned.rate)
     assert scanned.evaluations == (None, None)
+
+
+def test_soft_means_of_quotes_that_are_hundreds_of_1_over_k_apart_are_finite():
+    """exp(-k quote) of the states that hold the crowd is then below the least number, beside that of the others."""
+    found = quiet_solve(lopsided(fill_decay=1.0, competition=Share(), horizon=0.5), rtol=1e-3)
+    value = np.broadcast_to(-200.0 * found.states**2, found.value.shape).copy()
+    ask, bid = best_quotes(found.game, value)
+    law = np.zeros_like(value)
+    law[:, 3:6] = [0.2, 0.5, 0.3]
+    steep = replace(found, value=value, density=law, policy=replace(found.policy, ask=ask, bid=bid))
+    point = equilibrium_map(steep)[1].reshape(2, -1)
+    np.testing.assert_allclose(point[0], -logsumexp(-ask[0, 3:6], b=[0.2, 0.5, 0.3]), rtol=1e-12)
+    np.testing.assert_allclose(point[1], -logsumexp(-bid[0, 3:6], b=[0.2, 0.5, 0.3]), rtol=1e-12)
