@@ -130,7 +130,7 @@ def solve_finite_state(
     setting = set_up(game, rtol, atol)
     problem = MarchedGame(setting, game if isinstance(game, KinkedGame) else None, start)
     # What overflows is not finite, and a march over it is refused as a step that is too long.
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         found = solve_on_grids(problem, first_edges(setting), method, rtol, atol)
         if found is None:
             raise SolveError(

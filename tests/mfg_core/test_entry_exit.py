@@ -16,6 +16,7 @@ from mfg_core import (
     Anderson,
     EdgeMassWarning,
     EntryExitGame,
+    FictitiousPlay,
     MarketMakingGame,
     NewtonKrylov,
     Picard,
@@ -375,3 +376,58 @@ def test_a_market_that_most_makers_leave_is_the_same_by_two_methods():
     # Both within 1e-6 (1/k + |V|), V up to 60; N moves by beta N per unit of V.
     assert newton.active[-1] == pytest.approx(mixed.active[-1], abs=1e-4)
     assert newton.makers.value[0] == pytest.approx(mixed.makers.value[0], abs=2e-4)
+
+
+def test_the_exploitability_is_what_a_best_reply_to_the_fixed_crowd_gains():
+    """Both sides of it by scipy: the best reply's equations, and the returned quotes and rates held fixed."""
+    game = make()
+    found = solve_quietly(game, rtol=1e-9, method=Picard(max_sweeps=2), throw=False)
+    market, field, policy = game.market, field_of(found), found.policy
+    Q, T, beta = market.max_inventory, market.horizon, game.sensitivity
+    x = np.arange(-Q, Q + 1)
+
+    def effort(rate, usual):
+        return (rate * np.log(rate / usual) - rate + usual) / beta
+
+    def held(t, J):
+        t, out = min(max(t, 0.0), T), np.empty_like(J)
+        leave, enter = policy.exit_rate(t, x), float(policy.entry_rate(t))
+        bid, ask = policy.quotes(t, x)
+        for i in range(x.size):
+            gain = -market.running_penalty * x[i] ** 2
+            sold, bought = fills(market, (ask[i], bid[i]), field(t))
+            if i > 0:
+                gain += sold * (ask[i] - market.maker_fee + J[i - 1] - J[i])
+            if i < 2 * Q:
+                gain += bought * (bid[i] - market.maker_fee + J[i + 1] - J[i])
+            gain += leave[i] * (J[-1] - game.liquidation_penalty * x[i] ** 2 - J[i]) - effort(leave[i], game.exit_rate)
+            out[i] = -gain
+        out[-1] = -game.outside_value / T - enter * (J[Q] - J[-1]) + effort(enter, game.entry_rate)
+        return out
+
+    def best(t, V):
+        return value_slope(game, V, field(min(max(t, 0.0), T)))
+
+    end = np.append(-market.terminal_penalty * x**2, 0.0)
+    options = {"rtol": 1e-9, "atol": 1e-11, "max_step": 0.02}
+    reply, kept = (solve_ivp(slope, (T, 0.0), end, **options).y[:, -1] for slope in (best, held))
+    gain = game.initial_density @ (reply - kept)
+    assert gain > 1e-5
+    # The policy is interpolated between nodes: a few digits.
+    assert found.certificate.exploitability == pytest.approx(gain, rel=1e-3)
+    # At the equilibrium there is nothing to gain.
+    assert solve_quietly(game, rtol=1e-9).certificate.exploitability < 1e-9 * gain
+
+
+def test_a_market_that_everybody_leaves_for_good_is_refused():
+    market = market_of(horizon=4000.0)
+    with pytest.raises(SolveError, match="the mean field left the range of floating point"):
+        solve_quietly(make(market, exit_rate=1.0, entry_rate=0.0, sensitivity=0.0), rtol=1e-4)
+
+
+@pytest.mark.parametrize("method", [Picard(), FictitiousPlay(weight=10.0), NewtonKrylov()])
+def test_every_method_finds_the_same_market(method):
+    usual, found = solve_quietly(make(), rtol=1e-6), solve_quietly(make(), rtol=1e-6, method=method)
+    assert found.certificate.converged
+    # Twice the tolerance: rtol (1/k + |V|).
+    assert found.makers.value[0] == pytest.approx(usual.makers.value[0], rel=2e-6, abs=2e-6)

@@ -14,7 +14,10 @@ from scipy.linalg import expm
 
 from mfg_core import (
     EdgeMassWarning,
+    FictitiousPlay,
     MarketMakingGame,
+    NewtonKrylov,
+    Picard,
     RegimeSwitchingGame,
     Share,
     regime_mean_error,
@@ -364,3 +367,47 @@ def test_the_number_of_paths_is_checked():
     found = solve_quietly(game_of(make(CALM), make(STRESSED)), rtol=1e-4)
     with pytest.raises(ValueError, match="paths must be an integer of at least 1; was 0"):
         regime_mean_error(found, paths=0)
+
+
+def test_the_exploitability_is_what_a_best_reply_to_the_fixed_crowd_gains():
+    """Both sides of it by scipy: the best reply's equations, and the returned quotes held fixed."""
+    game = game_of(make(CALM), make(STRESSED))
+    found = solve_quietly(game, rtol=1e-9, method=Picard(max_sweeps=2), throw=False)
+    means, T = field_of(found), game.horizon
+    x = np.arange(-2, 3)
+
+    def held(t, flat):
+        t, J = min(max(t, 0.0), T), flat.reshape(2, -1)
+        out = np.empty_like(J)
+        for s, market in enumerate(game.regimes):
+            bid, ask = found.policy.quotes(t, x, s)
+            for i in range(x.size):
+                gain = -market.running_penalty * x[i] ** 2 + game.switching_rates[s][1 - s] * (J[1 - s, i] - J[s, i])
+                sold, bought = fills(market, (ask[i], bid[i]), means(t)[:, s])
+                if i > 0:
+                    gain += sold * (ask[i] - market.adverse_selection + J[s, i - 1] - J[s, i])
+                if i < x.size - 1:
+                    gain += bought * (bid[i] - market.adverse_selection + J[s, i + 1] - J[s, i])
+                out[s, i] = -gain
+        return out.ravel()
+
+    def best_slope(t, V):
+        return value_slope(game, V, means(min(max(t, 0.0), T)))
+
+    end = np.concatenate([-market.terminal_penalty * x**2 for market in game.regimes])
+    options = {"rtol": 1e-9, "atol": 1e-11, "max_step": 0.02}
+    reply, kept = (solve_ivp(slope, (T, 0.0), end, **options).y[:, -1] for slope in (best_slope, held))
+    gain = game.initial_density @ (reply - kept)
+    assert gain > 1e-7
+    # The policy is interpolated between nodes: a few digits.
+    assert found.certificate.exploitability == pytest.approx(gain, rel=2e-3)
+
+
+@pytest.mark.parametrize("method", [Picard(), FictitiousPlay(weight=10.0), NewtonKrylov()])
+def test_every_method_finds_the_same_regimes(method):
+    game = game_of(make(CALM), make(STRESSED))
+    usual, found = solve_quietly(game, rtol=1e-6), solve_quietly(game, rtol=1e-6, method=method)
+    assert found.certificate.converged
+    for one, other in zip(found.regimes, usual.regimes, strict=True):
+        # Twice the tolerance: rtol (1/k + |V|).
+        assert one.value[0] == pytest.approx(other.value[0], rel=2e-6, abs=2e-6)
