@@ -8,6 +8,7 @@ import math
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tokenize import TokenError
@@ -20,8 +21,9 @@ from data_pipeline.atomic import disk_errors, exclusive_lock, publish, write_ato
 from data_pipeline.errors import DataError
 from mfg_core.checks import require_count
 from mfg_core.errors import EdgeMassWarning, SolveError
-from mfg_core.library.policy_grid import PolicyGrid, describe
+from mfg_core.library.policy_grid import PolicyGrid, SwitchingRegimes, describe
 from mfg_core.library.quote_block import QuoteBlock, TimeNodes, choose_nodes, sample_quotes, time_error
+from mfg_core.solve import solve_mfg
 from mfg_core.study.batch import solve_many
 from strategies.policy_library import (
     CERTIFICATES,
@@ -51,7 +53,7 @@ _SPARE = 0.5
 
 def build_policy_library(
     folder: str | Path,
-    regimes: MarketMakingGame | Mapping[str, MarketMakingGame],
+    regimes: MarketMakingGame | Mapping[str, MarketMakingGame] | SwitchingRegimes,
     axes: Mapping[str, Sequence[float]],
     *,
     tolerances: LibraryTolerances | None = None,
@@ -73,7 +75,7 @@ def build_policy_library(
     folder : path
         Holds libraries, one folder each; made when missing.
     regimes, axes
-        See `PolicyGrid`.
+        See `PolicyGrid`; with `SwitchingRegimes` the policies of each regime in the game in which they switch.
     tolerances : LibraryTolerances, optional
     nodes : TimeNodes, optional
         Time grid of all policies; by default the smallest that meets `tolerances.time` on the corners of the grid with
@@ -81,7 +83,7 @@ def build_policy_library(
     dtype : "float32" or "float64"
         Of the stored quotes; float32 rounds by up to 6e-8 of a quote, which is part of the measured time error.
     chunk : int
-        Policies per resumable chunk; the solves of a chunk start from one another, so it is part of the plan.
+        Solves per resumable chunk; the solves of a chunk start from one another, so it is part of the plan.
     seed : int
         Draws the off-grid games.
     workers : int
@@ -106,7 +108,7 @@ def build_policy_library(
     tolerances = tolerances or LibraryTolerances()
     grid = PolicyGrid(regimes, axes)
     if nodes is None:
-        corners = _solve_part(grid, list(grid.corners()), tolerances, workers)
+        corners = _solve_part(grid, sorted({index % grid.solves for index in grid.corners()}), tolerances, workers)
         nodes = choose_nodes(corners, _SPARE * tolerances.time)
     plan = library_plan(grid, tolerances, nodes, dtype, chunk, seed)
     home = Path(folder)
@@ -114,12 +116,12 @@ def build_policy_library(
     with disk_errors(home):
         work.mkdir(parents=True, exist_ok=True)
     with disk_errors(home), _only_builder(work):
-        chunks = [range(first, min(first + chunk, grid.size)) for first in range(0, grid.size, chunk)]
+        chunks = [range(first, min(first + chunk, grid.solves)) for first in range(0, grid.solves, chunk)]
         for part in chunks:
             if not _chunk_path(work, part).exists():
                 _solve_chunk(work, part, grid, tolerances, nodes, dtype, workers)
             if progress is not None:
-                progress(part.stop, grid.size)
+                progress(part.stop * len(grid.policies(0)), grid.size)
         path = _publish(home, work, plan, chunks, grid, tolerances, nodes, seed)
     shutil.rmtree(work)
     return open_policy_library(path)
@@ -129,27 +131,55 @@ def _solve(
     games: Sequence[MarketMakingGame], names: Sequence[str], tolerances: LibraryTolerances, workers: int
 ) -> tuple[MarketMakingEquilibrium, ...]:
     """Their equilibria; SolveError with the name of the first that has none."""
-    with warnings.catch_warnings():
-        # Said for each policy in the certificates, and for the worst in the description.
-        warnings.simplefilter("ignore", EdgeMassWarning)
+    with _edges_in_certificates():
         solved = solve_many(games, rtol=tolerances.rtol, atol=tolerances.atol, workers=workers)
     for place, error in solved.failures.items():
         raise SolveError(f"{names[place]}: {error}", residual=error.residual, tolerance=error.tolerance) from error
     return tuple(one for one in solved.equilibria if one is not None)
 
 
+@contextmanager
+def _edges_in_certificates() -> Iterator[None]:
+    """No EdgeMassWarning: it is said for each policy in the certificates, and for the worst in the description."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EdgeMassWarning)
+        yield
+
+
 def _solve_part(
     grid: PolicyGrid, part: Sequence[int], tolerances: LibraryTolerances, workers: int
 ) -> tuple[MarketMakingEquilibrium, ...]:
+    """The equilibria of the policies of these solves, one solve after the other."""
+    if grid.switching is not None:
+        points = [grid.parameters(solve) for solve in part]
+        with _edges_in_certificates(), ThreadPoolExecutor(workers) as pool:
+            found = pool.map(lambda at: _solve_switching(grid, at, tolerances), points)
+            return tuple(regime for regimes in found for regime in regimes)
     names = [f"regime {grid.regime(index)}, {describe(grid.parameters(index))}" for index in part]
     return _solve([grid.game(index) for index in part], names, tolerances, workers)
+
+
+def _solve_switching(
+    grid: PolicyGrid, at: Mapping[str, float], tolerances: LibraryTolerances
+) -> tuple[MarketMakingEquilibrium, ...]:
+    """The equilibrium given each regime at these values of the axes."""
+    try:
+        return solve_mfg(grid.switching_game_at(at), rtol=tolerances.rtol, atol=tolerances.atol).regimes
+    except SolveError as error:
+        raise SolveError(f"{describe(at)}: {error}", residual=error.residual, tolerance=error.tolerance) from error
+
+
+def _rows(grid: PolicyGrid, part: Sequence[int]) -> list[int]:
+    """The policies of these solves."""
+    return [index for solve in part for index in grid.policies(solve)]
 
 
 def _solve_chunk(
     work: Path, part: range, grid: PolicyGrid, tolerances: LibraryTolerances, nodes: TimeNodes, dtype: str, workers: int
 ) -> None:
-    quotes = np.empty((len(part), *_table_shape(grid, nodes)), dtype=dtype)
-    columns = np.empty((len(part), len(COLUMNS)))
+    rows = _rows(grid, part)
+    quotes = np.empty((len(rows), *_table_shape(grid, nodes)), dtype=dtype)
+    columns = np.empty((len(rows), len(COLUMNS)))
     for i, equilibrium in enumerate(_solve_part(grid, part, tolerances, workers)):
         quotes[i] = sample_quotes(equilibrium, nodes)
         columns[i] = _columns(equilibrium, time_error(equilibrium, nodes, quotes[i]))
@@ -157,7 +187,7 @@ def _solve_chunk(
             raise ValueError(
                 f"nodes must have more than {nodes.steps} steps, or the time tolerance must be above "
                 f"{tolerances.time}; the error was {columns[i, -1] * equilibrium.game.fill_decay:.2g} at regime "
-                f"{grid.regime(part[i])}, {describe(grid.parameters(part[i]))}"
+                f"{grid.regime(rows[i])}, {describe(grid.parameters(rows[i]))}"
             )
     buffer = io.BytesIO()
     np.savez(buffer, quotes=quotes, columns=columns)
@@ -198,7 +228,8 @@ def _publish(
     shape = (grid.size, *_table_shape(grid, nodes))
     quotes = np.lib.format.open_memmap(whole / QUOTES, mode="w+", dtype=plan["dtype"], shape=shape)
     for part in chunks:
-        quotes[part.start : part.stop], columns[part.start : part.stop] = _read_chunk(_chunk_path(work, part))
+        rows = _rows(grid, part)
+        quotes[rows], columns[rows] = _read_chunk(_chunk_path(work, part))
     quotes.flush()
     np.save(whole / CERTIFICATES, columns)
     description = dict(plan) | {
@@ -237,7 +268,11 @@ def _off_grid_error(
         cells = {name: draw.integers(values.size - 1) for name, values in axes.items()}
         at = {name: float(0.5 * (axes[name][cell] + axes[name][cell + 1])) for name, cell in cells.items()}
         game = grid.game_at(regime, at)
-        (solved,) = _solve([game], [f"regime {regime}, {describe(at)}"], tolerances, 1)
+        if grid.switching is not None:
+            with _edges_in_certificates():
+                solved = _solve_switching(grid, at, tolerances)[block.regimes.index(regime)]
+        else:
+            (solved,) = _solve([game], [f"regime {regime}, {describe(at)}"], tolerances, 1)
         table = block.prepare(regime, **at).table
         error = float(np.nanmax(np.abs(table - sample_quotes(solved, nodes))))
         found.append((error, error * game.fill_decay, regime, at))

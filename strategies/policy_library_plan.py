@@ -53,7 +53,7 @@ def library_plan(
     grid: PolicyGrid, tolerances: LibraryTolerances, nodes: TimeNodes, dtype: str, chunk: int, seed: int
 ) -> dict[str, Any]:
     """What fixes the policies, as JSON types: the description without what was measured."""
-    return {
+    plan: dict[str, Any] = {
         "kind": KIND,
         "schema_version": SCHEMA_VERSION,
         "regimes": {name: _plain_game(game) for name, game in grid.regimes.items()},
@@ -67,6 +67,10 @@ def library_plan(
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in ("fairfield", "numba", "numpy", "scipy")},
     }
+    if grid.switching is not None:
+        game = grid.switching.game(tuple(grid.regimes.values()))
+        plan["switching"] = {"rates": game.switching_rates, "initial": game.initial_regime}
+    return plan
 
 
 def core_hash() -> str:

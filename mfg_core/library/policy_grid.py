@@ -12,6 +12,7 @@ import numpy as np
 
 from mfg_core.checks import require_finite
 from mfg_core.market.market_making import MarketMakingGame
+from mfg_core.market.regimes import RegimeSwitchingGame
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,6 +23,30 @@ ARRIVAL_SCALE = "arrival_scale"
 """The axis that multiplies both arrivals of a regime's game."""
 
 MOST_AXES = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwitchingRegimes:
+    """Named regimes of one `RegimeSwitchingGame`: makers know that the market may change under them.
+
+    Attributes
+    ----------
+    regimes : mapping of str to MarketMakingGame
+    switching_rates, initial_regime
+        As of `RegimeSwitchingGame`, in the order of the names.
+    """
+
+    regimes: Mapping[str, MarketMakingGame]
+    switching_rates: Sequence[Sequence[float]]
+    initial_regime: Sequence[float]
+
+    def game(self, games: Sequence[MarketMakingGame]) -> RegimeSwitchingGame:
+        """The switching game of these games, one per name."""
+        return RegimeSwitchingGame(
+            regimes=tuple(games),
+            switching_rates=tuple(tuple(row) for row in self.switching_rates),
+            initial_regime=tuple(self.initial_regime),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +60,8 @@ class PolicyGrid:
     axes : mapping of str to increasing floats
         A float parameter of the game each, or "arrival_scale", which multiplies both arrivals; at least two values.
         The value replaces (or scales) the regime's own.
+    switching : SwitchingRegimes, optional
+        Where the regimes switch into each other; else each is a game of its own.
 
     Examples
     --------
@@ -47,12 +74,17 @@ class PolicyGrid:
 
     regimes: Mapping[str, MarketMakingGame]
     axes: Mapping[str, tuple[float, ...]]
+    switching: SwitchingRegimes | None
 
     def __init__(
-        self, regimes: MarketMakingGame | Mapping[str, MarketMakingGame], axes: Mapping[str, Sequence[float]]
+        self,
+        regimes: MarketMakingGame | Mapping[str, MarketMakingGame] | SwitchingRegimes,
+        axes: Mapping[str, Sequence[float]],
     ) -> None:
         """Check names and values; the games are made when they are asked for."""
-        named = {"base": regimes} if isinstance(regimes, MarketMakingGame) else dict(regimes)
+        switching = regimes if isinstance(regimes, SwitchingRegimes) else None
+        separate = regimes.regimes if isinstance(regimes, SwitchingRegimes) else regimes
+        named = {"base": separate} if isinstance(separate, MarketMakingGame) else dict(separate)
         if not named:
             raise ValueError("regimes must hold at least one game; was empty")
         for name, game in named.items():
@@ -68,6 +100,9 @@ class PolicyGrid:
         checked = {name: _axis(name, values, next(iter(named.values()))) for name, values in axes.items()}
         object.__setattr__(self, "regimes", named)
         object.__setattr__(self, "axes", checked)
+        object.__setattr__(self, "switching", switching)
+        if switching is not None:
+            switching.game(tuple(named.values()))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -78,6 +113,15 @@ class PolicyGrid:
     def size(self) -> int:
         """Number of games."""
         return math.prod(self.shape)
+
+    @property
+    def solves(self) -> int:
+        """Number of games to solve: one per policy; of switching regimes one for all of them at a point of the axes."""
+        return self.size if self.switching is None else self.size // len(self.regimes)
+
+    def policies(self, solve: int) -> tuple[int, ...]:
+        """The policies that solve number `solve` gives."""
+        return (solve,) if self.switching is None else tuple(range(solve, self.size, self.solves))
 
     def regime(self, index: int) -> str:
         """Name of the regime of game `index`."""
@@ -103,6 +147,15 @@ class PolicyGrid:
             return replace(game, **changes)
         except ValueError as error:
             raise ValueError(f"regime {regime} has no game at {describe(parameters)}: {error}") from None
+
+    def switching_game_at(self, parameters: Mapping[str, float]) -> RegimeSwitchingGame:
+        """The game of all regimes with these values of the axes; only of a grid with `switching`."""
+        if self.switching is None:
+            raise ValueError("regimes must be SwitchingRegimes; were games of their own")
+        try:
+            return self.switching.game([self.game_at(name, parameters) for name in self.regimes])
+        except ValueError as error:
+            raise ValueError(f"no switching game at {describe(parameters)}: {error}") from None
 
     def corners(self) -> Iterator[int]:
         """Games at the ends of all axes: of a smooth family the extreme ones."""

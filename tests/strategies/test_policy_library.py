@@ -18,7 +18,8 @@ import pytest
 
 import strategies.policy_library_build as building
 from data_pipeline.errors import DataError
-from mfg_core import MarketMakingGame, OutsideOption, SolveError, solve_mfg
+from mfg_core import MarketMakingGame, OutsideOption, RegimeSwitchingGame, SolveError, solve_mfg
+from mfg_core.library.policy_grid import SwitchingRegimes
 from mfg_core.library.quote_block import TimeNodes
 from mfg_core.study.batch import solve_many
 from strategies.policy_library import COLUMNS, open_policy_library
@@ -355,3 +356,50 @@ def test_arguments_that_make_no_sense_are_refused(tmp_path):
             build(tmp_path, **changes)
     with pytest.raises(ValueError, match="time must be finite and positive"):
         LibraryTolerances(time=0.0)
+
+
+SWITCHING = SwitchingRegimes(
+    regimes={"calm": GAME, "stressed": replace(GAME, running_penalty=0.5, bid_arrival=1.4)},
+    switching_rates=((-0.3, 0.3), (0.8, -0.8)),
+    initial_regime=(1.0, 0.0),
+)
+FINER = replace(EASY, rtol=1e-7)
+
+
+def test_policies_of_switching_regimes_are_looked_up_by_regime(tmp_path):
+    decays = (0.9, 1.0, 1.2)
+    library = build(tmp_path, regimes=SWITCHING, axes={"fill_decay": decays}, chunk=2, tolerances=FINER)
+    assert library.size == 6
+    assert library.description["switching"] == {"rates": [[-0.3, 0.3], [0.8, -0.8]], "initial": [1.0, 0.0]}
+    t, x = np.linspace(0, 2, 23)[:, None], np.arange(-3, 4)
+    apart = []
+    for decay in decays:
+        games = tuple(replace(game, fill_decay=decay) for game in SWITCHING.regimes.values())
+        whole = RegimeSwitchingGame(
+            regimes=games, switching_rates=SWITCHING.switching_rates, initial_regime=SWITCHING.initial_regime
+        )
+        solved = solve_mfg(whole, rtol=1e-7)
+        for number, name in enumerate(SWITCHING.regimes):
+            found = library.quotes(t, x, name, fill_decay=decay)
+            exact = solved.policy.quotes(t, x, number)
+            np.testing.assert_allclose(found, exact, atol=1.05 * library.description["worst"]["time_error"])
+            alone = solve_mfg(games[number], rtol=1e-6).policy.quotes(t, x)
+            apart.append(np.nanmax(np.abs(np.stack(alone) - found)))
+    assert min(apart) > 0.05  # a game of its own, that knows no switch, has other quotes
+    off = library.description["off_grid_error"]
+    assert 0 < off["largest"] < 0.1
+    again = build(
+        tmp_path / "again", regimes=SWITCHING, axes={"fill_decay": decays}, chunk=2, tolerances=FINER, workers=2
+    )
+    assert again.hash == library.hash
+    # The solves of switching games start from nothing, so that chunks of another size hold the same quotes.
+    other = build(tmp_path / "other", regimes=SWITCHING, axes={"fill_decay": decays}, chunk=3, tolerances=FINER)
+    np.testing.assert_array_equal(other.block.block, library.block.block)
+    np.testing.assert_array_equal(library.prepare("stressed", fill_decay=1.0).table, library.block.block[4])
+
+
+def test_switching_regimes_that_make_no_game_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="horizon must be the same in all regimes"):
+        build(tmp_path, regimes=replace(SWITCHING, regimes={"a": GAME, "b": replace(GAME, horizon=1.0)}))
+    with pytest.raises(ValueError, match="initial_regime must"):
+        build(tmp_path, regimes=replace(SWITCHING, initial_regime=(0.5, 0.6)))
