@@ -128,8 +128,10 @@ class NewtonKrylov:
 
     def _try(self, memory: Search, weights: Floats) -> Floats:
         """Ask for the trial step with these weights of the known directions."""
-        memory.step, memory.share = weights @ np.stack(memory.basis[: weights.size]), 1.0
-        return memory.point + memory.step
+        assert memory.point is not None
+        step = np.asarray(weights @ np.stack(memory.basis[: weights.size]))
+        memory.step, memory.share = step, 1.0
+        return memory.point + step
 
 
 def _least_squares(memory: Search) -> tuple[Floats, float]:
@@ -139,5 +141,5 @@ def _least_squares(memory: Search) -> tuple[Floats, float]:
         matrix[: known.size, j] = known
     right = np.zeros(matrix.shape[0])
     right[0] = memory.size
-    weights = np.linalg.lstsq(matrix, right, rcond=None)[0]
+    weights: Floats = np.asarray(np.linalg.lstsq(matrix, right, rcond=None)[0], dtype=np.float64)
     return weights, float(np.linalg.norm(matrix @ weights - right))
