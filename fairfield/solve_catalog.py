@@ -27,6 +27,9 @@ OWN_KEYS = {
 }
 """Keys of [game] that belong to each kind."""
 
+LOOSEST = 1e-2
+"""Largest relative tolerance: beyond it every check would pass and nothing be known."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -114,6 +117,25 @@ def make_method(section: SolveSection, kind_of_game: str) -> FixedPointMethod:
         return kind(**given)
     except ValueError as error:
         raise ConfigError(f"solve.{error}") from None
+
+
+def refuse_loose(section: SolveSection, problem: Problem) -> None:
+    """Refuse tolerances under which the checks could not fail.
+
+    Raises
+    ------
+    ConfigError
+        When `rtol` is above `LOOSEST`, or `atol` above as much of 1, the size of probabilities, or of 1/k.
+    """
+    from mfg_core import MarketMakingGame
+
+    game = problem.game
+    unit = 1.0 / game.fill_decay if isinstance(game, MarketMakingGame) else game.value_unit
+    for name, value, most in (("rtol", section.rtol, LOOSEST), ("atol", section.atol, LOOSEST * min(1.0, unit))):
+        if value > most:
+            raise ConfigError(
+                f"solve.{name} must be at most {most:.3g}, a hundredth of what is solved for; was {value}"
+            )
 
 
 def _refuse_foreign_keys(config: SolveConfig) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fairfield.errors import ConfigError
 from fairfield.solve_artefact import artefact_files, publish_folder, require_free, settings_hash
-from fairfield.solve_catalog import Problem, make_method, make_problem
+from fairfield.solve_catalog import Problem, make_method, make_problem, refuse_loose
 from fairfield.solve_config import SolveConfig, load_solve_config
 from fairfield.stages import spinner, tell
 
@@ -67,21 +67,16 @@ def check_lines(checks: Sequence[SanityCheck]) -> list[str]:
 
 def _solve(config: SolveConfig, problem: Problem) -> tuple[Any, list[str]]:
     """The equilibrium, and the warnings of its solve."""
-    from mfg_core import EdgeMassWarning, SolveError, solve_mfg
-    from mfg_core.family.finite_solver import solve_finite_state
+    from mfg_core import EdgeMassWarning, solve_mfg
 
+    refuse_loose(config.solve, problem)
     method, solve = make_method(config.solve, config.game.kind), config.solve
     with spinner("solving"), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", EdgeMassWarning)
         try:
-            if config.game.kind == "epidemic":
-                equilibrium = solve_finite_state(problem.game, method, solve.rtol, solve.atol)
-            else:
-                equilibrium = solve_mfg(problem.game, method=method, rtol=solve.rtol, atol=solve.atol)
+            equilibrium = solve_mfg(problem.game, method=method, rtol=solve.rtol, atol=solve.atol)
         except ValueError as error:  # the tolerance
             raise ConfigError(f"solve.{error}") from None
-    if not equilibrium.certificate.converged:
-        raise SolveError(equilibrium.certificate.status.value)
     return equilibrium, [str(warning.message) for warning in caught]
 
 

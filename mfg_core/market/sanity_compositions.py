@@ -18,7 +18,7 @@ from mfg_core.market.sanity import (
     check_market,
     check_mass,
     judge,
-    value_size,
+    start_size,
 )
 
 if TYPE_CHECKING:
@@ -56,13 +56,13 @@ def check_composition(
     for name, part in zip(names, parts, strict=True):
         checks = check_market(part, rtol, atol, largest_edge_mass, uneven=uneven, bent=bent)
         found += [replace(check, name=f"{name}: {check.name}" if len(parts) > 1 else check.name) for check in checks]
-    largest = max(parts, key=value_size)
-    return (*found, *whole, *check_certificate(largest.certificate, rtol, atol, value_size(largest)))
+    size = max(start_size(part) for part in parts)
+    return (*found, *whole, *check_certificate(equilibrium.certificate, rtol, atol, size))
 
 
 def _active(equilibrium: EntryExitEquilibrium) -> SanityCheck:
     active = equilibrium.active
-    excess = max(float(np.max(active)) - 1.0, -float(np.min(active)), 0.0)
+    excess = float(np.max(np.maximum(active - 1.0, -active), initial=0.0))
     limit = active.size * float(np.finfo(np.float64).eps)
     return judge(
         "makers in the market", excess, limit, "the share of the makers in the market is from 0 to 1, to rounding"
@@ -73,17 +73,17 @@ def check_epidemic(equilibrium: FiniteStateEquilibrium, rtol: float, atol: float
     """The sanity checks of an equilibrium of the `EpidemicGame`."""
     law = equilibrium.density
     # The density is within the tolerance, so that twice that may separate two times.
-    growth = float(np.max(np.diff(law[:, 0]), initial=0.0)), float(np.max(-np.diff(law[:, 2]), initial=0.0))
+    growth = float(np.max([np.diff(law[:, 0]), -np.diff(law[:, 2])], initial=0.0))
     return (
         check_mass(law),
         judge("non-negativity", max(-float(law.min()), 0.0), 0.0, "no share is negative"),
         judge(
             "one way",
-            max(growth),
+            growth,
             2.0 * (2.0 * rtol + atol),
             "nobody becomes susceptible again or leaves the recovered",
         ),
         judge("value at the close", float(np.max(np.abs(equilibrium.value[-1]))), 0.0, "V(T) = 0"),
         judge("cost", float(np.max(equilibrium.value)), 0.0, "V is a cost: nowhere positive"),
-        *check_certificate(equilibrium.certificate, rtol, atol, 1.0 + float(np.max(np.abs(equilibrium.value)))),
+        *check_certificate(equilibrium.certificate, rtol, atol, 1.0 + abs(float(law[0] @ equilibrium.value[0]))),
     )

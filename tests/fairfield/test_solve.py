@@ -127,6 +127,8 @@ def test_a_check_that_does_not_apply_says_why(tmp_path):
         ({}, '[solve]\nmethod = "picard"\ndepth = 3\n', ("solve.depth must be left out for the method picard",)),
         ({}, '[solve]\nmethod = "picard"\ndamping = 2.0\n', ("solve.damping must be in (0, 1]; was 2.0",)),
         ({}, "[solve]\nrtol = 1e-20\n", ("solve.rtol must be at least",)),
+        ({}, "[solve]\nrtol = 0.02\n", ("solve.rtol must be at most 0.01", "was 0.02")),
+        ({}, "[solve]\natol = 0.01\n", ("solve.atol must be at most 0.00667", "was 0.01")),
         ({}, "[solve]\nrtol = -1.0\n", ("solve.rtol must be finite and not negative",)),
     ],
 )

@@ -11,12 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mfg_core import EdgeMassWarning, MarketMakingGame, MixedMarketMakingGame, RegimeSwitchingGame, solve_mfg
+from mfg_core import (
+    EdgeMassWarning,
+    EpidemicGame,
+    MarketMakingGame,
+    MixedMarketMakingGame,
+    RegimeSwitchingGame,
+    solve_mfg,
+)
 from mfg_core.iteration.fixed_point import Anderson, Picard
 from mfg_core.iteration.residual_history import residual_history
 from mfg_core.market.entry_exit import EntryExitGame
 from mfg_core.market.sanity import Outcome, check_equilibrium
-from mfg_core.market.sanity_compositions import check_composition
+from mfg_core.market.sanity_compositions import check_composition, check_epidemic
 
 RTOL, ATOL = 1e-7, 1e-10
 
@@ -191,6 +198,27 @@ def test_games_of_several_parts_pass_the_checks_of_each_part_and_of_the_whole(ga
     assert skipped == ({"concave value"} if game is ENTRY else set())
 
 
+@pytest.fixture(scope="module")
+def steep():
+    """V(T, +-Q) is 200 times V(0, 0): a tolerance relative to the largest value would let anything pass at flat."""
+    return solve(make(terminal_penalty=1.0, running_penalty=0.3, max_inventory=20))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("symmetry", lambda eq: {"value": damaged(eq.value, 3, 21, 2e-5)}),
+        ("symmetry", lambda eq: {"mean_field": replace(eq.mean_field, ask=eq.mean_field.ask + 1e-5)}),
+        ("monotone value", lambda eq: {"value": damaged(eq.value, 0, 21, eq.value[0, 20] - eq.value[0, 21] + 1e-5)}),
+        ("concave value", lambda eq: {"value": damaged(eq.value, 0, 20, -eq.value[0, 20] + eq.value[0, 19] - 1e-4)}),
+        ("exploitability", lambda eq: {"certificate": replace(eq.certificate, exploitability=1e-5)}),
+    ],
+)
+def test_large_values_far_out_do_not_loosen_a_check_where_the_makers_are(steep, name, damage):
+    assert Outcome.FAILED not in outcomes(check_equilibrium(steep, RTOL, ATOL)).values()
+    assert outcomes(check_equilibrium(replace(steep, **damage(steep)), RTOL, ATOL))[name] is Outcome.FAILED
+
+
 def test_a_part_that_is_damaged_fails_under_its_name():
     whole = solve(MIXED)
     first, second = whole.makers
@@ -199,3 +227,76 @@ def test_a_part_that_is_damaged_fails_under_its_name():
         n for n, o in outcomes(check_composition(broken, ("a", "b"), RTOL, ATOL, 1.0)).items() if o is Outcome.FAILED
     }
     assert failed == {"b: mass", "mean quotes"}
+
+
+def failures(checks):
+    return {check.name for check in checks if check.outcome is Outcome.FAILED}
+
+
+def test_what_is_wrong_with_a_game_of_several_parts_fails_under_its_name():
+    regimes = solve(REGIMES)
+    calm, stressed = regimes.regimes
+    names = ("calm", "stressed")
+
+    def failed(**changes):
+        return failures(check_composition(replace(regimes, **changes), names, RTOL, ATOL, 1.0))
+
+    assert failed(regime_probability=damaged(regimes.regime_probability, 3, 0, 1e-9)) == {"regime mass"}
+    bent = replace(stressed, value=damaged(stressed.value, 3, 8, 1e-4))
+    assert failed(regimes=(calm, bent)) == {"stressed: symmetry"}
+    shifted = replace(calm, mean_field=replace(calm.mean_field, bid=calm.mean_field.bid + 1e-4))
+    assert failed(regimes=(shifted, stressed)) == {"calm: symmetry", "calm: mean quotes"}
+    assert failed(certificate=replace(regimes.certificate, exploitability=math.nan)) == {"exploitability"}
+
+    doors = solve(ENTRY)
+
+    def failed_doors(**changes):
+        return failures(check_composition(replace(doors, **changes), ("market",), RTOL, ATOL, 1.0))
+
+    assert failed_doors(active=doors.active - doors.active.min() - 1e-9) == {"makers in the market"}
+    assert failed_doors(active=np.full_like(doors.active, np.nan)) == {"makers in the market"}
+    assert failed_doors(certificate=replace(doors.certificate, residual=1.0)) == {"residual"}
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("mass", lambda eq: {"density": damaged(eq.density, 3, 0, 1e-9)}),
+        ("non-negativity", lambda eq: {"density": damaged(eq.density, 0, 2, -1e-12)}),
+        ("non-negativity", lambda eq: {"density": damaged(eq.density, 0, 2, math.nan)}),
+        ("one way", lambda eq: {"density": damaged(eq.density, 3, 0, 1e-2)}),
+        ("value at the close", lambda eq: {"value": damaged(eq.value, -1, 0, -1e-12)}),
+        ("cost", lambda eq: {"value": damaged(eq.value, 3, 1, 1e-12)}),
+        ("residual", lambda eq: {"certificate": replace(eq.certificate, residual=1.0)}),
+        ("exploitability", lambda eq: {"certificate": replace(eq.certificate, exploitability=1e-2)}),
+        ("discretisation", lambda eq: {"certificate": replace(eq.certificate, discretisation_error=math.inf)}),
+    ],
+)
+def test_each_check_of_the_epidemic_catches_what_it_is_for(epidemic, name, damage):
+    assert not failures(check_epidemic(epidemic, RTOL, ATOL))
+    assert name in failures(check_epidemic(replace(epidemic, **damage(epidemic)), RTOL, ATOL))
+
+
+@pytest.fixture(scope="module")
+def epidemic():
+    return solve(
+        EpidemicGame(contact_rate=0.2, recovery_rate=0.1, infection_cost=300.0, initial_infected=0.01, horizon=60.0)
+    )
+
+
+def nan_everywhere(market):
+    return replace(market, value=np.full_like(market.value, np.nan), density=np.full_like(market.density, np.nan))
+
+
+def test_arrays_of_nan_pass_no_check(solved):
+    broken = nan_everywhere(solved)
+    found = failures(check_equilibrium(broken, RTOL, ATOL))
+    wanted = {"symmetry", "monotone value", "concave value", "value at the close", "mass", "edge mass"}
+    assert found >= wanted | {"non-negativity", "mean quotes"}
+
+
+@pytest.mark.parametrize("name", ["ask", "bid", "ask_fill_rate", "bid_fill_rate"])
+def test_a_mean_field_of_nan_passes_neither_its_own_check_nor_symmetry(solved, name):
+    lost = replace(solved, mean_field=replace(solved.mean_field, **{name: np.nan * solved.times}))
+    wanted = {"non-negativity"} if name.endswith("rate") else {"symmetry", "mean quotes"}
+    assert failures(check_equilibrium(lost, RTOL, ATOL)) == wanted
