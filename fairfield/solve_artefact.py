@@ -16,9 +16,6 @@ from fairfield.solve_config import SolveConfig
 if TYPE_CHECKING:
     from mfg_core.market.sanity import SanityCheck
 
-FORMAT = 1
-"""Version of equilibrium.json."""
-
 FILES = ("equilibrium.json", "equilibrium.npz", "equilibrium.html")
 
 
@@ -46,6 +43,7 @@ def artefact_files(
     """Content of every file of the artefact folder; the same bytes for the same configuration and code."""
     from backtests.disk import npz_bytes, pretty_json, sha256_hex
     from backtests.provenance import code_hash, library_versions
+    from mfg_core.policy_table import ARTEFACT_FORMAT
     from reports.equilibrium_page import equilibrium_page
     from reports.pictures import Units
 
@@ -53,7 +51,7 @@ def artefact_files(
     body = npz_bytes(arrays)
     hashes = {"configuration": settings_hash(config), "arrays": sha256_hex(body), "code": code_hash(("mfg_core",))}
     record = {
-        "format_version": FORMAT,
+        "format_version": ARTEFACT_FORMAT,
         **description,
         "configuration": _finite(settings_of(config)),
         "hashes": hashes,
@@ -83,8 +81,8 @@ def artefact_files(
 def describe(kind: str, problem: Problem, equilibrium: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """(arrays, description) of an equilibrium.
 
-    Those of a single market are what `mfg_core.rebuild_policy` reads (`policy`). Several markets have theirs under
-    `parts`, the arrays of part i with the prefix `i_`.
+    `mfg_core.rebuild_policies` reads them: those of a single market are under `policy`, those of several under
+    `parts`, in order, the arrays of part i with the prefix `i_`.
     """
     from mfg_core import policy_arrays, policy_metadata
     from mfg_core.family.finite_state import FiniteStateEquilibrium
@@ -101,11 +99,11 @@ def describe(kind: str, problem: Problem, equilibrium: Any) -> tuple[dict[str, A
         certificate = equilibrium.certificate
         proof = {name: getattr(certificate, name) for name in ("residual", "exploitability", "discretisation_error")}
         return arrays, {"kind": kind, "game": plain_parameters(equilibrium.game), "certificate": proof}
-    arrays, parts = {}, {}
+    arrays, parts = {}, []
     for i, (name, part) in enumerate(parts_of(equilibrium, problem.names)):
         held = policy_arrays(part) | {"value": part.value}
         arrays |= {f"{i}_{key}": values for key, values in held.items()}
-        parts[name] = policy_metadata(part)
+        parts.append({"name": name, "policy": policy_metadata(part)})
     for name in ("regime_probability", "active", "outside_value", "exit_hazard", "entry_hazard"):
         if name in type(equilibrium).__dataclass_fields__:
             arrays[name] = getattr(equilibrium, name)

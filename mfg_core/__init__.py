@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mfg_core.family.epidemic import EpidemicGame as EpidemicGame
     from mfg_core.family.finite_state import FiniteStateEquilibrium as FiniteStateEquilibrium
     from mfg_core.family.finite_state import FiniteStateGame as FiniteStateGame
+    from mfg_core.family.finite_state import JointGame as JointGame
     from mfg_core.family.finite_state import KinkedGame as KinkedGame
     from mfg_core.family.finite_state import RiskSensitiveGame as RiskSensitiveGame
     from mfg_core.intraday.intensity_covariates import Covariate as Covariate
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
     from mfg_core.market.regimes import RegimeSwitchingGame as RegimeSwitchingGame
     from mfg_core.policy_table import policy_arrays as policy_arrays
     from mfg_core.policy_table import policy_metadata as policy_metadata
+    from mfg_core.policy_table import rebuild_policies as rebuild_policies
     from mfg_core.policy_table import rebuild_policy as rebuild_policy
     from mfg_core.solve import solve_mfg as solve_mfg
     from mfg_core.study.bands import Bands as Bands
@@ -117,6 +119,7 @@ _HOME = {
     "solve_many": "study.batch",
     "RiskSensitiveGame": "family.finite_state",
     "KinkedGame": "family.finite_state",
+    "JointGame": "family.finite_state",
     "IntensityShape": "market.intensity_shapes",
     "Power": "market.intensity_shapes",
     "Logistic": "market.intensity_shapes",
@@ -158,6 +161,7 @@ _HOME = {
     "EdgeMassWarning": "errors",
     "policy_arrays": "policy_table",
     "policy_metadata": "policy_table",
+    "rebuild_policies": "policy_table",
     "rebuild_policy": "policy_table",
     "TradingCosts": "daily.costs",
     "FillCost": "daily.costs",
@@ -229,6 +233,7 @@ __all__ = [
     "IntensityShape",
     "IntensityTargets",
     "IntradayVolatility",
+    "JointGame",
     "KinkedGame",
     "Logistic",
     "MakerSimulation",
@@ -271,6 +276,7 @@ __all__ = [
     "leading_eigenvalues",
     "policy_arrays",
     "policy_metadata",
+    "rebuild_policies",
     "rebuild_policy",
     "regime_mean_error",
     "running_penalty_from_risk",

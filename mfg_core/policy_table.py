@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
@@ -23,6 +23,9 @@ Policy: TypeAlias = ExecutionPolicy | ClearingPolicy | MarketMakingPolicy
 
 POLICY_VERSION = 1
 """Raised whenever the arrays or their meaning change."""
+
+ARTEFACT_FORMAT = 2
+"""Version of the equilibrium.json that `rebuild_policies` reads."""
 
 _FEEDBACK = ("times", "riccati", "friction", "friction_slope", "log_remaining")
 _NEEDED = {
@@ -99,6 +102,44 @@ def rebuild_policy(arrays: Mapping[str, Floats], metadata: Mapping[str, Any]) ->
     penalty = float(metadata["game"]["running_penalty"])
     feedback = ExecutionPolicy(**{name: held[name] for name in _FEEDBACK}, running_penalty=penalty)
     return ClearingPolicy(feedback, held["mean"], held["mean_rate"]) if kind == "clearing" else feedback
+
+
+def rebuild_policies(arrays: Mapping[str, Floats], record: Mapping[str, Any]) -> dict[str, MarketMakingPolicy]:
+    """The quoting policies of what `fairfield solve` wrote, by the name of their market, maker type or regime.
+
+    Parameters
+    ----------
+    arrays : mapping
+        Content of equilibrium.npz.
+    record : mapping
+        Content of equilibrium.json. Its `parts` are in the order of the arrays' prefixes `0_`, `1_`, ...
+
+    Raises
+    ------
+    ValueError
+        When the format is another, the game has no quotes, or a policy cannot be rebuilt.
+    """
+    if record.get("format_version") != ARTEFACT_FORMAT:
+        raise ValueError(
+            f"format_version of the record must be {ARTEFACT_FORMAT}; was {record.get('format_version')!r}: solve again"
+        )
+    if "policy" in record:
+        return {"market": _quoting(arrays, record["policy"])}
+    if "parts" not in record:
+        raise ValueError(
+            f"kind of the record must be of market makers; was {record.get('kind')!r}, which has no quotes"
+        )
+    policies = {}
+    for i, part in enumerate(record["parts"]):
+        own = {name.removeprefix(f"{i}_"): arrays[name] for name in arrays if name.startswith(f"{i}_")}
+        policies[part["name"]] = _quoting(own, part["policy"])
+    return policies
+
+
+def _quoting(arrays: Mapping[str, Floats], metadata: Mapping[str, Any]) -> MarketMakingPolicy:
+    if metadata.get("kind") != "market_making":
+        raise ValueError(f"kind of the policy must be market_making; was {metadata.get('kind')!r}")
+    return cast("MarketMakingPolicy", rebuild_policy(arrays, metadata))
 
 
 def _kind(equilibrium: Equilibrium) -> str:

@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 import fairfield
 from fairfield.cli import app
 from fairfield.solve_artefact import publish_folder
-from mfg_core import EntryExitGame, MarketMakingGame, rebuild_policy, solve_mfg
+from fairfield.solve_catalog import make_method, make_problem
+from fairfield.solve_config import load_solve_config
+from mfg_core import EntryExitGame, MarketMakingGame, rebuild_policies, rebuild_policy, solve_mfg
 
 CONFIGURATIONS = Path(fairfield.__file__).parent / "configurations"
 GAME = {
@@ -77,6 +79,41 @@ def test_the_policy_in_the_folder_answers_as_the_solved_one(tmp_path):
     direct = solve_mfg(MarketMakingGame(**game), rtol=1e-6)
     np.testing.assert_array_equal(policy.quotes(0.37, np.arange(-6, 7)), direct.policy.quotes(0.37, np.arange(-6, 7)))
     np.testing.assert_array_equal(value, direct.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("market_making", ["market"]),
+        ("maker_types", ["patient", "nervous"]),  # not in the order of the alphabet, in which JSON has its keys
+        ("regimes", ["calm", "stressed"]),
+        ("entry_exit", ["market"]),
+    ],
+)
+def test_the_policies_of_every_kind_are_read_back_by_name(tmp_path, kind, names):
+    path = CONFIGURATIONS / f"{kind}.toml"
+    assert solve(path, "--output", tmp_path / "out").exit_code == 0
+    record = json.loads((tmp_path / "out" / "equilibrium.json").read_text())
+    with np.load(tmp_path / "out" / "equilibrium.npz") as arrays:
+        policies = rebuild_policies(arrays, record)
+        config = load_solve_config(path)
+        method = make_method(config.solve, kind)
+        direct = solve_mfg(make_problem(config).game, rtol=config.solve.rtol, atol=config.solve.atol, method=method)
+        parts = {"market_making": lambda: [direct], "maker_types": lambda: direct.makers,
+                 "regimes": lambda: direct.regimes, "entry_exit": lambda: [direct.makers]}[kind]()  # fmt: skip
+        assert list(policies) == names
+        for (name, policy), part in zip(policies.items(), parts, strict=True):
+            for t, x in ((0.0, 0), (777.7, 3), (part.times[-1], -4)):
+                np.testing.assert_array_equal(policy.quotes(t, x), part.policy.quotes(t, x), err_msg=name)
+        with pytest.raises(ValueError, match="format_version of the record must be 2; was 1: solve again"):
+            rebuild_policies(arrays, record | {"format_version": 1})
+
+
+def test_an_epidemic_has_no_quotes_to_read_back(tmp_path):
+    assert solve(CONFIGURATIONS / "epidemic.toml", "--output", tmp_path / "out").exit_code == 0
+    record = json.loads((tmp_path / "out" / "equilibrium.json").read_text())
+    with pytest.raises(ValueError, match="was 'epidemic', which has no quotes"):
+        rebuild_policies({}, record)
 
 
 def test_solving_again_changes_no_byte_and_a_changed_game_goes_elsewhere(tmp_path):
