@@ -12,6 +12,10 @@ class Status(Enum):
     CONVERGED = "The undamped residual and the discretisation error are within the tolerance."
     SWEEPS = "The fixed point did not reach the tolerance within max_sweeps; raise max_sweeps or damp more."
     STEPS = "The time grid did not reach the tolerance within max_steps; raise max_steps or loosen rtol and atol."
+    RESOLUTION = (
+        "The close needs shorter time steps than floating point has; lower the terminal penalty, bound the controls or "
+        "loosen rtol and atol."
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias, overload
+from dataclasses import replace
+from typing import TypeAlias, overload
 
+import numpy as np
+
+from mfg_core.certificate import Status
 from mfg_core.checks import require_nonnegative
 from mfg_core.errors import SolveError
 from mfg_core.family.finite_solver import solve_finite_state
 from mfg_core.family.finite_state import FiniteStateEquilibrium, FiniteStateGame
 from mfg_core.iteration.fixed_point import Anderson, Picard
 from mfg_core.iteration.methods import FixedPointMethod
+from mfg_core.iteration.newton_krylov import NewtonKrylov
 from mfg_core.linear_quadratic.clearing import ClearingEquilibrium, ClearingGame, solve_clearing
 from mfg_core.linear_quadratic.execution import ExecutionEquilibrium, ExecutionGame, Shooting
 from mfg_core.linear_quadratic.execution_solver import solve_execution
+from mfg_core.market.competition import Share
 from mfg_core.market.entry_exit import ENTRY_EXIT_DAMPING, EntryExitGame, solve_entry_exit
 from mfg_core.market.entry_exit_policy import EntryExitEquilibrium
 from mfg_core.market.maker_types import (
@@ -25,10 +31,10 @@ from mfg_core.market.market_solver import solve_market_making
 from mfg_core.market.regime_policy import RegimeSwitchingEquilibrium
 from mfg_core.market.regimes import RegimeSwitchingGame, solve_regime_switching
 
-if TYPE_CHECKING:
-    from mfg_core.certificate import Certificate
-
 SMALLEST_RTOL = 1e-13
+
+LARGE_SKEW = 10.0
+"""Times 1/fill_decay: a skew of which a failed solve speaks."""
 
 Composition: TypeAlias = MixedMarketMakingGame | RegimeSwitchingGame | EntryExitGame
 ComposedEquilibrium: TypeAlias = MixedMarketMakingEquilibrium | RegimeSwitchingEquilibrium | EntryExitEquilibrium
@@ -119,7 +125,8 @@ def solve_mfg(
         Relative and absolute tolerance, met by the undamped residual and by the estimated discretisation error.
     method : method object, optional
         `Shooting` for the execution game; `Anderson` or `Picard` for any game that has a fixed point, `FictitiousPlay`
-        and `NewtonKrylov` for market making too. By default the best one for the game.
+        and `NewtonKrylov` for market making too. By default the best one for the game; for market making `Anderson`,
+        and `NewtonKrylov` if that runs out of sweeps (the certificate counts the sweeps of both).
     throw : bool
         Raise when the tolerance is missed; with False the certificate's `converged` and `status` say it.
 
@@ -145,6 +152,12 @@ def solve_mfg(
     equilibrium: Equilibrium
     if isinstance(game, MarketMakingGame):
         equilibrium = solve_market_making(game, _fixed_point_method(game, method), rtol, atol)
+        if method is None and equilibrium.certificate.status is Status.SWEEPS:
+            # Replies that barely contract, as at competition 1 with lopsided arrivals.
+            spent = equilibrium.certificate.iterations
+            equilibrium = solve_market_making(game, NewtonKrylov(), rtol, atol)
+            proof = replace(equilibrium.certificate, iterations=spent + equilibrium.certificate.iterations)
+            equilibrium = replace(equilibrium, certificate=proof)
     elif isinstance(game, ExecutionGame):
         if method is not None and not isinstance(method, Shooting | Picard | Anderson):
             raise TypeError(f"method must be a Shooting, Picard or Anderson for an ExecutionGame; was {method!r}")
@@ -168,7 +181,7 @@ def solve_mfg(
             f"EntryExitGame or another FiniteStateGame; was {type(game).__name__}"
         )
     if throw and not equilibrium.certificate.converged:
-        raise _missed(equilibrium.certificate)
+        raise _missed(equilibrium)
     return equilibrium
 
 
@@ -183,10 +196,21 @@ def _fixed_point_method(game: object, method: object) -> FixedPointMethod:
     return method
 
 
-def _missed(certificate: Certificate) -> SolveError:
+def _missed(equilibrium: Equilibrium) -> SolveError:
+    certificate, why = equilibrium.certificate, ""
+    if isinstance(equilibrium, MarketMakingEquilibrium) and certificate.status in (Status.SWEEPS, Status.STEPS):
+        game = equilibrium.game
+        skew = game.fill_decay * float(np.max(np.abs(equilibrium.net_skew)))
+        if game.crowd_weight == 1.0 and not isinstance(game.competition, Share) and skew > LARGE_SKEW:
+            why = (
+                f" The net skew has reached {skew:.3g} times 1/fill_decay: at competition 1 no customer stays away, so "
+                "that only inventory costs hold back the skew of a lopsided market, which grows with the horizon. "
+                "Lower competition (0.9 may do), use OutsideOption or Share, or raise running_penalty."
+            )
     return SolveError(
         f"residual {certificate.residual:.3g} and discretisation error {certificate.discretisation_error:.3g} against "
-        f"the tolerance {certificate.tolerance:.3g} after {certificate.iterations} sweeps: {certificate.status.value}",
+        f"the tolerance {certificate.tolerance:.3g} after {certificate.iterations} sweeps: "
+        f"{certificate.status.value}{why}",
         residual=certificate.residual,
         tolerance=certificate.tolerance,
     )

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from mfg_core.errors import SolveError
-from mfg_core.family.time_grid import bisect, interpolate_rows, split
+from mfg_core.family.local_polynomial import interpolate_local
+from mfg_core.family.time_grid import bisect, divide, interpolate_rows
 from mfg_core.iteration.fixed_point import UpdateRule, iterate
 
 if TYPE_CHECKING:
@@ -29,6 +30,18 @@ CUT_SHARE = 1e-4
 
 FIRST_SLACK = 1000.0
 """Most that the tolerance of a fixed point is loosened."""
+
+SHORTEST_PANEL = 1e-14
+"""Of the horizon: below it the nodes of a panel are no longer apart in floating point."""
+
+AIM = 0.5
+"""Error aimed at when panels are divided, in units of the tolerance."""
+
+LIKELY_SHARE = 0.1
+"""Of the difference in the error of the next grid, where the order, 4, shows at last."""
+
+MOST_PARTS = 16
+"""Into which a panel is divided at once."""
 
 SLACK_SHARE = 1e-3
 """Of the last grid's error, in the tolerance of the next one's fixed point."""
@@ -119,51 +132,60 @@ class Sweep:
 
 
 def solve_on_grids(
-    game: GridGame, edges: Floats, method: UpdateRule, rtol: float, atol: float
+    game: GridGame,
+    edges: Floats,
+    method: UpdateRule,
+    rtol: float,
+    atol: float,
+    share_of: Callable[[Floats, Reply, Floats], float] | None = None,
 ) -> tuple[Sweep, float, int] | None:
     """(finest sweep, its estimated error in units of the tolerance, sweeps in all); None when no grid was fine enough.
 
-    Each grid of panels `edges` is compared with its bisection; panels whose share of the difference is too large are
-    cut at the kinks of V, else bisected, until the estimated error of every value, field and probability is within
-    rtol (unit + |quantity|) + atol, the unit of probabilities being 1. What the sweeps leave of the fixed point's error
-    is in the estimate. While grids are far from fine enough their fixed points are left at a looser tolerance.
+    The fixed point on each grid is compared with the reply on every second node; panels whose share of the difference
+    is too large are cut at the kinks of V, else divided, until the estimated error of every value, field and
+    probability is within rtol (unit + |quantity|) + atol, the unit of probabilities being 1. What the difference moves
+    the fixed point by, and what the sweeps leave of its error, are in the estimate. While grids are far from fine
+    enough their fixed points are left at a looser tolerance. Time is refined only for what time steps leave.
+
+    With `share_of`, (edges, the fine reply on them, what arises in each panel) to the error's share of the difference,
+    that share is claimed instead of `game.error_share`.
     """
-    coarse: Sweep | None = None
+    start: Sweep | None = None
     best: tuple[Sweep, float] | None = None
     sweeps, slack = 0, FIRST_SLACK
-    while 4 * edges.size <= method.max_steps:
+    while 4 * edges.size <= method.max_steps and np.min(np.diff(edges)) > SHORTEST_PANEL * edges[-1]:
         loose = (slack, rtol, atol)
         try:
-            if coarse is None:
-                coarse = _fixed_point(game, edges, best[0] if best else None, method, *loose)
-                sweeps += coarse.sweeps
-            if best is None:
-                edges, coarse, more = _cut_first(game, edges, coarse, method, loose)
+            if start is None:
+                start = _fixed_point(game, edges, None, method, *loose)
+                sweeps += start.sweeps
+                edges, start, more = _cut_first(game, edges, start, method, loose)
                 sweeps += more
-            if not coarse.settled:
-                best = coarse, math.inf
+            if not start.settled:
+                best = start, math.inf
                 break
-            fine = _fixed_point(game, bisect(edges), coarse, method, *loose)
+            fine = _fixed_point(game, bisect(edges), start, method, *loose)
+            sweeps += fine.sweeps
+            if not fine.settled:
+                best = fine, math.inf
+                break
+            scaled, arising, exact = _compare(game, fine, rtol, atol)
+            share = game.error_share if share_of is None else share_of(edges, exact, arising)
         except StepTooLongError:
-            edges, coarse = bisect(edges), None
+            edges = bisect(edges)
             continue
-        sweeps += fine.sweeps
-        scaled, arising = _compare(game, coarse, fine, rtol, atol)
-        if fine.settled and game.error_share * scaled <= 1.0 and not _finished(game, fine, scaled, rtol, atol):
+        if share * scaled <= 1.0 and not _finished(game, fine, share * scaled, rtol, atol):
             fine = _fixed_point(game, bisect(edges), fine, method, 1.0, rtol, atol)
             sweeps += fine.sweeps
-        best = fine, game.error_share * scaled + fine.moved
-        if best[1] <= 1.0 or not fine.settled:
+        best = fine, share * scaled + fine.moved
+        if share * scaled <= 1.0 or not fine.settled:
             break
         slack = min(max(SLACK_SHARE * best[1], 1.0), FIRST_SLACK)
-        levels = _levels(game.error_share, scaled, arising)
+        parts = _parts_needed(min(share, LIKELY_SHARE), scaled, arising)
         cuts = game.kinks(fine)
-        cuts = cuts[levels[np.searchsorted(edges, cuts, side="right") - 1] > 0]
-        if cuts.size:
-            edges, coarse = _cut(edges, levels, cuts), None
-        else:
-            shift = np.mean(levels > 0) > 0.6 and np.mean(levels) < 1.5
-            edges, coarse = (bisect(edges), fine) if shift else (split(edges, levels), None)
+        cuts = cuts[parts[np.searchsorted(edges, cuts, side="right") - 1] > 1]
+        edges = _cut(edges, parts, cuts) if cuts.size else divide(edges, parts)
+        start = fine
     if best is None:
         return None
     sweep, error = best
@@ -192,10 +214,10 @@ def _cut_first(
     return edges, coarse, sweeps
 
 
-def _finished(game: GridGame, fine: Sweep, scaled: float, rtol: float, atol: float) -> bool:
+def _finished(game: GridGame, fine: Sweep, error: float, rtol: float, atol: float) -> bool:
     """Whether the sweeps left no more than the tolerance allows."""
     allowed = allowed_residual(game.field_unit, fine.image, rtol, atol)
-    return game.error_share * scaled + fine.moved <= 1.0 and fine.residual <= allowed
+    return error + fine.moved <= 1.0 and fine.residual <= allowed
 
 
 def grade_edges(horizon: float, shortest: float) -> Floats:
@@ -215,25 +237,25 @@ def allowed_residual(unit: float, path: Floats, rtol: float, atol: float) -> flo
     return rtol * (unit + float(np.max(np.abs(path)))) + atol
 
 
-def _levels(error_share: float, scaled: float, arising: Floats) -> NDArray[np.int64]:
-    """(panels,) how often to bisect each panel so that its error, of order 5 in its length, is a fair share of 1.
+def _parts_needed(share: float, scaled: float, arising: Floats) -> NDArray[np.int64]:
+    """(panels,) into how many parts to divide each panel for the fewest steps with an error of `AIM`.
 
-    What arises in the panels adds up to more than the error where it decays, or is in different states: by the factor
-    seen on this grid.
+    The error of a panel is of order 5 in its length. What arises in the panels adds up to more than the error where it
+    decays, or is in different states: by the factor seen on this grid.
     """
     adds_up = min(scaled / max(float(np.sum(arising)), 1e-300), 1.0)
-    excess = np.maximum(error_share * adds_up * arising * 2.0 * arising.size, 1e-300)
-    return np.clip(np.ceil(np.log2(excess) / 5.0), 0, 4).astype(np.int64)
+    errors = np.maximum(share * adds_up * arising / AIM, 1e-300) ** 0.2
+    return np.asarray(np.clip(np.ceil(errors * float(np.sum(errors)) ** 0.25), 1, MOST_PARTS).astype(np.int64))
 
 
-def _cut(edges: Floats, levels: NDArray[np.int64], cuts: Floats) -> Floats:
+def _cut(edges: Floats, parts: NDArray[np.int64], cuts: Floats) -> Floats:
     """Edges with the cuts put in; a panel cut well inside is not bisected too, since the cut may be all it needs."""
     panel = np.searchsorted(edges, cuts, side="right") - 1
     share = (cuts - edges[panel]) / (edges[panel + 1] - edges[panel])
-    rest = levels.copy()
-    rest[panel] = np.minimum(rest[panel], 1)
-    rest[panel[(share > 0.01) & (share < 0.99)]] = 0
-    joined = np.union1d(split(edges, rest), cuts)
+    rest = parts.copy()
+    rest[panel] = np.minimum(rest[panel], 2)
+    rest[panel[(share > 0.01) & (share < 0.99)]] = 1
+    joined = np.union1d(divide(edges, rest), cuts)
     apart = np.diff(joined) > 1e-13 * edges[-1]
     return np.concatenate([joined[:-1][apart], joined[-1:]])
 
@@ -253,7 +275,9 @@ def _fixed_point(
     if start is None:
         path = game.first_path(times)
     else:
-        path = np.stack([interpolate_rows(start.times, row, times) for row in start.path])
+        # Next to the sliver of a panel between two cuts the long polynomial would magnify rounding.
+        between = interpolate_rows if game.kinks(start).size else interpolate_local
+        path = np.ascontiguousarray(between(start.times, start.path.T, times).T)
         near = game.start_from(start, times)
     shape = path.shape
     last = [near]
@@ -311,26 +335,24 @@ def _scaled(rough: Floats, exact: Floats, unit: float, rtol: float, atol: float)
     return float(np.max(np.abs(rough - exact) / (rtol * (unit + np.abs(exact)) + atol)))
 
 
-def _compare(game: GridGame, coarse: Sweep, fine: Sweep, rtol: float, atol: float) -> tuple[float, Floats]:
-    """Largest difference at the common nodes in units of the tolerance, and how much of it arises in each panel.
+def _compare(game: GridGame, fine: Sweep, rtol: float, atol: float) -> tuple[float, Floats, Reply]:
+    """(difference in units of the tolerance, how much of it arises in each panel, the fine reply on its edges).
 
-    What arises in a panel is the error of its own two steps: each is taken from the fine solution, with the fine mean
-    field put on the coarse grid.
+    The difference is that of the reply to the same mean field on every second node, and what the fixed point moves by
+    when the field's image differs by so much. What arises in a panel is the error of its own two steps: each is taken
+    from the fine solution.
     """
-    largest = 0.0
-    for rough, exact, unit in (
-        (coarse.value, fine.value[::2], game.value_unit),
-        (coarse.density, fine.density[::2], 1.0),
-        (coarse.image.T, fine.image.T[::2], game.field_unit),
-    ):
-        largest = max(largest, _scaled(rough, exact, unit, rtol, atol))
-    arising = np.zeros((coarse.times.size - 1) // 2)
+    times, path = fine.times[::2].copy(), np.ascontiguousarray(fine.path[:, ::2])
     slopes = None if fine.slopes is None else fine.slopes[::2].copy()
-    exact_reply = Reply(fine.value[::2].copy(), fine.density[::2].copy(), fine.image[:, ::2].copy(), slopes)
-    path = np.ascontiguousarray(fine.path[:, ::2])
-    value, density = game.reply_by_step(coarse.times, path, exact_reply)
-    for rough, exact, unit in ((value, exact_reply.value, game.value_unit), (density, exact_reply.density, 1.0)):
-        scaled = np.max(np.abs(rough - exact) / (rtol * (unit + np.abs(exact)) + atol), axis=1)
-        steps = scaled[:-1] if rough is value else scaled[1:]
+    exact = Reply(fine.value[::2].copy(), fine.density[::2].copy(), fine.image[:, ::2].copy(), slopes)
+    rough = game.reply(times, path, exact)
+    shifted = _scaled(rough.image, exact.image, game.field_unit, rtol, atol)
+    pairs = ((rough.value, exact.value, game.value_unit), (rough.density, exact.density, 1.0))
+    largest = max(shifted, *(_scaled(*pair, rtol, atol) for pair in pairs)) + fine.gain * shifted
+    arising = np.zeros((times.size - 1) // 2)
+    value, density = game.reply_by_step(times, path, exact)
+    for stepped, known, unit in ((value, exact.value, game.value_unit), (density, exact.density, 1.0)):
+        scaled = np.max(np.abs(stepped - known) / (rtol * (unit + np.abs(known)) + atol), axis=1)
+        steps = scaled[:-1] if stepped is value else scaled[1:]
         arising = np.maximum(arising, steps[::2] + steps[1::2])
-    return largest, arising
+    return largest, arising, exact

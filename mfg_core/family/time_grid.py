@@ -23,13 +23,12 @@ def bisect(edges: Floats) -> Floats:
     return out
 
 
-def split(edges: Floats, levels: NDArray[np.int64]) -> Floats:
-    """Edges with panel j cut into 2**levels[j] equal parts."""
-    parts = [
-        np.linspace(left, right, 2**level, endpoint=False)
-        for left, right, level in zip(edges[:-1], edges[1:], levels, strict=True)
-    ]
-    return np.concatenate([*parts, edges[-1:]])
+def divide(edges: Floats, parts: NDArray[np.int64]) -> Floats:
+    """Edges with panel j divided into parts[j] equal ones."""
+    panel = np.repeat(np.arange(parts.size), parts)
+    within = np.arange(panel.size) - np.repeat(np.cumsum(parts) - parts, parts)
+    length = (edges[1:] - edges[:-1]) / parts
+    return np.concatenate([edges[panel] + within * length[panel], edges[-1:]])
 
 
 def middle_values(values: Floats) -> Floats:

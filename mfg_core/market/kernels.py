@@ -21,7 +21,7 @@ LARGEST_NORM = 300.0
 """Above it the series is not attempted: the step must be shorter."""
 
 LARGEST_EXPONENT = 600.0
-"""Fill rates are cut at its exponential: only policies far from any best reply come near."""
+"""Fill rates, and what they lose, are cut at its exponential: only policies far from any best reply come near."""
 
 SMALL_MISS = 1e-3
 """Below it, times 1/k, the regret of a quote is its series: the closed form cancels."""
@@ -97,10 +97,19 @@ def fill_regret(
             if j < 0 or j == n:
                 continue
             best = margin - value[j] + value[i]
-            ideal = arrivals[side] * math.exp(min(k * (crowd * means[side] - best), LARGEST_EXPONENT))
+            exponent = k * (crowd * means[side] - best)
+            ideal = arrivals[side] * math.exp(min(exponent, LARGEST_EXPONENT))
             y = k * (quotes[side, i] - best)
+            z = (1.0 + ratio) * y
+            if exponent - z > LARGEST_EXPONENT or -z > LARGEST_EXPONENT:
+                regret[i] += arrivals[side] / k * math.exp(LARGEST_EXPONENT)
+                rates[side, i] = arrivals[side] * math.exp(LARGEST_EXPONENT)
+                continue
             regret[i] += ideal / k * regret_per_fill(y, ratio)
-            rates[side, i] = ideal / (1.0 + ratio) * math.exp(min(-(1.0 + ratio) * y, LARGEST_EXPONENT))
+            if abs(z) < SMALL_MISS:
+                rates[side, i] = ideal / (1.0 + ratio) * (1.0 - z * (1.0 - z / 2.0 * (1.0 - z / 3.0 * (1.0 - z / 4.0))))
+            else:
+                rates[side, i] = ideal / (1.0 + ratio) * math.exp(-z)
 
 
 @njit(cache=True, nogil=True)

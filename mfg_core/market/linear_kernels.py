@@ -48,6 +48,9 @@ SMALLEST_W = 1e-250
 TILT_NORM = 40.0
 """Above it the tilt follows the end of the step instead of its start."""
 
+TERM_RANGE = 100.0
+"""In logs: terms so far below the largest are behind it for good in a series from a concave log W."""
+
 LARGEST_NORM = 300.0
 """Above it no series is attempted: the step must be shorter."""
 
@@ -158,7 +161,7 @@ def march_scaled(
 
     `ask`, `bid` (steps, 2) are the moments of the off-diagonals and `penalty` is k eta. Each step starts from its right
     node's row of `w_start` and `offset_start` and, forwards, from its left node's row of `rho_start`: `w`, `offset` and
-    `rho` themselves for a march, another solution to see what one step makes of it.
+    `rho` themselves for a march, another solution to see what one step makes of it. No population without rows for it.
     """
     steps, n = w.shape[0] - 1, w.shape[1]
     Q = (n - 1) // 2
@@ -195,6 +198,8 @@ def march_scaled(
         for i in range(n):
             w[step, i] = scales[step] * result[i + 1]
         offset[step] = offset_start[step + 1] + math.log(highest) - shifts[step]
+    if rho.shape[0] == 0:
+        return True
     for step in range(steps):
         fill_step(times[step + 1] - times[step], penalty, ask[step], bid[step], shifts[step], stay, down, up)
         transpose_step(down, up)
@@ -207,21 +212,31 @@ def march_scaled(
 
 
 @njit(cache=True, nogil=True)
-def lift_tilt(log_right: Floats, ask: float, bid: float, penalty: float, tilt: Floats) -> None:
-    """Largest term of the series at each state, in logs: a tilt near the step's left end."""
+def lift_tilt(log_right: Floats, ask: float, bid: float, penalty: float, logs: Floats, tilt: Floats) -> None:
+    """Largest term of the series at each state, in logs: a tilt near the step's left end.
+
+    `logs` are log 1, log 2, ... The search on a side ends where the terms have fallen by `TERM_RANGE`.
+    """
     n = log_right.size
     Q = (n - 1) // 2
     log_ask, log_bid = math.log(ask), math.log(bid)
     for i in range(n):
-        tilt[i] = log_right[i] - penalty * (i - Q) ** 2
+        largest = log_right[i]
         cost = 0.0
         for j in range(1, i + 1):
-            cost += log_ask - math.log(j)
-            tilt[i] = max(tilt[i], cost + log_right[i - j] - penalty * (i - Q) ** 2)
+            cost += log_ask - logs[j - 1]
+            term = cost + log_right[i - j]
+            largest = max(largest, term)
+            if term < largest - TERM_RANGE:
+                break
         cost = 0.0
         for j in range(1, n - i):
-            cost += log_bid - math.log(j)
-            tilt[i] = max(tilt[i], cost + log_right[i + j] - penalty * (i - Q) ** 2)
+            cost += log_bid - logs[j - 1]
+            term = cost + log_right[i + j]
+            largest = max(largest, term)
+            if term < largest - TERM_RANGE:
+                break
+        tilt[i] = largest - penalty * (i - Q) ** 2
 
 
 @njit(cache=True, nogil=True)
@@ -254,6 +269,7 @@ def march_tilted(
     stay, down, up = np.zeros(n + 2), np.zeros(n + 2), np.zeros(n + 2)
     term, following, total = np.zeros(n + 2), np.zeros(n + 2), np.zeros(n + 2)
     tilts, shifts, terms = np.empty((steps, n)), np.empty(steps), np.empty(steps, dtype=np.int64)
+    logs = np.log(np.arange(1.0, n + 1.0))
     for step in range(steps - 1, -1, -1):
         length = times[step + 1] - times[step]
         shifts[step] = length * penalty * Q * Q + abs(ask[step, 0] * bid[step, 1] - bid[step, 0] * ask[step, 1])
@@ -265,7 +281,7 @@ def march_tilted(
         norm = tilt_step(tilt, stay, down, up)
         if not norm < TILT_NORM:
             least = n
-            lift_tilt(source, ask[step, 0], bid[step, 0], length * penalty, tilt)
+            lift_tilt(source, ask[step, 0], bid[step, 0], length * penalty, logs, tilt)
             fill_step(length, penalty, ask[step], bid[step], shift, stay, down, up)
             norm = tilt_step(tilt, stay, down, up)
         if not norm < LARGEST_NORM:
@@ -287,6 +303,8 @@ def march_tilted(
             if not 0.0 < total[i + 1] < math.inf:
                 return False
             log_w[step, i] = tilt[i] + math.log(total[i + 1]) - shift
+    if rho.shape[0] == 0:
+        return True
     for step in range(steps):
         length, tilt, shift = times[step + 1] - times[step], tilts[step], shifts[step]
         fill_step(length, penalty, ask[step], bid[step], shift, stay, down, up)
@@ -391,8 +409,8 @@ def march_linear(
     """Fill log W on the nodes, backwards from its last row, and the population forwards from its first.
 
     `path` (2, nodes) are the crowd's quotes, `log_arrivals` (2,) are log(A h), `crowd` is k c, `penalty` k eta. With
-    `each` every step starts from `log_start` and `rho_start` instead of from the step before. False when a step is too
-    long.
+    `each` every step starts from `log_start` and `rho_start` instead of from the step before. Only W is wanted when
+    `rho` has no rows. False when a step is too long.
     """
     nodes, n = log_w.shape
     ask, bid = np.empty((nodes - 1, 2)), np.empty((nodes - 1, 2))
@@ -411,7 +429,7 @@ def march_linear(
                 log_w[node, i] = math.log(w[node, i]) + offset[node]
     elif not march_tilted(times, ask, bid, penalty, log_start if each else log_w, rho_steps, log_w, rho):
         return False
-    if growth == 1.0:
+    if growth == 1.0 or rho.shape[0] == 0:
         return True
     return march_rates(
         times, path, log_arrivals, crowd, growth, penalty, log_start if each else log_w, log_w, rho_steps, rho

@@ -11,6 +11,7 @@ import numpy as np
 from mfg_core.certificate import Certificate, Status
 from mfg_core.errors import EdgeMassWarning
 from mfg_core.family.local_polynomial import local_weights
+from mfg_core.family.refinement import SHORTEST_PANEL, allowed_residual
 from mfg_core.family.time_grid import bisect
 from mfg_core.market.competition import Share
 from mfg_core.market.kernels import LARGEST_EXPONENT, sum_regret
@@ -20,10 +21,12 @@ from mfg_core.market.market_making import (
     MarketMakingMeanField,
     MarketMakingPolicy,
 )
-from mfg_core.market.market_reply import Sweep, allowed_residual, best_quotes, mean_quotes, reply
+from mfg_core.market.market_reply import best_quotes, best_value, mean_quotes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from mfg_core.family.refinement import Sweep
 
     Floats = NDArray[np.float64]
 
@@ -44,11 +47,12 @@ def certify(
         for arrival, quote, crowd in zip((game.ask_arrival, game.bid_arrival), (ask, bid), sweep.image, strict=True)
     ]
     means = mean_quotes(game, sweep.value, sweep.density) if isinstance(game.competition, Share) else sweep.image
-    allowed = allowed_residual(game, sweep.image, rtol, atol)
+    allowed = allowed_residual(1.0 / k, sweep.image, rtol, atol)
     # Sweeps are stopped early on grids that are too coarse anyway: then it is for the want of steps.
     status = Status.CONVERGED
     if not scaled_error <= 1.0 and sweep.settled:
-        status = Status.STEPS
+        at_end = np.min(np.diff(sweep.times)) < 100.0 * SHORTEST_PANEL * game.horizon
+        status = Status.RESOLUTION if at_end else Status.STEPS
     elif not (scaled_error <= 1.0 and sweep.residual <= allowed):
         status = Status.SWEEPS
     policy = MarketMakingPolicy(sweep.times, states, ask, bid)
@@ -97,7 +101,7 @@ def measure_exploitability(game: MarketMakingGame, policy: MarketMakingPolicy, c
         quotes[side, 1::2] = np.einsum("tj,tjx->tx", weights, rows[nodes])
     arrivals = np.array([game.ask_arrival, game.bid_arrival])
     k, g = game.fill_decay, game.risk_aversion
-    best = reply(game, times, paths)[0]
+    best = best_value(game, times, paths)
     summed = sum_regret(
         times, best, quotes, paths, arrivals, k, game.crowd_weight, game.margin, g, game.initial_density
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mfg_core.family.refinement import StepTooLongError
 from mfg_core.market.competition import Share
 from mfg_core.market.kernels import quote_means
 from mfg_core.market.linear_kernels import march_linear
@@ -18,29 +18,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Sweep:
-    """The fixed-point map at `path` (2, n) on a grid: the best reply's value, its population, their mean quotes.
-
-    `settled` is false when the fixed point on this grid was given up; `moved` is how far the last plain sweep moved
-    value and population, in units of the tolerance.
-    """
-
-    times: Floats
-    path: Floats
-    value: Floats
-    density: Floats
-    image: Floats
-    residual: float
-    sweeps: int
-    settled: bool
-    moved: float
-
-
-class StepTooLongError(Exception):
-    """A step of the grid is too long for the scheme."""
-
-
 def reply(
     game: MarketMakingGame, times: Floats, path: Floats, start: tuple[Floats, Floats] | None = None
 ) -> tuple[Floats, Floats, Floats]:
@@ -49,10 +26,26 @@ def reply(
     With `start`, a (value, density) on the same grid, each step starts from it instead of from the step before. Under
     `Share` mean quotes are soft means, -log(mean of exp(-k quote))/k.
     """
-    nodes, nx, k = times.size, 2 * game.max_inventory + 1, game.fill_decay
-    log_w, density, image = np.empty((nodes, nx)), np.empty((nodes, nx)), np.empty((2, nodes))
-    log_w[-1] = -k * game.terminal_penalty * inventories(game.max_inventory) ** 2
+    density, image = np.empty((times.size, 2 * game.max_inventory + 1)), np.empty((2, times.size))
     density[0] = initial_law(game.max_inventory, game.initial_mean, game.initial_std)
+    value = _march(game, times, path, start, density)
+    soft = game.fill_decay if isinstance(game.competition, Share) else 0.0
+    quote_means(value, density, game.margin, soft, image[0], image[1])
+    return value, density, image
+
+
+def best_value(game: MarketMakingGame, times: Floats, path: Floats) -> Floats:
+    """V alone, of the best reply to the mean quotes `path` (2, n)."""
+    return _march(game, times, path, None, np.empty((0, 2 * game.max_inventory + 1)))
+
+
+def _march(
+    game: MarketMakingGame, times: Floats, path: Floats, start: tuple[Floats, Floats] | None, density: Floats
+) -> Floats:
+    """V; fills `density` from its first row, unless it has no rows."""
+    k = game.fill_decay
+    log_w = np.empty((times.size, density.shape[1]))
+    log_w[-1] = -k * game.terminal_penalty * inventories(game.max_inventory) ** 2
     good = march_linear(
         times,
         path,
@@ -68,10 +61,7 @@ def reply(
     )
     if not good:
         raise StepTooLongError
-    value = np.divide(log_w, k, out=log_w)
-    soft = k if isinstance(game.competition, Share) else 0.0
-    quote_means(value, density, game.margin, soft, image[0], image[1])
-    return value, density, image
+    return np.divide(log_w, k, out=log_w)
 
 
 def mean_quotes(game: MarketMakingGame, value: Floats, density: Floats) -> Floats:
@@ -88,8 +78,3 @@ def best_quotes(game: MarketMakingGame, value: Floats) -> tuple[Floats, Floats]:
     np.add(game.margin, gap, out=ask[:, 1:])
     np.subtract(game.margin, gap, out=bid[:, :-1])
     return ask, bid
-
-
-def allowed_residual(game: MarketMakingGame, path: Floats, rtol: float, atol: float) -> float:
-    """Residual allowed: rtol (1/k + largest |mean quote|) + atol, price units."""
-    return rtol * (1.0 / game.fill_decay + float(np.max(np.abs(path)))) + atol

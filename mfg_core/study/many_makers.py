@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mfg_core.checks import require_count
-from mfg_core.family.time_grid import bisect, split
+from mfg_core.family.time_grid import bisect, divide
 from mfg_core.market.competition import Share
 from mfg_core.market.intensity_shapes import Exponential
 from mfg_core.market.market_making import MarketMakingEquilibrium
@@ -220,7 +220,7 @@ def cut_panels(equilibrium: MarketMakingEquilibrium) -> Market:
         again = (error > PANEL_ERROR) & (np.diff(edges) > 1e-6 * game.horizon)
         if not again.any():
             break
-        edges = split(edges, again.astype(np.int64))
+        edges = divide(edges, 1 + again.astype(np.int64))
     quotes = np.ascontiguousarray(fives[:, ::2])
     lowest, highest = (np.clip(one, game.min_half_spread, game.max_half_spread) for one in _extremes(quotes))
     return Market(game, edges, quotes, lowest, highest)
