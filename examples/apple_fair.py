@@ -89,6 +89,7 @@ def story(fair: Fair) -> list[str]:
     pay = [game.value[0, flat] / 100.0 for game in (crowd, fair.taxed, fair.alone, fair.alone_taxed)]
     calm, nervous = fair.nervous.makers
     flow = crowd.mean_field.ask_fill_rate / FAIR.ask_arrival
+    surely = max(crowd.certificate.exploitability, math.ulp(float(crowd.value.max())))
     near = float(crowd.derisk_probability(2.5)[-1])
     return [
         "A FAIR. There are many apple stalls. Each buys crates from farmers a little below the going price, sells them "
@@ -125,7 +126,7 @@ def story(fair: Fair) -> list[str]:
         f"MORE THAN ALL. Together the stalls sell up to {float(flow.max()):.3f} times the crates that they would sell "
         "if all asked the same: customers find the stalls that happen to be cheap, and nobody stays at home.",
         "HOW SURE. If any one stall were told all of this and could choose any other prices all day, it would gain "
-        f"{crowd.certificate.exploitability:.0e} cents.",
+        f"less than {math.ceil(1e9 * surely)} billionth of a cent.",
     ]
 
 

@@ -16,7 +16,7 @@ from mfg_core.intraday.market_calibration import MarketCalibration, calibrate_ma
 TICK = 0.01
 SECONDS = 4 * 3600.0
 TRUE_DECAY = 80.0  # per unit of money: a tick wider keeps exp(-0.8) of the orders
-TRUE_RATES = {1: 0.45, -1: 0.45}  # orders a second that would reach the mid, by side: buyers take the ask
+TRUE_RATES = {1: 0.45, -1: 0.45}  # orders a second if everybody quoted the mid, by side: buyers take the ask
 LIMIT, HORIZON = 30, 600.0
 DRAWS = 20
 COMPETITION = (
@@ -34,7 +34,7 @@ class Morning:
 
 
 def simulate_yesterday(rng: np.random.Generator) -> tuple[BookPath, Trades]:
-    """Best quotes that move by a tick now and then, and orders whose reach beyond the mid is exponential."""
+    """Best quotes that move now and then, and orders that reach them at the game's rate and go on exponentially."""
     moves = rng.poisson(0.2 * SECONDS)
     times = np.concatenate([[0.0], np.sort(rng.uniform(0.0, SECONDS, moves))])
     bid = 10_000 + np.cumsum(rng.integers(-1, 2, moves + 1))
@@ -44,7 +44,8 @@ def simulate_yesterday(rng: np.random.Generator) -> tuple[BookPath, Trades]:
     for side, rate in TRUE_RATES.items():
         when = np.sort(rng.uniform(0.0, SECONDS, rng.poisson(rate * SECONDS)))
         row = np.searchsorted(times, when, side="right") - 1
-        beyond = rng.exponential(1.0 / TRUE_DECAY, when.size) - (ask - bid)[row] * TICK / 2.0
+        felt = (1.0 - COMPETITION) * (ask - bid)[row] * TICK / 2.0  # of the distance, relative to the crowd's
+        beyond = rng.exponential(1.0 / TRUE_DECAY, when.size) - felt
         met = beyond >= 0.0
         depth = np.floor(beyond[met] / TICK)
         price = (ask[row][met] + depth) if side > 0 else (bid[row][met] - depth)
@@ -74,7 +75,7 @@ def report(morning: Morning) -> list[str]:
     lines = ["yesterday's estimates (game units: money and seconds)"]
     for name, value, error in zip(found.names, found.values, found.standard_errors, strict=True):
         lines.append(f"  {name:18} {value:12.6g} +- {error:.2g}")
-    lines.append(f"  (the simulated market's decay is {TRUE_DECAY:g})")
+    lines.append(f"  (the simulated market's: {TRUE_RATES[1]:g}, {TRUE_RATES[-1]:g}, {TRUE_DECAY:g}, 0)")
     lines += [f"  note: {note}" for note in found.notes]
     lines.append("today's quotes at the open, ticks from the mid")
     for crates in (10, 5, 0, -5, -10):
@@ -82,7 +83,9 @@ def report(morning: Morning) -> list[str]:
         lines.append(f"  inventory {crates:+4d}: bid {float(bid) / TICK:6.3f}  ask {float(ask) / TICK:6.3f}")
     low, high = morning.bands / TICK
     lines.append(f"  bands at flat, 5 to 95 %: bid {low[0]:.3f} to {high[0]:.3f}, ask {low[1]:.3f} to {high[1]:.3f}")
-    lines.append(f"  nobody gains more than {solved.certificate.exploitability:.0e} by quoting otherwise")
+    rounding = np.spacing(np.abs(solved.value).max())
+    gain = max(solved.certificate.exploitability, rounding)
+    lines.append(f"  quoting otherwise gains nobody more than {gain:.0e} (values are rounded at {rounding:.0e})")
     return lines
 
 

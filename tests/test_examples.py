@@ -103,11 +103,9 @@ def test_the_desk_finds_the_market_that_was_simulated():
     found = morning.calibration
     error = found.standard_errors[found.names.index("fill_decay")]
     assert abs(found.fill_decay - desk.TRUE_DECAY) < 4.0 * error
-    # The game's A is that of the mid times what the crowd's own distance keeps away.
-    anchor = math.exp(-desk.COMPETITION * found.fill_decay * found.half_spread)
-    assert found.ask_arrival == pytest.approx(
-        0.45 * anchor, rel=4.0 * found.standard_errors[0] / found.ask_arrival + 0.01
-    )
+    for side, name in ((1, "ask_arrival"), (-1, "bid_arrival")):
+        error = found.standard_errors[found.names.index(name)]
+        assert abs(getattr(found, name) - desk.TRUE_RATES[side]) < 4.0 * error
     bid, ask = morning.equilibrium.policy.quotes(0.0, 0)
     low, high = morning.bands
     assert low[0] < bid < high[0]
