@@ -93,18 +93,26 @@ def check_equilibrium(
 
 
 def check_market(
-    market: MarketMakingEquilibrium, rtol: float, atol: float, largest_edge_mass: float, *, uneven: str, bent: str = ""
+    market: MarketMakingEquilibrium,
+    rtol: float,
+    atol: float,
+    largest_edge_mass: float,
+    *,
+    uneven: str,
+    hollow: str = "",
+    bent: str = "",
 ) -> tuple[SanityCheck, ...]:
     """The checks of one market's value, quotes and law, be it a whole game or a part of one.
 
-    `uneven` says why the whole game is not symmetric, `bent` why V need not be concave; empty when neither is so.
+    `uneven` says why the whole game is not symmetric; `hollow` and `bent` what in the rest of it lets V not be highest
+    at flat inventory, not be concave; empty when nothing does.
     """
     # What a value may be wrong by: the tolerance is relative to its own size, not to the largest one, far out.
     error = (rtol + 64.0 * ROUNDING) * (1.0 / market.game.fill_decay + np.abs(market.value)) + atol
     return (
         _symmetry(market, rtol, atol, error, uneven),
-        _monotone(market, error, uneven),
-        _concave(market, error, bent),
+        _monotone(market, error, uneven, hollow or losing(market)),
+        _concave(market, error, bent or forced(market)),
         _terminal(market),
         check_mass(market.density),
         _edge_mass(market, largest_edge_mass),
@@ -183,17 +191,35 @@ def _symmetry(
     return judge_worst("symmetry", gap, np.concatenate([2.0 * error.ravel(), 2.0 * quoted]), words)
 
 
-def _monotone(equilibrium: MarketMakingEquilibrium, error: Floats, uneven: str) -> SanityCheck:
+def losing(market: MarketMakingEquilibrium) -> str:
+    """Why makers are better off where they quote one side only; empty when quoting at a profit is allowed."""
+    game = market.game
+    return (
+        f"max_half_spread {game.max_half_spread:g} makes every fill a loss"
+        if game.max_half_spread < game.fill_cost
+        else ""
+    )
+
+
+def forced(market: MarketMakingEquilibrium) -> str:
+    """Why makers next to the limits trade at a loss; empty when they do not."""
+    value, policy = market.value, market.policy
+    profit = min(
+        float(np.min(policy.ask[:, 1] + value[:, 0] - value[:, 1])),
+        float(np.min(policy.bid[:, -2] + value[:, -1] - value[:, -2])),
+    )
+    loss = market.game.fill_cost - profit
+    return f"max_half_spread makes fills into the ends of the grid a loss, of up to {loss:.3g}" if loss > 0.0 else ""
+
+
+def _monotone(equilibrium: MarketMakingEquilibrium, error: Floats, uneven: str, hollow: str) -> SanityCheck:
     """V falls away from flat inventory.
 
     D(x) = V(x) - V(x+1), x >= 0, obeys a cooperative system with the sources eta (2x+1) and, at Q, H(0), H being the
     best profit rate of one side as a function of the gap; so D >= 0 whenever H(0) >= 0: quoting at a profit is allowed.
     """
-    if uneven:
-        return skip("monotone value", f"V need not be highest at flat inventory: {uneven}")
-    game = equilibrium.game
-    if game.max_half_spread < game.fill_cost:
-        return skip("monotone value", f"max_half_spread {game.max_half_spread:g} makes every fill a loss")
+    if uneven or hollow:
+        return skip("monotone value", f"V need not be highest at flat inventory: {uneven or hollow}")
     outward = np.diff(equilibrium.value, axis=1) * np.where(equilibrium.states[:-1] >= 0, 1.0, -1.0)
     words = "at every time V is highest at flat inventory and falls outwards; the figure is its largest rise"
     return judge_worst("monotone value", np.maximum(outward, 0.0), error[:, 1:] + error[:, :-1], words)
@@ -207,15 +233,7 @@ def _concave(equilibrium: MarketMakingEquilibrium, error: Floats, bent: str) -> 
     """
     if bent:
         return skip("concave value", f"V need not be concave: {bent}")
-    value, policy = equilibrium.value, equilibrium.policy
-    forced = min(
-        float(np.min(policy.ask[:, 1] + value[:, 0] - value[:, 1])),
-        float(np.min(policy.bid[:, -2] + value[:, -1] - value[:, -2])),
-    )
-    forced -= equilibrium.game.fill_cost
-    if forced < 0.0:
-        why = f"max_half_spread makes fills into the ends of the grid a loss, of up to {-forced:.3g}"
-        return skip("concave value", f"V need not be concave: {why}")
+    value = equilibrium.value
     bend = value[:, 2:] - 2.0 * value[:, 1:-1] + value[:, :-2]
     allowed = error[:, 2:] + 2.0 * error[:, 1:-1] + error[:, :-2]
     words = "V is concave in inventory at every time, -Q < x < Q; the figure is its largest second difference"

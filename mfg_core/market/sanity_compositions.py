@@ -17,7 +17,9 @@ from mfg_core.market.sanity import (
     check_crowd,
     check_market,
     check_mass,
+    forced,
     judge,
+    losing,
     start_size,
 )
 
@@ -51,10 +53,16 @@ def check_composition(
         parts = (equilibrium.makers,)
         whole = [check_crowd(parts, [1.0]), _active(equilibrium)]
         bent = "leaving is worth more the lower V is"
+    hollow = ""
+    if isinstance(equilibrium, RegimeSwitchingEquilibrium):  # V of one regime is part of what it is worth in another
+        hollow = next(
+            (f"{why} in {name}" for name, part in zip(names, parts, strict=True) if (why := losing(part))), ""
+        )
+        bent = next((f"{why} in {name}" for name, part in zip(names, parts, strict=True) if (why := forced(part))), "")
     uneven = next((why for part in parts if (why := asymmetry(part.game))), "")
     found = []
     for name, part in zip(names, parts, strict=True):
-        checks = check_market(part, rtol, atol, largest_edge_mass, uneven=uneven, bent=bent)
+        checks = check_market(part, rtol, atol, largest_edge_mass, uneven=uneven, hollow=hollow, bent=bent)
         found += [replace(check, name=f"{name}: {check.name}" if len(parts) > 1 else check.name) for check in checks]
     size = max(start_size(part) for part in parts)
     return (*found, *whole, *check_certificate(equilibrium.certificate, rtol, atol, size))

@@ -258,6 +258,26 @@ def test_what_is_wrong_with_a_game_of_several_parts_fails_under_its_name():
     assert failed_doors(certificate=replace(doors.certificate, residual=1.0)) == {"residual"}
 
 
+def test_a_regime_in_which_every_fill_loses_bends_the_value_of_the_others():
+    """One regime's value is part of what inventory is worth in the other: the shape is not necessary there either."""
+    usual = {"running_penalty": 0.0, "terminal_penalty": 0.0, "max_inventory": 4}
+    calm = make(**usual, ask_arrival=0.1, bid_arrival=0.1)
+    game = RegimeSwitchingGame(
+        regimes=(calm, make(**usual, ask_arrival=8.0, bid_arrival=8.0, max_half_spread=0.1, adverse_selection=1.0)),
+        switching_rates=((-2.0, 2.0), (2.0, -2.0)),
+        initial_regime=(1.0, 0.0),
+    )
+    solved = solve(game)
+    value = solved.regimes[0].value[0]
+    assert value[4:].argmax() == 4  # at the limit, not at flat
+    assert (value[2:] - 2.0 * value[1:-1] + value[:-2]).max() > 0.01
+    checks = check_composition(solved, ("calm", "stressed"), RTOL, ATOL, 1.0)
+    assert not failures(checks)
+    words = {check.name: check.words for check in checks if not check.applies}
+    assert set(words) == {f"{name}: {what} value" for name in ("calm", "stressed") for what in ("monotone", "concave")}
+    assert words["calm: monotone value"].endswith("max_half_spread 0.1 makes every fill a loss in stressed")
+
+
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
