@@ -31,9 +31,10 @@ from data_pipeline.intraday import (
     TradeTape,
     empty_side_gaps,
     refuse_empty,
+    whole_file,
 )
 from data_pipeline.intraday_kernels import best_levels
-from data_pipeline.raw_file import open_raw, sha256_of_file
+from data_pipeline.raw_file import sha256_of_file
 
 ZONE: Final = "America/Sao_Paulo"
 _NEEDED: Final = (
@@ -54,6 +55,7 @@ _OTHER_SPELLING: Final = {"AgressorIndicator": "AggressorIndicator"}
 _KINDS: Final = ("New", "Update", "Trade", "Cancel", "Reentry", "Expired", "Eliminated")
 _NEW, _UPDATE, _TRADE, _REENTRY = 0, 1, 2, 4
 _SIDES: Final = {"Buy": 1, "Sell": -1}
+_DATE: Final = re.compile(r"^\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}:\d{2})?$", re.ASCII)
 _TIME: Final = re.compile(r"^\d{2}:\d{2}:\d{2}(\.\d{1,6})?$")
 
 Floats = NDArray[np.float64]
@@ -152,10 +154,8 @@ def read_b3_orders(path: Path, instrument: str) -> IntradayRecord:
 
 def _table(path: Path) -> pa.Table:
     """The needed columns as text, found by name."""
-    with open_raw(path) as raw:
-        content = bytearray(raw.size)
-        content = content[: raw.fill(memoryview(content))]
-    first = bytes(content[: content.find(b"\n")] if b"\n" in content else content).strip()
+    content = whole_file(path)
+    first = (content[: content.find(b"\n")] if b"\n" in content else content).strip()
     header = [_OTHER_SPELLING.get(cell, cell) for cell in first.decode("ascii", "replace").split(",")]
     missing = [column for column in _NEEDED if column not in header]
     if missing:
@@ -165,7 +165,7 @@ def _table(path: Path) -> pa.Table:
         )
     try:
         table = pc.read_csv(
-            io.BytesIO(bytes(content)),
+            io.BytesIO(content),
             read_options=pc.ReadOptions(column_names=header, skip_rows=1, use_threads=False, block_size=1 << 24),
             convert_options=pc.ConvertOptions(
                 column_types={column: pa.string() for column in header}, include_columns=list(_NEEDED), null_values=[]
@@ -234,15 +234,26 @@ def _local_seconds(table: pa.Table, name: str) -> Floats:
     return np.array([3600.0 * int(h) + 60.0 * int(m) + float(s) for h, m, s in parts])
 
 
+def _moments(table: pa.Table, column: str, name: str) -> NDArray[np.datetime64]:
+    texts = [text[:19] for text in table[column].to_pylist()]
+    moments = np.array([_moment(text) for text in texts], dtype="datetime64[s]")
+    _refuse(table, column, np.isnat(moments), name, "a date or time like 2015-11-03 13:00:17")
+    return moments
+
+
+def _moment(text: str) -> np.datetime64:
+    if not _DATE.match(text):
+        return np.datetime64("NaT")
+    try:
+        return np.datetime64(text.replace(" ", "T"), "s")
+    except ValueError:
+        return np.datetime64("NaT")
+
+
 def _check_clock(table: pa.Table, times: Floats, place: Ints, name: str, counts: dict[str, int]) -> None:
     """OrderDatetime, in UTC, must be the local time cut to seconds in that day's offset (summer time until 2019)."""
-    try:
-        utc = np.array([text[:19].replace(" ", "T") for text in table["OrderDatetime"].to_pylist()], "datetime64[s]")
-        midnight = np.datetime64(table["SessionDate"][0].as_py(), "s")
-    except ValueError as error:
-        raise DataError(
-            f"{name}: SessionDate and OrderDatetime must be dates like 2015-11-03 13:00:17 ({error})"
-        ) from error
+    utc = _moments(table, "OrderDatetime", name)
+    midnight = _moments(table, "SessionDate", name)[0]
     noon = datetime.fromisoformat(f"{np.datetime_as_string(midnight, unit='D')}T12:00:00").replace(
         tzinfo=ZoneInfo(ZONE)
     )

@@ -10,14 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.errors import DataError
+from data_pipeline.raw_file import open_raw
 
 Floats = NDArray[np.float64]
 Signs = NDArray[np.int8]
+
+MOST_BYTES: Final = 4 << 30
 
 WORKING, FILLED, WITHDRAWN = 0, 1, 2
 """How an order's life at one price ended: still there when the feed ended, filled (in part or whole), or taken away."""
@@ -128,6 +133,21 @@ class IntradayRecord:
     counts: Mapping[str, int]
     notes: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
+
+
+def whole_file(path: Path) -> bytes:
+    """The bytes of a raw file, plain or alone in a zip.
+
+    Raises
+    ------
+    DataError
+        When it cannot be read, or is larger than `MOST_BYTES` (a zip may be a bomb).
+    """
+    with open_raw(path) as raw:
+        if raw.size > MOST_BYTES:
+            raise DataError(f"{raw.name} has {raw.size:,} bytes, more than {MOST_BYTES:,}: give one instrument's day")
+        content = bytearray(raw.size)
+        return bytes(content[: raw.fill(memoryview(content))])
 
 
 def within(record: IntradayRecord, start: float | None = None, end: float | None = None) -> IntradayRecord:

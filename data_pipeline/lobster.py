@@ -32,9 +32,9 @@ from data_pipeline.intraday import (
     empty_side_gaps,
     merge_gaps,
     refuse_empty,
+    whole_file,
 )
 from data_pipeline.intraday_kernels import first_row_beyond
-from data_pipeline.raw_file import open_raw
 
 PRICE_SCALE: Final = 10_000.0
 EMPTY_ASK: Final = 9_999_999_999
@@ -150,11 +150,8 @@ def _book(path: Path) -> tuple[Ints, _Layout, str]:
 
 
 def _first_line(path: Path) -> tuple[bytes, bytes]:
-    with open_raw(path) as raw:
-        content = bytearray(raw.size)
-        filled = raw.fill(memoryview(content))
-    content = content[:filled]
-    return bytes(content), bytes(content[: content.find(b"\n")] if b"\n" in content else content)
+    content = whole_file(path)
+    return content, content[: content.find(b"\n")] if b"\n" in content else content
 
 
 def _table(path: Path, width: int, types: Sequence[pa.DataType], names: Sequence[str]) -> tuple[pa.Table, _Layout, str]:
