@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import time
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -83,25 +83,31 @@ class CalibratedGameSection(Section):
     """The rest of the game: limits and tastes that no data tell.
 
     `lot` is the inventory unit in shares or contracts (the mean order size when left out); `risk_aversion` is per unit
-    of the currency; `horizon` in seconds; `competition` from 0 (alone) to 1 (against the crowd); `fill_share` the share
-    of orders that fill us when they reach our quote; `typical_inventory` (half of max_inventory when left out) is the
-    position in lots whose liquidation at the close costs what the terminal penalty says.
+    of the currency; `horizon` in seconds; `competition` from 0 (alone) to 1 (against the crowd), or "estimated";
+    `symmetric` gives both sides one arrival rate; `fill_share` the share of orders that fill us when they reach our
+    quote; `typical_inventory` (half of max_inventory when left out) is the position in lots whose liquidation at the
+    close costs what the terminal penalty says.
     """
 
     risk_aversion: float = Field(ge=0.0)
     max_inventory: int = Field(ge=1, le=1000)
     horizon: float = Field(gt=0.0)
     lot: float | None = Field(default=None, gt=0.0)
-    competition: float = Field(default=1.0, ge=0.0, le=1.0)
+    competition: Annotated[float, Field(ge=0.0, le=1.0)] | Literal["estimated"] = "estimated"
+    symmetric: bool = False
     fill_share: float = Field(default=1.0, gt=0.0, le=1.0)
     typical_inventory: float | None = Field(default=None, gt=0.0)
     liquidation_impact: float = Field(default=0.0, ge=0.0)
 
 
 class UncertaintySection(Section):
-    """Level of the bands; simulated replicates of the test of the gaps (0: p values as if parameters were known)."""
+    """Level of the bands; simulated replicates of the test of the gaps (0: p values as if parameters were known).
+
+    `draws` games are drawn from the estimates to check the bands of first order; 0 leaves that out.
+    """
 
     replicates: int = Field(default=0, ge=0, le=10_000)
+    draws: int = Field(default=40, ge=0, le=10_000)
     seed: int = Field(default=1, ge=0)
     level: float = Field(default=0.95, gt=0.5, lt=1.0)
 

@@ -16,7 +16,7 @@ from fairfield.stages import console, tell
 if TYPE_CHECKING:
     from data_pipeline.intraday import IntradayRecord
 
-FORMAT = 1
+FORMAT = 2
 """Version of calibration.json."""
 
 FILES = ("calibration.json", "calibration.npz", "calibration.html")
@@ -103,9 +103,9 @@ def summary_lines(found: Mapping[str, Any]) -> list[str]:
     estimates, market, tick = found["parameters"], found["market"], found["window"]["tick"]
     rows = [f"{found['title']}: {market['orders']:,} orders in {market['seconds']:,.0f} s"]
     rows += [("! " if fact["level"] == "bad" else "- ") + fact["words"] for fact in found["verdict"]]
-    for name in ("mid_ask_arrival", "mid_bid_arrival", "fill_decay", "adverse_selection"):
+    for name in ("touch_ask_arrival", "touch_bid_arrival", "fill_decay", "competition", "adverse_selection"):
         value, error = estimates[name]["value"], estimates[name]["error"]
-        rows.append(f"{name.removeprefix('mid_'):>18}  {value:.5g} ± {error:.2g} {estimates[name]['unit']}")
+        rows.append(f"{name.removeprefix('touch_'):>18}  {value:.5g} ± {error:.2g} {estimates[name]['unit']}".rstrip())
     quoted = market["quoted_spread"]
     rows.append(f"{'quoted spread':>18}  {quoted:.5g} ({quoted / tick:.3g} ticks), time-weighted")
     if "reason" not in found["equilibrium"]:

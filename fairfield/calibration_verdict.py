@@ -11,6 +11,12 @@ import numpy as np
 Fact = dict[str, str]
 
 SIGNIFICANCE = 0.01
+NOISE = 0.05
+"""P value from which on a difference of the sides' arrivals is called noise."""
+SKEWED = 0.1
+"""Share of the full spread from which on the mean skew is worth a word."""
+ALIKE = 1.6
+"""Ratio of two bands' widths that is no difference: 40 draws know a width to about a fifth."""
 FEW_ORDERS = 200
 """Orders in the fit below which a rejection is hard to get: not being rejected then says little."""
 
@@ -21,6 +27,9 @@ def verdict(found: Mapping[str, Any]) -> list[Fact]:
         *_no_game(found),
         *_poisson(found),
         *_exponential(found),
+        *_crowd(found),
+        *_noise(found),
+        *_first_order(found),
         *_few(found),
         *_money(found),
         *_spread(found),
@@ -44,7 +53,7 @@ def verdict(found: Mapping[str, Any]) -> list[Fact]:
 def error_ratio(found: Mapping[str, Any]) -> tuple[float, float]:
     """Robust over model standard error: of the arrivals (the larger side), and of the decay."""
     parameters = found["parameters"]
-    arrivals = [parameters[f"mid_{side}_arrival"] for side in ("ask", "bid")]
+    arrivals = [parameters[f"touch_{side}_arrival"] for side in ("ask", "bid")]
     decay = np.sqrt(np.diag(found["intensity"]["covariance"])[-1])
     return max(a["error"] / a["model_error"] for a in arrivals), float(decay / parameters["fill_decay"]["model_error"])
 
@@ -101,7 +110,8 @@ def _exponential(found: Mapping[str, Any]) -> list[Fact]:
             _fact(
                 "bad",
                 "Rejected: no single exponential law fits both how often orders come and how deep they go.",
-                f"As the spread moves, arrivals give 1/k = {_ticks(arrivals, tick)}; the depth that orders reach gives "
+                f"At competition {found['parameters']['competition']['value']:.3g} arrivals at different spreads give "
+                f"1/k = {_ticks(arrivals, tick)}; the depth that orders reach gives "
                 f"{_ticks(depth, tick)} ({_p(agreement['p_value'])}). The quotes below rest on {used}.",
             )
         )
@@ -120,6 +130,93 @@ def _exponential(found: Mapping[str, Any]) -> list[Fact]:
 
 def _ticks(decay: float, tick: float) -> str:
     return f"{1.0 / decay / tick:.3g} ticks" if decay > 0 else "no decay at all"
+
+
+def _crowd(found: Mapping[str, Any]) -> list[Fact]:
+    """Where competition comes from."""
+    origin, used = found["competition"], found["parameters"]["competition"]
+    if origin["source"] == "configuration":
+        return []
+    if origin["source"] == "default":
+        words = f"{used['value']:g} is a choice: between a maker alone (0) and orders that no quote turns away (1)."
+        if math.isfinite(origin["low"]) and not origin["low"] <= used["value"] <= origin["high"]:
+            words += f" The interval, {origin['low']:.2f} to {origin['high']:.2f}, does not hold it."
+        return [
+            _fact(
+                "warn",
+                "The data do not identify competition.",
+                f"{origin['reason'][:1].upper()}{origin['reason'][1:]}. {words} The table of competitions shows the "
+                "equilibria at others.",
+            )
+        ]
+    ends = f"alone (0): {_p(origin['p_alone'])}; nobody turned away (1): {_p(origin['p_full'])}"
+    at_end = "" if origin["value"] == used["value"] else f" The estimate is {origin['value']:.3g}, put to the end."
+    return [
+        _fact(
+            "none",
+            f"Competition is estimated: {used['value']:.2f} ± {used['error']:.2f}.",
+            f"Of the best quote's moves, that share is followed by the orders ({ends}).{at_end} It rests on depth for "
+            "the decay: orders sized to the best quote make both look larger.",
+        )
+    ]
+
+
+def _noise(found: Mapping[str, Any]) -> list[Fact]:
+    """A skew of the quotes out of arrivals that do not differ beyond chance."""
+    equilibrium, p_value = found["equilibrium"], found["imbalance_p_value"]
+    if "reason" in equilibrium or found["competition"]["symmetric"]:
+        return []
+    skew, spread = equilibrium["net_skew"], equilibrium["full_spread"]
+    tick, c = found["window"]["tick"], found["parameters"]["competition"]["value"]
+    if p_value < NOISE:
+        if abs(skew) <= abs(spread):
+            return []
+        return [
+            _fact(
+                "warn",
+                "The equilibrium quotes one side beyond the mid.",
+                f"Asks stand {skew / tick:.3g} ticks further out than bids on average, the full spread is "
+                f"{spread / tick:.3g}: at competition {c:.3g} the crowd cannot turn the imbalance of the arrivals away "
+                f"({_p(p_value)} that there is none), and skews without a limit. That is the model, not the market.",
+            )
+        ]
+    if abs(skew) < SKEWED * abs(spread):
+        return []
+    return [
+        _fact(
+            "warn",
+            "The skew of the equilibrium comes from an imbalance that is noise.",
+            f"Buyers and sellers arrive at rates that do not differ ({_p(p_value)}), yet asks stand {skew / tick:.3g} "
+            f"ticks further out than bids on average: near competition 1 the crowd cannot turn an imbalance away. Set "
+            "symmetric = true in [game].",
+        )
+    ]
+
+
+def _first_order(found: Mapping[str, Any]) -> list[Fact]:
+    """Bands by derivatives against bands by draws."""
+    equilibrium = found["equilibrium"]
+    draws = equilibrium.get("by_draws")
+    if draws is None:
+        return []
+    tick, count = found["window"]["tick"], draws["draws"]
+    low, high = draws["low"], draws["high"]
+    linear = equilibrium["full_spread_high"] - equilibrium["full_spread_low"]
+    unsolved = f" {draws['unsolved']} of {count} drawn games were not solved." if draws["unsolved"] else ""
+    if not math.isfinite(low):
+        return [_fact("warn", "The bands could not be checked by draws.", unsolved.strip())]
+    ratio = (high - low) / linear if linear > 0 else math.inf
+    if 1.0 / ALIKE <= ratio <= ALIKE and draws["unsolved"] <= 0.1 * count:
+        return []
+    return [
+        _fact(
+            "warn",
+            "The bands of first order are not right here.",
+            f"{count} games drawn from the estimates have spreads from {low / tick:.3g} to {high / tick:.3g} ticks, "
+            f"the derivatives say {equilibrium['full_spread_low'] / tick:.3g} to "
+            f"{equilibrium['full_spread_high'] / tick:.3g}.{unsolved}",
+        )
+    ]
 
 
 def _few(found: Mapping[str, Any]) -> list[Fact]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from fairfield.calibration_config import CalibrationConfig
+from fairfield.calibration_equilibrium import calibrated_equilibrium, competition_table
 from fairfield.calibration_verdict import verdict
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def calibrate_record(record: IntradayRecord, config: CalibrationConfig) -> tuple
     book, trades = game_inputs(record)
     market = _market(record, book, trades, config)
     lot = config.game.lot or market["mean_order_size"]
-    calibration = calibrate_market_making(
+    calibrate = partial(
+        calibrate_market_making,
         book,
         trades,
         session_end=record.end,
@@ -46,12 +48,13 @@ def calibrate_record(record: IntradayRecord, config: CalibrationConfig) -> tuple
         lot=lot,
         typical_inventory=config.game.typical_inventory or 0.5 * config.game.max_inventory,
         liquidation_impact=config.game.liquidation_impact,
-        competition=config.game.competition,
         fill_share=config.game.fill_share,
+        level=config.uncertainty.level,
         horizon_seconds=config.adverse_selection.horizon,
         horizons=[h for h in config.adverse_selection.horizons if h <= 0.25 * market["seconds"]],
         **_fit_options(config),
     )
+    calibration = calibrate(competition=config.game.competition, symmetric=config.game.symmetric)
     rng = np.random.default_rng(config.uncertainty.seed)
     quality = intensity_quality(
         calibration.intensity,
@@ -84,13 +87,16 @@ def calibrate_record(record: IntradayRecord, config: CalibrationConfig) -> tuple
         "counts_of_the_fit": asdict(calibration.intensity.session.counts) if calibration.intensity.session else {},
         "quality": _quality(quality),
         "sides": None if calibration.sides is None else asdict(calibration.sides),
+        "imbalance_p_value": calibration.imbalance_p_value,
+        "competition": _competition(calibration),
         "orders": _resting_orders(record, book, config),
         "volatility": asdict(calibration.volatility),
         "notes": [*calibration.notes, *quality.notes],
     }
     arrays = _arrays(calibration, quality, book, record, config)
-    found["parts"], part_arrays = _parts(record, config)
-    found["equilibrium"], equilibrium_arrays = _equilibrium(calibration, config)
+    found["parts"], part_arrays = _parts(record, config, calibration.competition)
+    found["equilibrium"], equilibrium_arrays = calibrated_equilibrium(calibration, config)
+    found["competitions"] = competition_table(calibrate, calibration.competition, config)
     arrays |= part_arrays | equilibrium_arrays
     found["verdict"] = verdict(found)
     return found, arrays
@@ -161,7 +167,7 @@ def _parameters(calibration: MarketCalibration, config: CalibrationConfig) -> di
             "unit": "orders/s at the mid",
         }
         for place, side in enumerate(SIDES)
-    }
+    } | _at_the_touch(fit)
     units = {
         "ask_arrival": "fills/s in the game",
         "bid_arrival": "fills/s in the game",
@@ -169,6 +175,7 @@ def _parameters(calibration: MarketCalibration, config: CalibrationConfig) -> di
         "adverse_selection": currency,
         "running_penalty": f"{currency} per lot² and s",
         "terminal_penalty": f"{currency} per lot²",
+        "competition": "",
     }
     for name, value, error in zip(calibration.names, calibration.values, calibration.standard_errors, strict=True):
         found[name] = {"value": float(value), "error": float(error), "unit": units[name]}
@@ -180,6 +187,37 @@ def _parameters(calibration: MarketCalibration, config: CalibrationConfig) -> di
         "unit": f"{currency} per √s",
     }
     return found
+
+
+def _at_the_touch(fit: IntensityFit) -> dict[str, Any]:
+    """Orders per second that reach the best quote at its mean distance: what was seen, unlike the rate at the mid."""
+    assert fit.session is not None
+    mean = fit.session.mean_half_spread * fit.session.tick
+    found = {}
+    for place, side in enumerate(SIDES):
+        slope = np.zeros(len(fit.names))
+        slope[place], slope[-1] = 1.0, -mean
+        rate = float(fit.intensity(mean, side=side))
+        errors = [float(np.sqrt(slope @ covariance @ slope)) for covariance in (fit.covariance, fit.model_covariance)]
+        found[f"touch_{side}_arrival"] = {
+            "value": rate,
+            "error": rate * errors[0],
+            "model_error": rate * errors[1],
+            "unit": "orders/s at the mean best quote",
+        }
+    return found
+
+
+def _competition(calibration: MarketCalibration) -> dict[str, Any]:
+    """Where competition comes from: estimated (with its interval), a default with the reason, or the configuration."""
+    crowd = calibration.crowd
+    same = {"symmetric": calibration.intensity.cells.symmetric}
+    if crowd is None:
+        return {"source": "configuration", **same}
+    names = ("value", "error", "low", "high", "identified", "reason", "p_alone", "p_full")
+    return {"source": "estimated" if crowd.identified else "default", **same} | {
+        name: getattr(crowd, name) for name in names
+    }
 
 
 def _intensity(fit: IntensityFit) -> dict[str, Any]:
@@ -215,8 +253,10 @@ def _quality(quality: IntensityQuality) -> dict[str, Any]:
     }
 
 
-def _parts(record: IntradayRecord, config: CalibrationConfig) -> tuple[list[dict[str, Any]], Arrays]:
-    """Separate fits of equal parts of the window; a part that tells nothing says why."""
+def _parts(
+    record: IntradayRecord, config: CalibrationConfig, competition: float
+) -> tuple[list[dict[str, Any]], Arrays]:
+    """Separate fits of equal parts of the window at one competition; a part that tells nothing says why."""
     from data_pipeline.intraday import within
     from mfg_core.errors import SolveError
     from mfg_core.intraday.intensity_fit import calibrate_intensity
@@ -231,7 +271,9 @@ def _parts(record: IntradayRecord, config: CalibrationConfig) -> tuple[list[dict
         part: dict[str, Any] = {"part": number, "start": start, "end": end}
         book, trades = game_inputs(within(record, float(start), float(end)))
         try:
-            fit = calibrate_intensity(book, trades, session_end=float(end), **_fit_options(config))
+            fit = calibrate_intensity(
+                book, trades, session_end=float(end), competition=competition, **_fit_options(config)
+            )
         except (ValueError, SolveError) as error:
             found.append(part | {"reason": str(error)})
             continue
@@ -252,10 +294,13 @@ def _curves(fit: IntensityFit, prefix: str, config: CalibrationConfig) -> Arrays
     from mfg_core.intraday.intensity_distances import distance_table
 
     arrays: Arrays = {}
+    # Where orders follow the crowd nothing was seen between the mid and its quote.
+    follows = fit.session is not None and (fit.cells.competition > 0 or "spread_ticks" in fit.names)
+    nearest = fit.session.mean_half_spread * fit.session.tick if fit.session is not None and follows else 0.0
     for side in SIDES:
         table = distance_table(fit, side)
         furthest = float(table.distance[table.rate > 0].max(initial=config.window.tick))
-        grid = np.linspace(0.0, 1.05 * furthest, 80)
+        grid = np.linspace(nearest, max(1.05 * furthest, nearest + config.window.tick), 80)
         low, high = fit.band(grid, side=side, level=config.uncertainty.level)
         arrays |= {
             f"{prefix}{side}_distance": table.distance,
@@ -264,6 +309,7 @@ def _curves(fit: IntensityFit, prefix: str, config: CalibrationConfig) -> Arrays
             f"{prefix}{side}_seconds": table.seconds,
             f"{prefix}{side}_rate": table.rate,
             f"{prefix}{side}_rate_error": table.rate_error,
+            f"{prefix}{side}_expected_rate": table.expected_rate,
             f"{prefix}{side}_grid": grid,
             f"{prefix}{side}_fit": fit.intensity(grid, side=side),
             f"{prefix}{side}_low": low,
@@ -338,72 +384,3 @@ def volatility_signature(book: BookPath, end: float) -> tuple[Floats, Floats, Fl
         if moves.size > 1:
             variance[place], error[place] = moves.mean(), moves.std(ddof=1) / math.sqrt(moves.size)
     return steps, variance, error
-
-
-def _equilibrium(calibration: MarketCalibration, config: CalibrationConfig) -> tuple[dict[str, Any], Arrays]:
-    """The calibrated game's equilibrium with bands to first order in the errors, or the reason why there is none."""
-    from mfg_core import SolveError, solve_mfg
-    from mfg_core.study.sensitivity import sensitivities
-
-    try:
-        game = calibration.game(max_inventory=config.game.max_inventory, horizon=config.game.horizon)
-        solved = solve_mfg(game, rtol=1e-6, atol=1e-9)
-    except (ValueError, SolveError) as error:
-        return {"reason": str(error)}, {}
-    flat = config.game.max_inventory
-    slopes = sensitivities(solved, calibration.names)
-    width = float(ndtri(0.5 + 0.5 * config.uncertainty.level))
-
-    def deviation(rows: Floats) -> Floats:
-        variance = np.einsum("i...,ij,j...->...", rows, calibration.covariance, rows)
-        return np.asarray(np.sqrt(np.maximum(variance, 0.0)))
-
-    full = np.array([_mean_in_time(solved.times, row) for row in slopes.mean_ask + slopes.mean_bid])
-    spread, spread_error = _mean_in_time(solved.times, solved.full_spread), float(deviation(full))
-    bands: Arrays = {}
-    for side in SIDES:
-        quote, reach = getattr(solved.policy, side)[0], width * deviation(getattr(slopes, side)[:, 0])
-        bands |= {f"quote_{side}_low": quote - reach, f"quote_{side}_high": quote + reach}
-    proof = solved.certificate
-    found = {
-        "parameters": {
-            name: value
-            for name, value in asdict(game).items()
-            if isinstance(value, int | float) and math.isfinite(value)
-        },
-        "full_spread": spread,
-        "full_spread_error": spread_error,
-        "full_spread_low": spread - width * spread_error,
-        "full_spread_high": spread + width * spread_error,
-        "sensitivities": {"names": list(slopes.names), "full_spread": full},
-        "flat_spread": float(solved.policy.ask[0, flat] + solved.policy.bid[0, flat]),
-        "fills_a_side": _mean_in_time(
-            solved.times, 0.5 * (solved.mean_field.ask_fill_rate + solved.mean_field.bid_fill_rate)
-        ),
-        "inventory_std_end": float(np.sqrt(solved.inventory_variance[-1])),
-        "edge_mass": float(solved.edge_mass.max()),
-        "certificate": {
-            "converged": bool(proof.converged),
-            "residual": proof.residual,
-            "exploitability": proof.exploitability,
-            "mass_error": proof.mass_error,
-            "iterations": proof.iterations,
-        },
-    }
-    arrays: Arrays = {
-        "quote_inventory": solved.states,
-        "quote_ask": solved.policy.ask[0],
-        "quote_bid": solved.policy.bid[0],
-        "equilibrium_times": solved.times,
-        "equilibrium_full_spread": solved.full_spread,
-        "equilibrium_value": solved.value,
-        "equilibrium_density": solved.density,
-        "policy_ask": solved.policy.ask,
-        "policy_bid": solved.policy.bid,
-        **bands,
-    }
-    return found, arrays
-
-
-def _mean_in_time(times: Floats, values: Floats) -> float:
-    return float(np.trapezoid(values, times) / (times[-1] - times[0]))

@@ -19,6 +19,7 @@ ESTIMATED = (
     "adverse_selection",
     "running_penalty",
     "terminal_penalty",
+    "competition",
 )
 """Parameters that a calibration estimates."""
 
@@ -181,7 +182,7 @@ def _estimates(content: bytes, rule: str) -> dict[str, Any]:
         record = json.loads(content)
         version, parameters, chosen = (record[key] for key in ("format_version", "parameters", "configuration"))
         found = {name: parameters[name]["value"] for name in ESTIMATED}
-        found |= {name: chosen["game"].get(name) for name in ("competition", "horizon", "max_inventory")}
+        found |= {name: chosen["game"].get(name) for name in ("horizon", "max_inventory")}
     except (ValueError, RecursionError):
         raise ConfigError(f"{rule} is not JSON: write it again") from None
     except KeyError as error:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from reports.formats import integer, percent, probability, significant
 from reports.intensity_view import Axis, Dots, Line, Picture, intervals, plot, quantile_plot
-from reports.tables import Cell, Grid
+from reports.tables import Cell, Grid, Row
 
 Arrays = Mapping[str, NDArray[Any]]
 SIDES = (("ask", "buyers, who fill asks", "s0"), ("bid", "sellers, who fill bids", "s1"))
@@ -32,7 +32,6 @@ class Chapter:
 
 def chapters(found: Mapping[str, Any], arrays: Arrays) -> tuple[Chapter, ...]:
     """Everything that the page draws; the equilibrium only when there is one."""
-    level = found["configuration"]["uncertainty"]["level"]
     quotes = () if "reason" in found["equilibrium"] else (_quotes(found, arrays),)
     return (
         *quotes,
@@ -40,8 +39,7 @@ def chapters(found: Mapping[str, Any], arrays: Arrays) -> tuple[Chapter, ...]:
             "intensity",
             "Intensity by distance",
             "Orders per second that reach at least a distance from the mid. Points are counted, with two Poisson "
-            f"standard errors; lines are the fit with its {percent(level, 0)} band, robust to clustering. The scale is "
-            "logarithmic: an exponential law is a straight line.",
+            "standard errors; lines are the fit over the same states of the market. " + _law_words(found),
             (*(_intensity(found, arrays, *side) for side in SIDES), *_parts(found, arrays)),
         ),
         _gaps(found, arrays),
@@ -57,15 +55,27 @@ def _points(arrays: Arrays, prefix: str, tick: float, style: str) -> Dots:
     return Dots(arrays[f"{prefix}_distance"][seen] / tick, rate, rate / width, rate * width, style)
 
 
-def _fit(arrays: Arrays, prefix: str, tick: float, name: str, style: str) -> Line:
-    return Line(
-        name,
-        arrays[f"{prefix}_grid"] / tick,
-        arrays[f"{prefix}_fit"],
-        style,
-        arrays[f"{prefix}_low"],
-        arrays[f"{prefix}_high"],
-    )
+def _law_words(found: Mapping[str, Any]) -> str:
+    if found["parameters"]["competition"]["value"] > 0:
+        return (
+            "Orders follow the crowd, so that the law falls at k only behind the best quote, and the points, which mix "
+            "spreads, more slowly. The scale is logarithmic."
+        )
+    level = percent(found["configuration"]["uncertainty"]["level"], 0)
+    return f"Their {level} bands are robust to clustering. On this logarithmic scale an exponential law is a line."
+
+
+def _law(found: Mapping[str, Any], arrays: Arrays, prefix: str, name: str, style: str) -> Line:
+    """The fit beside the points: the law with its band when it is one line, else what it says at each distance."""
+    tick, rate = found["window"]["tick"], arrays[f"{prefix}_rate"]
+    floor = 0.1 * rate[rate > 0].min() if (rate > 0).any() else 0.0  # lower than anything counted
+    if found["parameters"]["competition"]["value"] > 0:
+        due = arrays[f"{prefix}_expected_rate"]
+        shown = due > floor
+        return Line(name, arrays[f"{prefix}_distance"][shown] / tick, due[shown], style)
+    shown = arrays[f"{prefix}_fit"] > floor
+    grid, centre, low, high = (arrays[f"{prefix}_{part}"][shown] for part in ("grid", "fit", "low", "high"))
+    return Line(name, grid / tick, centre, style, low, high)
 
 
 def _intensity(found: Mapping[str, Any], arrays: Arrays, side: str, who: str, style: str) -> Picture:
@@ -75,7 +85,7 @@ def _intensity(found: Mapping[str, Any], arrays: Arrays, side: str, who: str, st
         f"intensity of {who} by distance",
         Axis("distance from the mid, ticks"),
         Axis("orders per second", log=True),
-        [_fit(arrays, side, tick, "fit", style)],
+        [_law(found, arrays, side, "fit", style)],
         [_points(arrays, side, tick, "sm")],
     )
     words = f"Chi-square over {integer(test['bins'])} bins of distance, p value {probability(test['p_value'])}."
@@ -94,7 +104,7 @@ def _parts(found: Mapping[str, Any], arrays: Arrays) -> tuple[Picture, ...]:
             f"intensity in part {part['part']} of the day",
             Axis("distance from the mid, ticks"),
             Axis("orders per second", log=True),
-            [_fit(arrays, f"{prefix}_{side}", tick, side, style) for side, _, style in SIDES],
+            [_law(found, arrays, f"{prefix}_{side}", side, style) for side, _, style in SIDES],
             [_points(arrays, f"{prefix}_{side}", tick, style) for side, _, style in SIDES],
         )
         title = f"Part {part['part']}: {clock(part['start'])} to {clock(part['end'])}"
@@ -213,6 +223,28 @@ def _after_fills(found: Mapping[str, Any], arrays: Arrays) -> Chapter:
     )
 
 
+def _competitions(found: Mapping[str, Any]) -> Grid:
+    """The equilibria of the same data at other competitions."""
+    tick = found["window"]["tick"]
+    rows: list[Row] = []
+    for row in found["competitions"]:
+        name = significant(row["competition"], 3) + (" (used)" if row["used"] else "")
+        sides = "one rate" if row["symmetric"] else "as counted"
+        if "reason" in row:
+            rows.append((name, Cell(sides, "l"), "", "", Cell(row["reason"], "l long")))
+            continue
+        spread, skew = row["full_spread"], row["net_skew"]
+        figures = (1.0 / row["fill_decay"], spread, 0.0 if abs(skew) < 1e-9 * abs(spread) else skew)
+        rows.append((name, Cell(sides, "l"), *(significant(value / tick, 3) for value in figures)))
+    return Grid(
+        key="competitions",
+        head=("Competition", "Arrivals", "1/k, ticks", "Full spread, ticks", "Skew, ticks"),
+        rows=rows,
+        note="A, k and the equilibrium, fitted again at each competition. Skew: mean ask less mean bid. At 1 the crowd "
+        "turns nobody away, so that any difference of the arrivals, noise included, skews the quotes.",
+    )
+
+
 def _quotes(found: Mapping[str, Any], arrays: Arrays) -> Chapter:
     tick, market, equilibrium = found["window"]["tick"], found["market"], found["equilibrium"]
     level = percent(found["configuration"]["uncertainty"]["level"], 0)
@@ -285,5 +317,6 @@ def _quotes(found: Mapping[str, Any], arrays: Arrays) -> Chapter:
                     ("Residual of the fixed point", significant(equilibrium["certificate"]["residual"], 2)),
                 ],
             ),
+            _competitions(found),
         ),
     )

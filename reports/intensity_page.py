@@ -15,9 +15,10 @@ from reports.page import render
 from reports.tables import Cell, Grid, Row, light
 
 PARAMETERS = (
-    ("mid_ask_arrival", "A of buyers, who fill asks"),
-    ("mid_bid_arrival", "A of sellers, who fill bids"),
+    ("touch_ask_arrival", "Buyers at the mean best quote, who fill asks"),
+    ("touch_bid_arrival", "Sellers at the mean best quote, who fill bids"),
     ("fill_decay", "k, decay of fills with distance"),
+    ("competition", "c, competition: how far orders follow the crowd"),
     ("adverse_selection", "ξ, move of the mid against the maker"),
     ("volatility", "σ of the mid, noise taken out"),
     ("running_penalty", "η, cost of holding inventory"),
@@ -98,9 +99,7 @@ def estimates_table(found: Mapping[str, Any]) -> Grid:
     for name, meaning in PARAMETERS:
         one = found["parameters"][name]
         model = significant(one["model_error"], 2) if "model_error" in one else ""
-        rows.append(
-            (meaning, significant(one["value"], 4), significant(one["error"], 2), model, Cell(one["unit"], "l"))
-        )
+        rows.append((meaning, one["unit"], significant(one["value"], 4), significant(one["error"], 2), model))
     decay, tick = found["parameters"]["fill_decay"], found["window"]["tick"]
     if decay["value"] > 0:
         scale = 1.0 / decay["value"] ** 2 / tick

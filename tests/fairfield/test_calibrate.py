@@ -37,7 +37,9 @@ horizons = [0.1, 1.0, 10.0]
 risk_aversion = 1e-3
 max_inventory = 20
 horizon = 60.0
-competition = 0.5
+competition = 0.0
+[uncertainty]
+draws = 0
 """
 FILES = ("calibration.html", "calibration.json", "calibration.npz")
 
@@ -128,14 +130,12 @@ def test_the_bands_hold_the_equilibrium_of_the_truth(artefact):
 
     found, _, _ = artefact
     own = found["equilibrium"]["parameters"]
-    half = 0.5 * found["market"]["quoted_spread"]
-    anchor = np.exp(-0.5 * TRUTH.fill_decay * half)
     estimated = MarketMakingGame(**{name: value for name, value in own.items() if name != "max_inventory"},
                                  max_inventory=int(own["max_inventory"]))  # fmt: skip
     true = replace(
         estimated,
-        ask_arrival=TRUTH.ask_arrival * anchor,
-        bid_arrival=TRUTH.bid_arrival * anchor,
+        ask_arrival=TRUTH.ask_arrival,
+        bid_arrival=TRUTH.bid_arrival,
         fill_decay=TRUTH.fill_decay,
         adverse_selection=TRUTH.adverse_selection,
     )
@@ -215,6 +215,62 @@ def test_clustered_orders_are_rejected_first_of_all(tmp_path):
     assert result.stdout.splitlines()[1].startswith("! Rejected: arrivals are clustered")
     page = (tmp_path / "out" / "calibration.html").read_text()
     assert page.index("do not take the quotes below") < page.index("Rejected: arrivals") < page.index("Estimates</h2>")
+
+
+def test_competition_is_estimated_and_a_wrong_one_rejected(raw, tmp_path):
+    """The orders of the simulated book take no notice of the crowd: its competition is 0."""
+    config = write_config(raw, data_of("binance", raw))
+    text = config.read_text()
+    config.write_text(text.replace("competition = 0.0", 'competition = "estimated"').replace("draws = 0", "draws = 40"))
+    result = calibrate(config, "-o", tmp_path / "told")
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "told" / "calibration.json").read_text())
+    own = found["parameters"]["competition"]
+    assert found["competition"]["source"] == "estimated"
+    assert own["value"] < 4 * own["error"] < 0.5
+    assert found["covariance"]["names"][-1] == "competition"
+    assert found["covariance"]["matrix"][-1][-1] == pytest.approx(own["error"] ** 2, rel=1e-12)
+    assert "competition" in found["equilibrium"]["sensitivities"]["names"]
+    assert any("Competition is estimated" in line for line in result.stdout.splitlines())
+    # Bands by draws and by derivatives are about one when errors are small; 40 draws know a width to a fifth.
+    equilibrium = found["equilibrium"]
+    drawn = equilibrium["by_draws"]["high"] - equilibrium["by_draws"]["low"]
+    linear = equilibrium["full_spread_high"] - equilibrium["full_spread_low"]
+    assert 0.5 < drawn / linear < 1.6
+    assert not any("first order are not right" in fact["words"] for fact in found["verdict"])
+    table = {row["competition"] for row in found["competitions"]}
+    assert table == {0.0, 0.5, own["value"], 1.0}
+    assert sum(row["used"] for row in found["competitions"]) == 1
+
+    config.write_text(text.replace("competition = 0.0", "competition = 0.5"))
+    assert calibrate(config, "-o", tmp_path / "wrong").exit_code == 0
+    wrong = json.loads((tmp_path / "wrong" / "calibration.json").read_text())
+    assert any(fact["level"] == "bad" and "At competition 0.5" in fact["detail"] for fact in wrong["verdict"]), wrong[
+        "verdict"
+    ]
+
+
+def test_what_is_not_identified_is_said_and_noise_does_not_skew_in_silence(tmp_path):
+    """A book of one spread: nothing tells competition. At 1 equal arrivals, counted apart, skew the quotes."""
+    truth = BookConfig(seed=5, seconds=900.0, half_spreads=(1, 1), ask_arrival=3.0, bid_arrival=3.0)
+    write_capture(tmp_path / "capture.gz", simulate_book(truth))
+    config = write_config(tmp_path, data_of("binance", tmp_path))
+    text = config.read_text()
+    words = {}
+    for name, replaced in (
+        ("default", 'competition = "estimated"'),
+        ("full", "competition = 1.0"),
+        ("pooled", "competition = 1.0\nsymmetric = true"),
+    ):
+        config.write_text(text.replace("competition = 0.0", replaced))
+        assert calibrate(config, "-o", tmp_path / name).exit_code == 0
+        found = json.loads((tmp_path / name / "calibration.json").read_text())
+        words[name] = " ".join(fact["words"] for fact in found["verdict"])
+    assert "The data do not identify competition." in words["default"]
+    assert "The skew of the equilibrium comes from an imbalance that is noise." in words["full"]
+    assert "skew" not in words["pooled"]
+    assert abs(found["equilibrium"]["net_skew"]) < 1e-9
+    assert found["parameters"]["ask_arrival"]["value"] == found["parameters"]["bid_arrival"]["value"]
 
 
 def test_the_window_is_that_of_the_feeds_clock(raw, tmp_path):

@@ -205,8 +205,9 @@ def test_a_write_that_fails_leaves_the_folder_of_before(tmp_path, monkeypatch):
 def test_a_calibration_gives_the_parameters_that_the_file_leaves_out(tmp_path):
     estimates = {name: {"value": float(GAME[name]), "error": 0.1} for name in list(GAME)[:5]}
     estimates["adverse_selection"] = {"value": 0.05, "error": 0.01}
-    chosen = {"competition": 0.5, "horizon": 1.0, "max_inventory": 6}
-    found = {"format_version": 1, "parameters": estimates, "configuration": {"game": chosen}}
+    estimates["competition"] = {"value": 0.5, "error": 0.1}
+    chosen = {"competition": "estimated", "horizon": 1.0, "max_inventory": 6}
+    found = {"format_version": 2, "parameters": estimates, "configuration": {"game": chosen}}
     (tmp_path / "calibration.json").write_text(json.dumps(found))
     left_out = dict.fromkeys(GAME) | {"calibration": '"calibration.json"', "running_penalty": "0.2"}
     assert solve(configuration(tmp_path, **left_out), "--output", tmp_path / "out").exit_code == 0
@@ -221,12 +222,14 @@ def test_a_calibration_gives_the_parameters_that_the_file_leaves_out(tmp_path):
         "is not JSON": "{",
         "has no 'format_version'": "{}",
         "has other contents": "[]",
-        "has format version 2, not 1: calibrate again": json.dumps(found | {"format_version": 2}),
+        "has format version 1, not 2: calibrate again": json.dumps(found | {"format_version": 1}),
         "has no 'bid_arrival'": json.dumps(found | {"parameters": {"ask_arrival": {"value": 1.0}}}),
         "has fill_decay 'abc'": json.dumps(found | {"parameters": estimates | {"fill_decay": {"value": "abc"}}}),
         "has no value for fill_decay": json.dumps(found | {"parameters": estimates | {"fill_decay": {"value": None}}}),
         "has ask_arrival 1000": json.dumps(found | {"parameters": estimates | {"ask_arrival": {"value": 10**400}}}),
-        "has competition {'a': 1}": json.dumps(found | {"configuration": {"game": {"competition": {"a": 1}}}}),
+        "has competition {'a': 1}": json.dumps(
+            found | {"parameters": estimates | {"competition": {"value": {"a": 1}}}}
+        ),
     }
     for words, content in damages.items():
         (tmp_path / "calibration.json").write_text(content)
