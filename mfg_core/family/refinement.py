@@ -178,12 +178,15 @@ def solve_on_grids(
             fine = _fixed_point(game, bisect(edges), fine, method, 1.0, rtol, atol)
             sweeps += fine.sweeps
         best = fine, share * scaled + fine.moved
-        if share * scaled <= 1.0 or not fine.settled:
+        if best[1] <= 1.0 or not fine.settled:
             break
         slack = min(max(SLACK_SHARE * best[1], 1.0), FIRST_SLACK)
         parts = _parts_needed(min(share, LIKELY_SHARE), scaled, arising)
         if np.max(parts) == 1:
             parts = _parts_needed(share, scaled, arising)
+        if np.max(parts) == 1:
+            # Within the tolerance but for what the sweeps left: finer where most arises.
+            parts[arising >= 0.5 * np.max(arising)] = 2
         cuts = game.kinks(fine)
         cuts = cuts[parts[np.searchsorted(edges, cuts, side="right") - 1] > 1]
         edges = _cut(edges, parts, cuts) if cuts.size else divide(edges, parts)
