@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -411,3 +412,24 @@ def test_every_method_finds_the_same_regimes(method):
     for one, other in zip(found.regimes, usual.regimes, strict=True):
         # Twice the tolerance: rtol (1/k + |V|).
         assert one.value[0] == pytest.approx(other.value[0], rel=2e-6, abs=2e-6)
+
+
+def test_a_grid_within_the_tolerance_but_for_the_sweeps_is_refined_not_refused():
+    """At rtol 1e-6 what time steps and sweeps leave of the first grid is together 1.00015 of the tolerance."""
+    calm = MarketMakingGame(
+        ask_arrival=1.2,
+        bid_arrival=0.9,
+        fill_decay=0.9,
+        running_penalty=0.2,
+        terminal_penalty=0.2,
+        horizon=2.0,
+        max_inventory=3,
+    )
+    game = RegimeSwitchingGame(
+        regimes=(calm, replace(calm, running_penalty=0.5, bid_arrival=1.4)),
+        switching_rates=((-0.3, 0.3), (0.8, -0.8)),
+        initial_regime=(1.0, 0.0),
+    )
+    warnings.simplefilter("ignore", EdgeMassWarning)
+    for rtol in np.geomspace(1e-7, 1e-5, 21):
+        assert solve_mfg(game, rtol=rtol, atol=1e-9).certificate.discretisation_error <= rtol + 1e-9
