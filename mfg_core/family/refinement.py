@@ -178,10 +178,15 @@ def solve_on_grids(
             fine = _fixed_point(game, bisect(edges), fine, method, 1.0, rtol, atol)
             sweeps += fine.sweeps
         best = fine, share * scaled + fine.moved
-        if share * scaled <= 1.0 or not fine.settled:
+        if best[1] <= 1.0 or not fine.settled:
             break
         slack = min(max(SLACK_SHARE * best[1], 1.0), FIRST_SLACK)
         parts = _parts_needed(min(share, LIKELY_SHARE), scaled, arising)
+        if np.max(parts) == 1:
+            parts = _parts_needed(share, scaled, arising)
+        if np.max(parts) == 1:
+            # Within the tolerance but for what the sweeps left: finer where most arises.
+            parts[arising >= 0.5 * np.max(arising)] = 2
         cuts = game.kinks(fine)
         cuts = cuts[parts[np.searchsorted(edges, cuts, side="right") - 1] > 1]
         edges = _cut(edges, parts, cuts) if cuts.size else divide(edges, parts)
@@ -241,9 +246,12 @@ def _parts_needed(share: float, scaled: float, arising: Floats) -> NDArray[np.in
     """(panels,) into how many parts to divide each panel for the fewest steps with an error of `AIM`.
 
     The error of a panel is of order 5 in its length. What arises in the panels adds up to more than the error where it
-    decays, or is in different states: by the factor seen on this grid.
+    decays, or is in different states, and to less where the fixed point magnifies it: by the factor seen on this grid.
     """
-    adds_up = min(scaled / max(float(np.sum(arising)), 1e-300), 1.0)
+    whole = float(np.sum(arising))
+    if not (0.0 < whole < math.inf and scaled < math.inf):
+        return np.full(arising.size, 2)
+    adds_up = scaled / whole
     errors = np.maximum(share * adds_up * arising / AIM, 1e-300) ** 0.2
     return np.asarray(np.clip(np.ceil(errors * float(np.sum(errors)) ** 0.25), 1, MOST_PARTS).astype(np.int64))
 
