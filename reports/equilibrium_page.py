@@ -166,7 +166,8 @@ def whole_facts(equilibrium: Equilibrium) -> list[str]:
     active = equilibrium.active
     return [
         f"{percent(float(active[0]), 0)} of the makers are in the market at the open, {percent(float(active[-1]), 0)} "
-        f"at the close, at least {percent(float(active.min()), 0)} at any time."
+        f"at the close, at least {percent(float(active.min()), 0)} at any time.",
+        "What a maker earns includes what it earns outside once it has left.",
     ]
 
 

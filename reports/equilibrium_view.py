@@ -9,6 +9,7 @@ from reports.crowd_view import crowd, derisk, edge_mass, fill_rates, relative_fl
 from reports.pictures import Chapter, Units
 from reports.quotes_view import (
     flat_value,
+    inhabited,
     marginal_value,
     mean_quotes,
     quote_slices,
@@ -64,8 +65,9 @@ def chapters(equilibrium: MarketMakingEquilibrium, units: Units) -> tuple[Chapte
 def quotes_words(equilibrium: MarketMakingEquilibrium) -> str:
     """What the quotes are, and how they lean where they lean one way everywhere."""
     words = "The half-spread that a maker posts on each side, by time and by its own inventory."
-    ask, bid = np.diff(equilibrium.policy.ask[:, 1:], axis=1), np.diff(equilibrium.policy.bid[:, :-1], axis=1)
-    least = 1e-9 / equilibrium.game.fill_decay
-    if ask.size and ask.max() <= least and bid.min() >= -least and min(ask.min(), -bid.max()) < -least:
+    kept, unit = inhabited(equilibrium), 1.0 / equilibrium.game.fill_decay
+    ask, bid = (np.diff(side[:, kept], axis=1) for side in (equilibrium.policy.ask, equilibrium.policy.bid))
+    one_way = np.nanmax(ask) <= 1e-6 * unit and np.nanmin(bid) >= -1e-6 * unit
+    if one_way and np.max(np.nansum(bid - ask, axis=1)) > 1e-2 * unit:  # by what can be seen
         words += " Who is longer asks less and bids less, or the same: both quotes move down to get rid of it."
     return words

@@ -83,7 +83,8 @@ def round_levels(picture: Floats, low: float, high: float) -> list[float]:
     above = (
         [v for v in svg.nice_ticks(high, highest, 2) if v > max(inside, default=high)] if highest - high > step else []
     )
-    return [level for level in (*below[:3], *inside, *above[-3:]) if lowest < level < highest]
+    rounding = 1e-9 * (highest - lowest)  # a plateau has no line along its top
+    return [v for v in (*below[:3], *inside, *above[-3:]) if lowest + rounding < v < highest - rounding]
 
 
 def crowd_map(times: Floats, states: Floats, density: Floats, label: str, x_words: str, y_words: str) -> Markup:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import re
+import warnings
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.stats import norm
 
-from mfg_core import MarketMakingGame, MixedMarketMakingGame, Picard, solve_mfg
+from mfg_core import EpidemicGame, MarketMakingGame, MixedMarketMakingGame, Picard, solve_mfg
 from mfg_core.iteration.residual_history import residual_history
 from mfg_core.market.sanity import check_equilibrium
 from mfg_core.market.sanity_compositions import check_composition
 from reports import surface
 from reports.composition_view import own_mean
 from reports.convergence_view import History, contraction
-from reports.equilibrium_page import equilibrium_page
+from reports.crowd_view import flow_words
+from reports.equilibrium_page import certificate_words, equilibrium_page
+from reports.equilibrium_view import quotes_words
 from reports.pictures import Units, one, tick_number
-from reports.quotes_view import inhabited
+from reports.quotes_view import inhabited, slice_words
 
 MARKET = {
     "ask_arrival": 2.0,
@@ -91,6 +95,86 @@ def test_more_flow_than_arrivals_is_explained_and_less_too(page, solved):
     assert "Jensen" in page
     alone = solve_mfg(MarketMakingGame(**MARKET, competition=0.0), rtol=1e-6)
     assert "Jensen" not in equilibrium_page(alone, title="x", checks=())
+
+
+def variant(**changes):
+    return solve_mfg(MarketMakingGame(**{**MARKET, "max_inventory": 16, **changes}), rtol=1e-6)
+
+
+def test_a_gain_below_the_rounding_of_the_values_is_said_to_be_that_and_a_larger_one_is_a_number(solved):
+    units = Units(price="cents")
+    rounding = float(np.spacing(np.abs(solved.value).max()))
+    below = replace(solved, certificate=replace(solved.certificate, exploitability=rounding / 8.0))
+    assert "gains less than " in certificate_words(below, units)
+    assert ", the rounding of the values," in certificate_words(below, units)
+    above = replace(solved, certificate=replace(solved.certificate, exploitability=2.5e-7))
+    assert "gains 2.5e−7 cents over the whole horizon, averaged" in certificate_words(above, units)
+    assert "rounding" not in certificate_words(above, units)
+
+
+def test_the_residual_of_the_epidemic_is_of_the_logarithm_of_the_infected():
+    game = EpidemicGame(contact_rate=0.2, recovery_rate=0.1, infection_cost=300.0, initial_infected=0.01, horizon=60.0)
+    page = equilibrium_page(solve_mfg(game, rtol=1e-6), title="x", checks=(), names=("population",))
+    table = re.search(r'data-t="certificate".*?</table>', page, re.DOTALL).group(0)
+    assert re.search(r"Residual.*?log of the infected", table)
+    assert "relative to 1 plus their size" in table
+    assert "1/k" not in page
+
+
+def test_the_page_of_a_game_without_risk_says_of_no_maker_that_it_wants_to_sell():
+    free = variant(running_penalty=0.0, terminal_penalty=0.0)
+    assert quotes_words(free).endswith("inventory.")
+    page = equilibrium_page(free, title="x", checks=())
+    assert "wants to sell" not in page
+    assert "one unit long the same" in page
+    assert "asks less and bids less" in quotes_words(variant())
+
+
+def test_what_the_quotes_of_a_long_maker_say_is_read_off_them():
+    units = Units()
+    assert slice_words("ask", 1.0, 0.8, units).endswith(": it wants to sell.")
+    assert slice_words("bid", 1.0, 1.2, units).endswith(": it does not want to buy.")
+    for side, flat, long in (("ask", 1.0, 1.2), ("bid", 1.0, 0.8), ("ask", 1.0, 1.0)):
+        assert "want" not in slice_words(side, flat, long, units)
+    assert slice_words("ask", 1.0, np.nan, units) == "Each line is one moment."
+
+
+def test_the_reason_for_the_flow_is_the_game_s_own():
+    assert "Jensen" in flow_words(variant())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert "makers at a limit" in flow_words(variant(max_inventory=1))
+    # A rebate makes them quote below the mid: more than A comes, and not by Jensen.
+    generous = variant(competition=0.0, maker_fee=-2.0)
+    assert (generous.mean_field.ask_fill_rate / 2.0).max() > 1.5
+    assert "the flow at the mid: " in flow_words(generous)
+    assert "0.9 times the crowd's mean quote" in flow_words(variant(competition=0.9))
+    assert "Jensen" not in flow_words(variant(competition=0.9))
+
+
+def test_a_utility_is_said_to_be_one():
+    page = equilibrium_page(variant(risk_aversion=0.3), title="x", checks=())
+    assert page.count("certainty equivalent") == 2
+    assert "certainty equivalent" not in equilibrium_page(variant(), title="x", checks=())
+
+
+def test_equal_arrivals_are_one_line_called_a():
+    assert "dashed: A." in equilibrium_page(variant(), title="x", checks=())
+    assert "dashed: A, bid and A, ask." in equilibrium_page(variant(ask_arrival=2.1), title="x", checks=())
+
+
+def test_only_inventories_that_exist_are_on_the_axis_and_a_scale_has_no_sign_for_rounding():
+    states = np.arange(-1.0, 2.0)
+    values = np.array([[0.0, 0.1, 0.1], [0.0, 0.1 + 1e-17, 0.1]])
+    drawing = surface.heat_map(np.array([0.0, 1.0]), states, values, "x", "t", "inventory", number=lambda v: f"[{v:g}]")
+    assert ">[0.1]<" in drawing
+    axis = re.findall(r'text-anchor="end">([^<]*)<', drawing)
+    assert axis == ["−1", "0", "1"]
+
+
+def test_a_plateau_with_rounding_on_it_has_no_line_along_its_top():
+    picture = np.array([[0.0, 4.0, 4.0 + 1e-15], [0.0, 4.0, 4.0 - 1e-15]])
+    assert 4.0 not in surface.round_levels(picture, 0.0, 4.0)
 
 
 def test_a_contour_of_a_plane_is_the_straight_line_that_it_should_be():
