@@ -203,7 +203,7 @@ def _at_the_touch(fit: IntensityFit) -> dict[str, Any]:
             "value": rate,
             "error": rate * errors[0],
             "model_error": rate * errors[1],
-            "unit": "orders/s at the mean best quote",
+            "unit": "orders/s",
         }
     return found
 

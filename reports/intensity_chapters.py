@@ -59,23 +59,28 @@ def _law_words(found: Mapping[str, Any]) -> str:
     if found["parameters"]["competition"]["value"] > 0:
         return (
             "Orders follow the crowd, so that the law falls at k only behind the best quote, and the points, which mix "
-            "spreads, more slowly. The scale is logarithmic."
+            "spreads, more slowly; spreads of an odd and of an even number of ticks have rows of their own, half a tick "
+            "apart. The scale is logarithmic."
         )
     level = percent(found["configuration"]["uncertainty"]["level"], 0)
     return f"Their {level} bands are robust to clustering. On this logarithmic scale an exponential law is a line."
 
 
-def _law(found: Mapping[str, Any], arrays: Arrays, prefix: str, name: str, style: str) -> Line:
+def _law(found: Mapping[str, Any], arrays: Arrays, prefix: str, name: str, style: str) -> list[Line]:
     """The fit beside the points: the law with its band when it is one line, else what it says at each distance."""
     tick, rate = found["window"]["tick"], arrays[f"{prefix}_rate"]
     floor = 0.1 * rate[rate > 0].min() if (rate > 0).any() else 0.0  # lower than anything counted
     if found["parameters"]["competition"]["value"] > 0:
-        due = arrays[f"{prefix}_expected_rate"]
-        shown = due > floor
-        return Line(name, arrays[f"{prefix}_distance"][shown] / tick, due[shown], style)
+        due, distance = arrays[f"{prefix}_expected_rate"], arrays[f"{prefix}_distance"] / tick
+        half = np.rint(2.0 * distance) % 2 == 1
+        rows = [np.flatnonzero(grid & (due > floor)) for grid in (half, ~half)]
+        # The row of the usual spread has the name.
+        rows.sort(key=lambda row: -float(arrays[f"{prefix}_seconds"][row].sum()))
+        names = (name, "")
+        return [Line(word, distance[row], due[row], style) for word, row in zip(names, rows, strict=True) if row.size]
     shown = arrays[f"{prefix}_fit"] > floor
     grid, centre, low, high = (arrays[f"{prefix}_{part}"][shown] for part in ("grid", "fit", "low", "high"))
-    return Line(name, grid / tick, centre, style, low, high)
+    return [Line(name, grid / tick, centre, style, low, high)]
 
 
 def _intensity(found: Mapping[str, Any], arrays: Arrays, side: str, who: str, style: str) -> Picture:
@@ -85,7 +90,7 @@ def _intensity(found: Mapping[str, Any], arrays: Arrays, side: str, who: str, st
         f"intensity of {who} by distance",
         Axis("distance from the mid, ticks"),
         Axis("orders per second", log=True),
-        [_law(found, arrays, side, "fit", style)],
+        _law(found, arrays, side, "fit", style),
         [_points(arrays, side, tick, "sm")],
     )
     words = f"Chi-square over {integer(test['bins'])} bins of distance, p value {probability(test['p_value'])}."
@@ -104,7 +109,7 @@ def _parts(found: Mapping[str, Any], arrays: Arrays) -> tuple[Picture, ...]:
             f"intensity in part {part['part']} of the day",
             Axis("distance from the mid, ticks"),
             Axis("orders per second", log=True),
-            [_law(found, arrays, f"{prefix}_{side}", side, style) for side, _, style in SIDES],
+            [line for side, _, style in SIDES for line in _law(found, arrays, f"{prefix}_{side}", side, style)],
             [_points(arrays, f"{prefix}_{side}", tick, style) for side, _, style in SIDES],
         )
         title = f"Part {part['part']}: {clock(part['start'])} to {clock(part['end'])}"

@@ -14,7 +14,7 @@ from data_pipeline.synthetic.order_book_files import write_ofer
 from fairfield.calibration_config import CalibrationConfig
 from fairfield.calibration_stage import read_feed
 from fairfield.calibration_work import calibrate_record
-from reports.intensity_page import clock, intensity_page
+from reports.intensity_page import clock, estimates_table, intensity_page
 from reports.intensity_view import Axis, Dots, Line, intervals, plot, quantile_plot
 
 CIRCLE = re.compile(r'<circle class="f (\w+)"[^>]* cx="([-\d.]+)" cy="([-\d.]+)"')
@@ -124,6 +124,27 @@ def test_points_and_law_of_a_true_model_agree_on_the_picture(calibrated, page):
     )
     many = rate > 4 * error
     assert (np.abs(rate - law) < 2.5 * error)[many].mean() > 0.8
+
+
+def test_estimates_stand_below_their_own_headings(calibrated):
+    found, _ = calibrated
+    grid = estimates_table(found)
+    assert grid.head == ("Parameter", "Unit", "Estimate", "Std. error", "If Poisson")
+    rows = {row[0]: row[1:] for row in grid.rows}
+    decay = found["parameters"]["fill_decay"]
+    unit, value, error, model = rows["k, decay of fills with distance"]
+    assert unit == decay["unit"]
+    for text, number in ((value, decay["value"]), (error, decay["error"]), (model, decay["model_error"])):
+        assert float(text) == pytest.approx(number, rel=0.06)  # two digits of an error
+
+
+def test_other_competitions_stand_below_the_one_used(calibrated, page):
+    found, _ = calibrated
+    used = [row for row in found["competitions"] if row["used"]]
+    assert [row["competition"] for row in used] == [0.5]
+    assert used[0]["full_spread"] == pytest.approx(found["equilibrium"]["full_spread"], rel=1e-3)
+    assert "0.5 (used)" in page
+    assert "one rate" in page
 
 
 def test_a_rejection_is_said_first_and_a_game_without_solution_has_no_quotes(calibrated):
