@@ -59,8 +59,8 @@ def _law_words(found: Mapping[str, Any]) -> str:
     if found["parameters"]["competition"]["value"] > 0:
         return (
             "Orders follow the crowd, so that the law falls at k only behind the best quote, and the points, which mix "
-            "spreads, more slowly; spreads of an odd and of an even number of ticks have rows of their own, half a tick "
-            "apart. The scale is logarithmic."
+            "spreads, more slowly; spreads of an odd and of an even number of ticks have rows of their own, half a "
+            "tick apart. The scale is logarithmic."
         )
     level = percent(found["configuration"]["uncertainty"]["level"], 0)
     return f"Their {level} bands are robust to clustering. On this logarithmic scale an exponential law is a line."
