@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import multiprocessing
+import os
+import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 import fairfield
@@ -67,6 +74,42 @@ def test_solving_writes_a_folder_that_proves_itself_and_prints_every_check(tmp_p
     assert record["hashes"]["arrays"] == contents(tmp_path / "out")["equilibrium.npz"]
     assert record["configuration"]["game"]["fill_decay"] == 1.5
     assert {check["outcome"] for check in record["checks"]} == {"pass"}
+
+
+def test_a_terminal_sees_how_long_it_takes_and_a_pipe_sees_nothing(tmp_path, monkeypatch):
+    path = configuration(tmp_path)
+    assert solve(path, "--output", tmp_path / "out").stderr == ""
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=80)
+    monkeypatch.setattr("fairfield.stages.console", terminal)
+    assert solve(path, "--output", tmp_path / "out").exit_code == 0
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.file.getvalue())
+    assert re.search(r"solving 0:00:\d\d", shown)
+    assert re.search(r"drawing 0:00:\d\d", shown)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_solve_that_is_interrupted_or_killed_leaves_nothing_half_written(tmp_path):
+    path = configuration(tmp_path)
+    slow = """
+import time, mfg_core
+from fairfield.cli import main
+
+def solve_mfg(*arguments, **options):
+    print("solving", flush=True)
+    time.sleep(60)
+
+mfg_core.solve_mfg = solve_mfg
+main()
+"""
+    command = [sys.executable, "-c", slow, "solve", str(path), "-o", str(tmp_path / "out")]
+    for sign, status in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
+        running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert running.stdout.readline() == "solving\n"
+        running.send_signal(sign)
+        said = running.communicate(timeout=60)[1]
+        assert running.returncode == status, said
+        assert "Traceback" not in said
+        assert [entry.name for entry in tmp_path.iterdir()] == ["game.toml"]
 
 
 def test_the_policy_in_the_folder_answers_as_the_solved_one(tmp_path):
