@@ -16,6 +16,9 @@ from fairfield.solve_config import SolveConfig
 if TYPE_CHECKING:
     from mfg_core.market.sanity import SanityCheck
 
+SWEEPS, MOST_WORK = (8, 60), 100_000
+"""Sweeps in the picture of convergence, from and to, and most sweeps times points in time."""
+
 FILES = ("equilibrium.json", "equilibrium.npz", "equilibrium.html")
 
 
@@ -173,13 +176,19 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 def _histories(config: SolveConfig, equilibrium: Any) -> list[Any]:
-    """Residuals by sweep of the method that solved the game, and of the plain iteration."""
+    """Residuals by sweep of the method that solved the game, and of the plain iteration.
+
+    Fewer sweeps on a long time grid: the picture is not to take longer than the solve.
+    """
+    import numpy as np
+
     from mfg_core import Picard
     from mfg_core.iteration.residual_history import residual_history
     from reports.convergence_view import History
 
     rules = {type(rule).__name__: rule for rule in (Picard(), make_method(config.solve, config.game.kind))}
-    return [History(name, residual_history(equilibrium, rule)) for name, rule in rules.items()]
+    most = int(np.clip(MOST_WORK // equilibrium.times.size, *SWEEPS))
+    return [History(name, residual_history(equilibrium, rule, most)) for name, rule in rules.items()]
 
 
 def _finite(value: Any) -> Any:

@@ -37,7 +37,7 @@ def convergence(histories: Sequence[History], tolerance: float, unit: str) -> Pi
     rates = [f"{h.method} {rate:.2g}" for h in histories if (rate := contraction(h.residuals)) is not None]
     words = (
         "Largest change of the mean field when everybody replies once more (the undamped map), by sweep, from a first "
-        "guess on the final time grid."
+        "guess on the final time grid; a line that ends above the tolerance was not followed further."
     )
     return Picture(
         "Residual by sweep", drawing, f"{words} Last ratio of residuals: {', '.join(rates)}." if rates else words
