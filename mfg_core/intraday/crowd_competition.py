@@ -159,3 +159,31 @@ def _with_competition(fit: IntensityFit) -> tuple[float, Floats]:
     slope[2, size - 1] = 1.0
     slope[3, size - 2], slope[3, size - 1] = 2.0 / fit.session.tick / k, -c / k
     return c, slope @ fit.covariance @ slope.T
+
+
+def game_intensities(
+    fit: IntensityFit, crowd: CompetitionEstimate | None, c: float, share: float
+) -> tuple[tuple[float, float], Floats]:
+    """The game's arrivals, and the (4, 4) covariance of (A_a, A_b, k, c).
+
+    log A_game = log A - c k mean half-spread. At the end of [0, 1] the estimate's covariance stays what it was.
+    """
+    if fit.session is None:
+        raise ValueError("fit must be of trades and quotes")
+    crowd_quote = fit.session.mean_half_spread * fit.session.tick
+    anchor = float(np.exp(-c * fit.fill_decay * crowd_quote))
+    ask, bid = fit.ask_arrival * anchor, fit.bid_arrival * anchor
+    if crowd is not None and crowd.identified:
+        scale = np.array([ask * share, bid * share, 1.0, 1.0])
+        return (ask * share, bid * share), crowd.covariance * np.outer(scale, scale)
+    scale = np.array([share, share, 1.0, 1.0])
+    slope = np.array(
+        [
+            [anchor, 0.0, -c * crowd_quote * ask],
+            [0.0, anchor, -c * crowd_quote * bid],
+            [0.0, 0.0, 1.0],
+            [0.0, 0.0, 0.0],
+        ]
+    )
+    covariance = slope @ fit.game_covariance() @ slope.T
+    return (ask * share, bid * share), np.asarray(covariance * np.outer(scale, scale))

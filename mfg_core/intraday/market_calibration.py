@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import chdtrc
 
 from mfg_core.checks import require_count, require_finite, require_nonnegative, require_positive
-from mfg_core.intraday.crowd_competition import CompetitionEstimate, calibrate_competition
-from mfg_core.intraday.intensity_cells import cells_of_session
-from mfg_core.intraday.intensity_fit import IntensityFit, calibrate_intensity, fit_intensity
+from mfg_core.intraday.crowd_competition import CompetitionEstimate, calibrate_competition, game_intensities
+from mfg_core.intraday.intensity_fit import IntensityFit, calibrate_intensity
 from mfg_core.intraday.intraday_volatility import IntradayVolatility, intraday_volatility
 from mfg_core.intraday.inventory_penalties import running_penalty_from_risk, terminal_penalty_from_liquidation
 from mfg_core.intraday.mark_outs import MarkOuts, mark_outs
+from mfg_core.intraday.side_tests import SideTest, imbalance_p_value, side_test
 
 if TYPE_CHECKING:
     from mfg_core.intraday.intensity_covariates import Covariate
@@ -34,17 +33,6 @@ PARAMETERS = (
     "terminal_penalty",
     "competition",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class SideTest:
-    """Whether both sides have one decay: the decay of each with its robust error, and the p value of the difference."""
-
-    ask: float
-    ask_error: float
-    bid: float
-    bid_error: float
-    p_value: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -283,13 +271,13 @@ def calibrate_market_making(
     kept = book.time <= session_end
     volatility = intraday_volatility(book.time[kept], book.mid[kept], method=volatility_method)
     half_spread = _mean_half_spread(book, session_end)
-    sides, imbalance = _side_test(fit), _imbalance(fit)
+    sides, imbalance = side_test(fit), imbalance_p_value(fit)
 
     column = int(np.flatnonzero(adverse.horizons == horizon_seconds)[0])
     xi, xi_error = float(adverse.impact[2, column]), float(adverse.impact_error[2, column])
     if not np.isfinite(xi_error):
         raise ValueError(f"horizon_seconds {horizon_seconds:g} leaves too few orders before the session's end")
-    arrivals, intensities = _game_intensities(fit, crowd, weight, fill_share)
+    arrivals, intensities = game_intensities(fit, crowd, weight, fill_share)
     eta = running_penalty_from_risk(risk_aversion, max(volatility.variance, 0.0), lot=lot)
     gamma = terminal_penalty_from_liquidation(
         half_spread, typical_inventory=typical_inventory, impact=liquidation_impact
@@ -334,45 +322,6 @@ _INTENSITIES = (0, 1, 2, 6)
 """Places of A_a, A_b, k and c in `PARAMETERS`."""
 
 
-def _game_intensities(
-    fit: IntensityFit, crowd: CompetitionEstimate | None, c: float, share: float
-) -> tuple[tuple[float, float], Floats]:
-    """The game's arrivals, and the (4, 4) covariance of (A_a, A_b, k, c).
-
-    log A_game = log A - c k mean half-spread. At the end of [0, 1] the estimate's covariance stays what it was.
-    """
-    if fit.session is None:
-        raise ValueError("fit must be of trades and quotes")
-    crowd_quote = fit.session.mean_half_spread * fit.session.tick
-    anchor = float(np.exp(-c * fit.fill_decay * crowd_quote))
-    ask, bid = fit.ask_arrival * anchor, fit.bid_arrival * anchor
-    if crowd is not None and crowd.identified:
-        scale = np.array([ask * share, bid * share, 1.0, 1.0])
-        return (ask * share, bid * share), crowd.covariance * np.outer(scale, scale)
-    scale = np.array([share, share, 1.0, 1.0])
-    slope = np.array(
-        [
-            [anchor, 0.0, -c * crowd_quote * ask],
-            [0.0, anchor, -c * crowd_quote * bid],
-            [0.0, 0.0, 1.0],
-            [0.0, 0.0, 0.0],
-        ]
-    )
-    covariance = slope @ fit.game_covariance() @ slope.T
-    return (ask * share, bid * share), np.asarray(covariance * np.outer(scale, scale))
-
-
-def _imbalance(fit: IntensityFit) -> float:
-    """P value of Wald's test, with robust covariance, that both sides have one arrival rate."""
-    if fit.cells.symmetric and fit.session is not None:
-        cells = cells_of_session(fit.session, competition=fit.cells.competition)
-        fit = fit_intensity(cells, evidence=fit.evidence)
-    contrast = np.zeros(len(fit.names))
-    contrast[:2] = 1.0, -1.0
-    difference, variance = contrast @ fit.coefficients, contrast @ fit.covariance @ contrast
-    return float(chdtrc(1.0, difference**2 / variance))
-
-
 def _crowd_notes(crowd: CompetitionEstimate | None, c: float, imbalance: float) -> list[str]:
     notes = []
     if crowd is not None and not crowd.identified:
@@ -385,23 +334,6 @@ def _crowd_notes(crowd: CompetitionEstimate | None, c: float, imbalance: float) 
             "the equilibrium turns their difference into a large skew: symmetric = true gives both sides one rate."
         )
     return notes
-
-
-def _side_test(fit: IntensityFit) -> SideTest | None:
-    """Wald's test, with robust covariance, of one decay for both sides."""
-    if fit.session is None:
-        return None
-    cells = cells_of_session(fit.session, decay_by_side=True, competition=fit.cells.competition)
-    try:
-        both = fit_intensity(cells, evidence=fit.evidence)
-    except ValueError:
-        return None
-    ask, bid = both.coefficients[-2:]
-    errors = both.standard_errors()[-2:]
-    variance = errors @ errors - 2.0 * both.covariance[-2, -1]
-    return SideTest(
-        float(ask), float(errors[0]), float(bid), float(errors[1]), float(chdtrc(1.0, (ask - bid) ** 2 / variance))
-    )
 
 
 def _notes(
