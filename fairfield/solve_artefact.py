@@ -186,7 +186,9 @@ def _histories(config: SolveConfig, equilibrium: Any) -> list[Any]:
     from mfg_core.iteration.residual_history import residual_history
     from reports.convergence_view import History
 
-    rules = {type(rule).__name__: rule for rule in (Picard(), make_method(config.solve, config.game.kind))}
+    usual = config.solve.model_copy(update={"method": config.solve.method or "anderson"})
+    methods = Picard(), make_method(usual, config.game.kind)
+    rules = {type(rule).__name__: rule for rule in methods if rule is not None}
     most = int(np.clip(MOST_WORK // equilibrium.times.size, *SWEEPS))
     return [History(name, residual_history(equilibrium, rule, most)) for name, rule in rules.items()]
 

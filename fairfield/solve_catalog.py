@@ -81,8 +81,10 @@ def make_problem(config: SolveConfig) -> Problem:
     return Problem(_build(EpidemicGame, {**own, "horizon": section.horizon}, "game"), ("population",))
 
 
-def make_method(section: SolveSection, kind_of_game: str) -> FixedPointMethod:
-    """The fixed-point method that a configuration names; what is left out is as in `solve_mfg` for that kind of game.
+def make_method(section: SolveSection, kind_of_game: str) -> FixedPointMethod | None:
+    """The fixed-point method that a configuration names, None (the default of `solve_mfg`) where it says nothing of it.
+
+    Parameters without a method are Anderson's; its damping, left out, is that of `solve_mfg` for this kind of game.
 
     Raises
     ------
@@ -98,7 +100,8 @@ def make_method(section: SolveSection, kind_of_game: str) -> FixedPointMethod:
         "fictitious_play": FictitiousPlay,
         "newton_krylov": NewtonKrylov,
     }
-    kind = kinds[section.method]
+    chosen = section.method or "anderson"
+    kind = kinds[chosen]
     known = [field.name for field in dataclasses.fields(kind)]
     given = {
         name: value
@@ -108,9 +111,11 @@ def make_method(section: SolveSection, kind_of_game: str) -> FixedPointMethod:
     for name, value in given.items():
         if name not in known:
             raise ConfigError(
-                f"solve.{name} must be left out for the method {section.method}, whose parameters are "
+                f"solve.{name} must be left out for the method {chosen}, whose parameters are "
                 f"{', '.join(known)}; was {value}"
             )
+    if section.method is None and not given:
+        return None
     if kind_of_game == "entry_exit" and kind is Anderson:
         given.setdefault("damping", ENTRY_EXIT_DAMPING)
     try:

@@ -104,11 +104,11 @@ class RegimeSection(ParametersSection):
 
 
 class SolveSection(Section):
-    """The tolerance and the fixed-point method with its parameters (its defaults where left out)."""
+    """The tolerance and the fixed-point method with its parameters; left out, it is the default of `solve_mfg`."""
 
     rtol: float = 1e-9
     atol: float = 1e-12
-    method: Literal["anderson", "picard", "fictitious_play", "newton_krylov"] = "anderson"
+    method: Literal["anderson", "picard", "fictitious_play", "newton_krylov"] | None = None
     depth: int | None = None
     damping: float | None = None
     weight: float | None = None

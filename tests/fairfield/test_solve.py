@@ -23,7 +23,8 @@ from fairfield.cli import app
 from fairfield.solve_artefact import publish_folder
 from fairfield.solve_catalog import make_method, make_problem
 from fairfield.solve_config import load_solve_config
-from mfg_core import EntryExitGame, MarketMakingGame, rebuild_policies, rebuild_policy, solve_mfg
+from mfg_core import Anderson, EntryExitGame, MarketMakingGame, rebuild_policies, rebuild_policy, solve_mfg
+from mfg_core.market.entry_exit import ENTRY_EXIT_DAMPING
 
 CONFIGURATIONS = Path(fairfield.__file__).parent / "configurations"
 GAME = {
@@ -292,6 +293,15 @@ def test_makers_who_come_and_go_are_solved_by_the_same_method_as_from_python(tmp
     with np.load(tmp_path / "out" / "equilibrium.npz") as arrays:
         np.testing.assert_array_equal(arrays["0_value"], direct.makers.value)
         np.testing.assert_array_equal(arrays["active"], direct.active)
+
+
+def test_where_no_method_is_named_the_solver_chooses_and_a_named_one_is_kept():
+    config = load_solve_config(CONFIGURATIONS / "entry_exit.toml")
+    assert make_method(config.solve, "entry_exit") is None
+    named = config.solve.model_copy(update={"method": "anderson"})
+    assert make_method(named, "entry_exit") == Anderson(damping=ENTRY_EXIT_DAMPING)
+    assert make_method(named, "market_making") == Anderson()
+    assert make_method(config.solve.model_copy(update={"depth": 3}), "market_making") == Anderson(depth=3)
 
 
 def test_rates_in_rows_of_different_lengths_are_refused_by_their_key(tmp_path):
