@@ -228,6 +228,13 @@ def _after_fills(found: Mapping[str, Any], arrays: Arrays) -> Chapter:
     )
 
 
+def _by_draws(drawn: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    if drawn is None:
+        return []
+    ends = " to ".join(significant(drawn[end], 4) for end in ("low", "high"))
+    return [(f"Band by {drawn['draws']} draws", ends)]
+
+
 def _competitions(found: Mapping[str, Any]) -> Grid:
     """The equilibria of the same data at other competitions."""
     tick = found["window"]["tick"]
@@ -310,6 +317,7 @@ def _quotes(found: Mapping[str, Any], arrays: Arrays) -> Chapter:
                         "Band",
                         " to ".join(significant(equilibrium[f"full_spread_{end}"], 4) for end in ("low", "high")),
                     ),
+                    *_by_draws(equilibrium["by_draws"]),
                     ("Fills of one maker, each side", f"{significant(equilibrium['fills_a_side'], 3)} per s"),
                     (
                         "Standard deviation of inventory at the end",

@@ -99,7 +99,9 @@ def estimates_table(found: Mapping[str, Any]) -> Grid:
     for name, meaning in PARAMETERS:
         one = found["parameters"][name]
         model = significant(one["model_error"], 2) if "model_error" in one else ""
-        rows.append((meaning, one["unit"], significant(one["value"], 4), significant(one["error"], 2), model))
+        # Zero is no precision: gamma is defined, and competition may be given or a default.
+        error = significant(one["error"], 2) if one["error"] else "chosen"
+        rows.append((meaning, one["unit"], significant(one["value"], 4), error, model))
     decay, tick = found["parameters"]["fill_decay"], found["window"]["tick"]
     if decay["value"] > 0:
         scale = 1.0 / decay["value"] ** 2 / tick

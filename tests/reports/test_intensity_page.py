@@ -134,6 +134,8 @@ def test_estimates_stand_below_their_own_headings(calibrated):
     decay = found["parameters"]["fill_decay"]
     unit, value, error, model = rows["k, decay of fills with distance"]
     assert unit == decay["unit"]
+    # The configuration gives the competition: that is no error of zero.
+    assert rows["c, competition: how far orders follow the crowd"][2] == "chosen"
     for text, number in ((value, decay["value"]), (error, decay["error"]), (model, decay["model_error"])):
         assert float(text) == pytest.approx(number, rel=0.06)  # two digits of an error
 
