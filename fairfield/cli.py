@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,15 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+class Feed(StrEnum):
+    """Raw formats of quotes, trades and orders."""
+
+    lobster = "lobster"
+    binance = "binance"
+    b3_orders = "b3_orders"
+
 
 StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the store.")]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Where to write the page.")]
@@ -49,6 +59,20 @@ def synthetic(
     from fairfield.stages import write_synthetic
 
     write_synthetic(folder, years=years, instruments=instruments, seed=seed)
+
+
+@app.command("synthetic-book")
+@answering
+def synthetic_book(
+    folder: Annotated[Path, typer.Argument(help="Folder to write.")],
+    feed: Annotated[Feed, typer.Option(help="Raw format of the files.")] = Feed.lobster,
+    seconds: Annotated[float, typer.Option(help="Length of the record.", min=60.0, max=36_000.0)] = 3600.0,
+    seed: Annotated[int, typer.Option(help="Seed of every random number.", min=0)] = 1,
+) -> None:
+    """Write a simulated order book of known truth, and the configuration for `fairfield calibrate`."""
+    from fairfield.stages import write_synthetic_book
+
+    write_synthetic_book(folder, feed=feed.value, seconds=seconds, seed=seed)
 
 
 @app.command()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from data_pipeline.atomic import write_atomically
 from fairfield.config import RunConfig, load_config
 from fairfield.errors import ConfigError
 from fairfield.tables import aligned, pod_table
@@ -53,6 +54,34 @@ def write_synthetic(folder: Path, *, years: int, instruments: int, seed: int) ->
         raise ConfigError(str(error)) from error
     tell(f"{folder}: {sum(manifest.records.values()):,} records in {len(manifest.records)} yearly files")
     return manifest
+
+
+def write_synthetic_book(folder: Path, *, feed: str, seconds: float, seed: int) -> Path:
+    """Write a simulated order book in a feed's raw format; the configuration that calibrates to it."""
+    from data_pipeline.synthetic.order_book import BookConfig, simulate_book
+    from data_pipeline.synthetic.order_book_files import write_capture, write_lobster, write_ofer
+
+    with console.status(f"simulating an order book in {folder}"), _disk_of(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        book = BookConfig(seed=seed, seconds=seconds)
+        events = simulate_book(book)
+        files: tuple[Path, ...]
+        if feed == "lobster":
+            files = write_lobster(folder, events, ticker="SYN", levels=5)
+        elif feed == "binance":
+            files = (write_capture(folder / "synusdt.gz", events),)
+        else:
+            files = (write_ofer(folder / "OFER_SYNT3F.csv", events),)
+        named = ", ".join(f'"{path.name}"' for path in files)
+        instrument = 'instrument = "SYNT3F"\n' if feed == "b3_orders" else ""
+        config = folder / "calibrate.toml"
+        words = (CONFIGURATIONS / "synthetic_book.toml.in").read_text(encoding="utf-8")
+        words = words.replace("FEED", feed).replace("FILES", named).replace("INSTRUMENT\n", instrument)
+        write_atomically(config, words.encode("utf-8"))
+    sizes = f"{book.ask_arrival} and {book.bid_arrival} orders a second, decay {book.fill_decay} per unit of price"
+    tell(f"{folder}: {len(files)} {feed} file{'s' * (len(files) > 1)} of {seconds:,.0f} s (truth: {sizes})")
+    tell(f"fairfield calibrate {config}")
+    return config
 
 
 def ingest_files(paths: Sequence[Path], store: Path) -> IngestReport:
@@ -168,12 +197,16 @@ def write_run_report(run: Path, date: str | None, output: Path | None) -> Path:
 
 def run_demo(folder: Path) -> Path:
     """Everything on the synthetic exchange, each step as its own command would do it; the report."""
+    from fairfield.calibration_stage import run_calibrate
+
     folder.mkdir(parents=True, exist_ok=True)
     steps = (
         f"fairfield synthetic {folder / 'exchange'}",
         f"fairfield ingest {folder / 'exchange' / 'raw'} --store {folder / 'store'}",
         f"fairfield quality --store {folder / 'store'} --output {folder / 'quality.html'}",
         f"fairfield backtest {folder / 'demo.toml'}",
+        f"fairfield synthetic-book {folder / 'makers'}",
+        f"fairfield calibrate {folder / 'makers' / 'calibrate.toml'} --output {folder / 'makers' / 'result'}",
     )
 
     def say(number: int) -> None:
@@ -190,7 +223,12 @@ def run_demo(folder: Path) -> Path:
     run = run_backtest(folder / "demo.toml")
     report = folder / "report.html"
     shutil.copyfile(run / "report.html", report)
+    say(4)
+    config = write_synthetic_book(folder / "makers", feed="lobster", seconds=3600.0, seed=1)
+    say(5)
+    run_calibrate(config, folder / "makers" / "result")
     tell(f"open {report}")
+    tell(f"open {folder / 'makers' / 'result' / 'calibration.html'}")
     return report
 
 

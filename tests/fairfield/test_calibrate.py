@@ -331,3 +331,19 @@ def test_real_days_go_through_with_the_shipped_configurations(realdata, tmp_path
     assert found["verdict"][0]["words"].startswith("Rejected: arrivals are clustered")
     assert found["equilibrium"]["full_spread"] > found["window"]["tick"]
     assert found["parameters"]["adverse_selection"]["value"] > 0
+
+
+@pytest.mark.parametrize("feed", ["lobster", "binance", "b3_orders"])
+def test_a_book_written_by_the_command_line_comes_with_a_configuration_that_recovers_its_truth(feed, tmp_path):
+    from fairfield.cli import app
+
+    folder = tmp_path / "book"
+    written = CliRunner().invoke(app, ["synthetic-book", str(folder), "--feed", feed, "--seconds", "1200"])
+    assert written.exit_code == 0, written.output
+    raw = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert calibrate(folder / "calibrate.toml", "--output", folder / "result").exit_code == 0
+    found = json.loads((folder / "result" / "calibration.json").read_bytes())
+    decay = found["parameters"]["fill_decay"]
+    assert abs(decay["value"] - BookConfig().fill_decay) < 4 * decay["error"]
+    assert CliRunner().invoke(app, ["synthetic-book", str(folder), "--feed", feed, "--seconds", "1200"]).exit_code == 0
+    assert {name: (folder / name).read_bytes() for name in raw} == raw  # the same seed, the same bytes

@@ -10,7 +10,18 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("synthetic", "ingest", "quality", "backtest", "compare", "report", "demo", "solve", "calibrate")
+COMMANDS = (
+    "synthetic",
+    "ingest",
+    "quality",
+    "backtest",
+    "compare",
+    "report",
+    "demo",
+    "solve",
+    "calibrate",
+    "synthetic-book",
+)
 HEAVY = ("numpy", "pandas", "pyarrow", "numba", "vectorbt", "scipy", "jinja2", "pydantic", "exchange_calendars")
 
 
