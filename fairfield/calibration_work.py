@@ -277,7 +277,7 @@ def _parts(
             "coefficients": fit.coefficients,
             "errors": errors,
             "covariance": fit.covariance,
-        }
+        } | _at_the_touch(fit)
         found.append(part)
         arrays |= intensity_curves(fit, f"part{number}_", config)
     return found, arrays

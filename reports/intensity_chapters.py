@@ -60,7 +60,8 @@ def _law_words(found: Mapping[str, Any]) -> str:
         return (
             "Orders follow the crowd, so that the law falls at k only behind the best quote, and the points, which mix "
             "spreads, more slowly; spreads of an odd and of an even number of ticks have rows of their own, half a "
-            "tick apart. The scale is logarithmic."
+            "tick apart. The line with a band is the law behind the best quote of the mean spread. The scale is "
+            "logarithmic."
         )
     level = percent(found["configuration"]["uncertainty"]["level"], 0)
     return f"Their {level} bands are robust to clustering. On this logarithmic scale an exponential law is a line."
@@ -77,7 +78,14 @@ def _law(found: Mapping[str, Any], arrays: Arrays, prefix: str, name: str, style
         # The row of the usual spread has the name.
         rows.sort(key=lambda row: -float(arrays[f"{prefix}_seconds"][row].sum()))
         names = (name, "")
-        return [Line(word, distance[row], due[row], style) for word, row in zip(names, rows, strict=True) if row.size]
+        lines = [Line(word, distance[row], due[row], style) for word, row in zip(names, rows, strict=True) if row.size]
+        behind = (arrays[f"{prefix}_grid"] >= 0.5 * found["market"]["quoted_spread"]) & (
+            arrays[f"{prefix}_fit"] > floor
+        )
+        if name != "fit" or not behind.any():  # parts of the day have two sides in one picture
+            return lines
+        grid, centre, low, high = (arrays[f"{prefix}_{part}"][behind] for part in ("grid", "fit", "low", "high"))
+        return [*lines, Line("at the mean spread", grid / tick, centre, "sm", low, high)]
     shown = arrays[f"{prefix}_fit"] > floor
     grid, centre, low, high = (arrays[f"{prefix}_{part}"][shown] for part in ("grid", "fit", "low", "high"))
     return [Line(name, grid / tick, centre, style, low, high)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -136,7 +135,7 @@ def market_table(found: Mapping[str, Any]) -> Grid:
 
 
 def parts_table(found: Mapping[str, Any]) -> Grid:
-    """The fits of the parts of the day."""
+    """The fits of the parts of the day; arrivals are those at the mean best quote."""
     rows: list[Row] = []
     tick = found["window"]["tick"]
     for part in found["parts"]:
@@ -146,8 +145,8 @@ def parts_table(found: Mapping[str, Any]) -> Grid:
             continue
         values, errors = np.asarray(part["coefficients"]), np.asarray(part["errors"])
         arrivals = [
-            f"{significant(math.exp(v), 3)} ± {significant(math.exp(v) * e, 2)}"
-            for v, e in zip(values[:2], errors[:2], strict=True)
+            f"{significant(rate['value'], 3)} ± {significant(rate['error'], 2)}"
+            for rate in (part[f"touch_{side}_arrival"] for side in ("ask", "bid"))
         ]
         k, e = float(values[-1]), float(errors[-1])
         length = significant(1 / k / tick, 3) if k > 0 else "none"
@@ -156,7 +155,7 @@ def parts_table(found: Mapping[str, Any]) -> Grid:
         )
     return Grid(
         key="parts",
-        head=("Part", "Orders", "A of buyers, 1/s", "A of sellers, 1/s", "k", "1/k, ticks"),
+        head=("Part", "Orders", "Buyers, 1/s", "Sellers, 1/s", "k", "1/k, ticks"),
         rows=rows,
         empty="The window was not divided.",
     )
