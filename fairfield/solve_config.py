@@ -115,6 +115,7 @@ class SolveSection(Section):
     max_directions: int | None = None
     max_sweeps: int | None = None
     max_steps: int | None = None
+    max_work: float | None = None
 
 
 class UnitsSection(Section):

@@ -12,6 +12,10 @@ class Status(Enum):
     CONVERGED = "The undamped residual and the discretisation error are within the tolerance."
     SWEEPS = "The fixed point did not reach the tolerance within max_sweeps; raise max_sweeps or damp more."
     STEPS = "The time grid did not reach the tolerance within max_steps; raise max_steps or loosen rtol and atol."
+    WORK = (
+        "The work allowed was spent before the tolerance was reached; raise max_work, loosen rtol and atol, or solve a "
+        "shorter horizon or a smaller market."
+    )
     RESOLUTION = (
         "The close needs shorter time steps than floating point has; lower the terminal penalty, bound the controls or "
         "loosen rtol and atol."
@@ -30,7 +34,8 @@ class Certificate:
         Largest |Phi(m) - m| of the undamped map Phi: in units of price for market making (mean quotes), relative to
         the path for execution (friction) and clearing (rate).
     exploitability : float
-        What one player gains by leaving the returned policy while the crowd stays; units of the objective, >= 0.
+        What one player gains by leaving the returned policy while the crowd stays; units of the objective, >= 0; inf
+        when the solve missed its tolerance and the best reply to what it left is out of range.
     mass_error : float
         Largest |sum of the density - 1| over time.
     discretisation_error : float

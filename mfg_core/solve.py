@@ -15,10 +15,10 @@ from mfg_core.family.finite_state import FiniteStateEquilibrium, FiniteStateGame
 from mfg_core.iteration.fixed_point import Anderson, Picard
 from mfg_core.iteration.methods import FixedPointMethod
 from mfg_core.iteration.newton_krylov import NewtonKrylov
+from mfg_core.iteration.work import Work
 from mfg_core.linear_quadratic.clearing import ClearingEquilibrium, ClearingGame, solve_clearing
 from mfg_core.linear_quadratic.execution import ExecutionEquilibrium, ExecutionGame, Shooting
 from mfg_core.linear_quadratic.execution_solver import solve_execution
-from mfg_core.market.competition import Share
 from mfg_core.market.entry_exit import ENTRY_EXIT_DAMPING, EntryExitGame, solve_entry_exit
 from mfg_core.market.entry_exit_policy import EntryExitEquilibrium
 from mfg_core.market.maker_types import (
@@ -30,11 +30,9 @@ from mfg_core.market.market_making import MarketMakingEquilibrium, MarketMakingG
 from mfg_core.market.market_solver import solve_market_making
 from mfg_core.market.regime_policy import RegimeSwitchingEquilibrium
 from mfg_core.market.regimes import RegimeSwitchingGame, solve_regime_switching
+from mfg_core.market.steady_skew import FREE_SKEW, LARGE_SKEW, skew_is_free
 
 SMALLEST_RTOL = 1e-13
-
-LARGE_SKEW = 10.0
-"""Times 1/fill_decay: a skew of which a failed solve speaks."""
 
 Composition: TypeAlias = MixedMarketMakingGame | RegimeSwitchingGame | EntryExitGame
 ComposedEquilibrium: TypeAlias = MixedMarketMakingEquilibrium | RegimeSwitchingEquilibrium | EntryExitEquilibrium
@@ -126,7 +124,7 @@ def solve_mfg(
     method : method object, optional
         `Shooting` for the execution game; `Anderson` or `Picard` for any game that has a fixed point, `FictitiousPlay`
         and `NewtonKrylov` for market making too. By default the best one for the game; for market making `Anderson`,
-        and `NewtonKrylov` if that runs out of sweeps (the certificate counts the sweeps of both).
+        and `NewtonKrylov` if that runs out of sweeps (the certificate counts the sweeps of both, `max_work` the work).
     throw : bool
         Raise when the tolerance is missed; with False the certificate's `converged` and `status` say it.
 
@@ -151,11 +149,13 @@ def solve_mfg(
         raise ValueError(f"rtol must be at least {SMALLEST_RTOL}, a few hundred units of rounding; was {rtol}")
     equilibrium: Equilibrium
     if isinstance(game, MarketMakingGame):
-        equilibrium = solve_market_making(game, _fixed_point_method(game, method), rtol, atol)
+        chosen = _fixed_point_method(game, method)
+        work = Work(chosen.max_work)
+        equilibrium = solve_market_making(game, chosen, rtol, atol, work=work)
         if method is None and equilibrium.certificate.status is Status.SWEEPS:
             # Replies that barely contract, as at competition 1 with lopsided arrivals.
             spent = equilibrium.certificate.iterations
-            equilibrium = solve_market_making(game, NewtonKrylov(), rtol, atol)
+            equilibrium = solve_market_making(game, NewtonKrylov(), rtol, atol, work=work)
             proof = replace(equilibrium.certificate, iterations=spent + equilibrium.certificate.iterations)
             equilibrium = replace(equilibrium, certificate=proof)
     elif isinstance(game, ExecutionGame):
@@ -198,15 +198,15 @@ def _fixed_point_method(game: object, method: object) -> FixedPointMethod:
 
 def _missed(equilibrium: Equilibrium) -> SolveError:
     certificate, why = equilibrium.certificate, ""
-    if isinstance(equilibrium, MarketMakingEquilibrium) and certificate.status in (Status.SWEEPS, Status.STEPS):
+    if isinstance(equilibrium, MarketMakingEquilibrium) and certificate.status in (
+        Status.SWEEPS,
+        Status.STEPS,
+        Status.WORK,
+    ):
         game = equilibrium.game
         skew = game.fill_decay * float(np.max(np.abs(equilibrium.net_skew)))
-        if game.crowd_weight == 1.0 and not isinstance(game.competition, Share) and skew > LARGE_SKEW:
-            why = (
-                f" The net skew has reached {skew:.3g} times 1/fill_decay: at competition 1 no customer stays away, so "
-                "that only inventory costs hold back the skew of a lopsided market, which grows with the horizon. "
-                "Lower competition (0.9 may do), use OutsideOption or Share, or raise running_penalty."
-            )
+        if skew_is_free(game) and skew > LARGE_SKEW:
+            why = f" The net skew has reached {skew:.3g} times 1/fill_decay. {FREE_SKEW}"
     return SolveError(
         f"residual {certificate.residual:.3g} and discretisation error {certificate.discretisation_error:.3g} against "
         f"the tolerance {certificate.tolerance:.3g} after {certificate.iterations} sweeps: "

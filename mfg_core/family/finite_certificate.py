@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from mfg_core.certificate import Certificate, Status
+from mfg_core.errors import SolveError
 from mfg_core.family.finite_reply import Setting, best_play, best_reply, density_of, play, slopes_of
 from mfg_core.family.finite_state import FiniteStateEquilibrium
-from mfg_core.family.refinement import Sweep, allowed_residual
+from mfg_core.family.refinement import StepTooLongError, Sweep, allowed_residual
 from mfg_core.family.time_grid import bisect, half_way, interpolate_rows, interpolate_smooth, quarter_values
+from mfg_core.iteration.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,13 +47,23 @@ def certify(
     allowed = allowed_residual(game.field_unit, sweep.image, rtol, atol)
     status = Status.CONVERGED
     if not sweep.residual <= allowed:
-        status = Status.SWEEPS
+        status = Status.WORK if sweep.spent else Status.SWEEPS
     elif not scaled_error <= 1.0:
         status = Status.STEPS
+    try:
+        exploitability = measure_regret(replace(setting, work=Work(setting.work.allowed)), sweep, policy)
+    except (StepTooLongError, SolveError) as error:
+        if status is Status.CONVERGED:
+            raise SolveError(
+                "the exploitability could not be measured on a finer grid; loosen rtol and atol or raise max_work",
+                residual=sweep.residual,
+                tolerance=allowed,
+            ) from error
+        exploitability = math.inf
     certificate = Certificate(
         iterations=sweeps,
         residual=sweep.residual,
-        exploitability=measure_regret(setting, sweep, policy),
+        exploitability=exploitability,
         mass_error=float(np.max(np.abs(sweep.density.sum(axis=1) - 1.0))),
         discretisation_error=scaled_error * (rtol + atol),
         tolerance=allowed,

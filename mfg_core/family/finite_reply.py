@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,18 @@ import numpy as np
 
 from mfg_core.checks import require_positive
 from mfg_core.errors import SolveError
-from mfg_core.family.finite_kernels import fill_slopes, march_density, march_value, weigh_steps
+from mfg_core.family.finite_kernels import (
+    LARGEST_NORM,
+    MOST_PIECES,
+    fill_slopes,
+    march_density,
+    march_value,
+    weigh_steps,
+)
 from mfg_core.family.finite_state import JointGame, RiskSensitiveGame
 from mfg_core.family.refinement import Reply, StepTooLongError
 from mfg_core.family.time_grid import bisect, half_way, quarter_values
+from mfg_core.iteration.work import Work
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,6 +44,19 @@ OUTER_SHARE = 1e-3
 """What it may leave of the distance that the value has moved since the last sweep."""
 
 
+STEP_WORK = 200.0
+"""Units of `Work` per state and step of one march, with the control that it plays."""
+
+TERM_WORK = 8.0
+"""The same per state and transition expected in the step: its series is so much longer."""
+
+FAR_COST = 3.0
+"""Of a transition that is not to a neighbour, in states."""
+
+NODE_WORK = 2e5
+"""The same per node of a first guess, which is not compiled."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Network:
     """A game's transitions as the marches want them: those to a neighbouring state, and the others.
@@ -47,12 +69,14 @@ class Network:
         Column of a step's rates: i for the transition i -> i - 1, n + i for i -> i + 1, from 2 n on for the others.
     far : (others,) intp
         The others, in that order.
+    states : int
     """
 
     sources: Indices
     targets: Indices
     columns: Indices
     far: Indices
+    states: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +92,7 @@ class Setting:
     atol: float
     risk_averse: RiskSensitiveGame | None
     joint: JointGame | None
+    work: Work
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,11 +123,11 @@ def build_network(game: FiniteStateGame) -> Network:
     far = np.flatnonzero(np.abs(targets - sources) > 1)
     columns = np.where(targets < sources, sources, n + sources)
     columns[far] = 2 * n + np.arange(far.size)
-    return Network(sources, targets, columns, far)
+    return Network(sources, targets, columns, far, n)
 
 
-def set_up(game: FiniteStateGame, rtol: float, atol: float) -> Setting:
-    """The setting of a game; ValueError when its ends or transitions make no sense."""
+def set_up(game: FiniteStateGame, rtol: float, atol: float, work: Work | None = None) -> Setting:
+    """The setting of a game, without `work` unbounded; ValueError when its ends or transitions make no sense."""
     first, last = (np.array(end, dtype=np.float64) for end in (game.initial_density, game.terminal_value))
     if first.ndim != 1 or not (np.all(first >= 0) and abs(first.sum() - 1.0) < 1e-9):
         raise ValueError(f"initial_density must be (n,), not negative, with sum 1; was {first} with sum {first.sum()}")
@@ -113,7 +138,7 @@ def set_up(game: FiniteStateGame, rtol: float, atol: float) -> Setting:
     require_positive("horizon", game.horizon)
     risk_averse = game if isinstance(game, RiskSensitiveGame) else None
     joint = game if isinstance(game, JointGame) else None
-    return Setting(game, build_network(game), first, last, unit, rtol, atol, risk_averse, joint)
+    return Setting(game, build_network(game), first, last, unit, rtol, atol, risk_averse, joint, work or Work(math.inf))
 
 
 def play(setting: Setting, t: Floats, control: Floats, value: Floats, field: Floats) -> Play:
@@ -223,10 +248,13 @@ def best_reply(
     and ends when what is left of the error, at most the last move times the rate at which moves shrink, is 1 % of the
     tolerance or 0.1 % of the first move.
     """
+    if near is None:
+        setting.work.add(NODE_WORK * times.size)
     value, slopes = near or first_value(setting, times, path)
     at = best_play(setting, times, value, slopes, path)
     moved, first_move = 1.0, 0.0
     for round_ in range(MOST_ROUNDS):
+        setting.work.add(_march_work(setting.network, times, at.tangent_rates))
         after, slopes = value_of(setting.network, times, at, setting.terminal_value)
         before, moved = moved, float(np.max(np.abs(after - value) / (setting.value_unit + np.abs(after))))
         value = after
@@ -239,6 +267,13 @@ def best_reply(
         ):
             return value, slopes, at
     raise StepTooLongError
+
+
+def _march_work(network: Network, times: Floats, rates: Floats) -> float:
+    """Work of one march, with the control before it; a step that is too long is refused before its series."""
+    lengths = np.diff(times) * np.max(rates[1::2], axis=1, initial=0.0)
+    terms = float(np.sum(lengths)) if np.all(lengths < LARGEST_NORM * MOST_PIECES) else 0.0
+    return float((network.states + FAR_COST * network.far.size) * (STEP_WORK * times.size + TERM_WORK * terms))
 
 
 def first_value(setting: Setting, times: Floats, path: Floats) -> tuple[Floats, Floats]:
@@ -261,6 +296,7 @@ def first_value(setting: Setting, times: Floats, path: Floats) -> tuple[Floats, 
 def reply(setting: Setting, times: Floats, path: Floats, near: tuple[Floats, Floats] | None) -> tuple[Reply, Play]:
     """The best reply to the field `path`, the population that plays it, and its field; also the play itself."""
     value, slopes, at = best_reply(setting, times, path, near)
+    setting.work.add(_march_work(setting.network, times, at.rates))
     density = density_of(setting.network, times, at, setting.initial_density)
     image = _shaped("field", setting.game.field(times, density, at.control[::2]), (times.size, path.shape[0]))
     return Reply(value, density, np.ascontiguousarray(image.T), slopes), at

@@ -13,6 +13,7 @@ from mfg_core.family.finite_reply import Setting, best_play, march_back, march_f
 from mfg_core.family.finite_state import KinkedGame
 from mfg_core.family.refinement import Reply, Sweep, grade_edges, solve_on_grids
 from mfg_core.family.time_grid import crossing_times, interpolate_rows, interpolate_smooth
+from mfg_core.iteration.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,6 +70,15 @@ class MarchedGame:
         """The best reply to `path` and its population."""
         return reply(self.setting, times, path, _known(near))[0]
 
+    @property
+    def work(self) -> Work:
+        """The setting's."""
+        return self.setting.work
+
+    def foresee(self, times: Floats, path: Floats, reply: Reply) -> Floats:
+        """The image: nothing is known about a game in general."""
+        return reply.image
+
     def reply_by_step(self, times: Floats, path: Floats, exact: Reply) -> tuple[Floats, Floats]:
         """(value, density) of which each step starts from `exact`."""
         network, known = self.setting.network, _known(exact)
@@ -94,6 +104,7 @@ def solve_finite_state(
     *,
     start: Callable[[Floats], Floats] | None = None,
     control_at: ControlBetween | None = None,
+    work: Work | None = None,
 ) -> FiniteStateEquilibrium:
     """Equilibrium of a finite-state game, converged or not as its certificate says.
 
@@ -118,20 +129,24 @@ def solve_finite_state(
     control_at : callable, optional
         (times, control, t) to the control at times t, as the caller reads the returned one between its times; its
         exploitability is measured. By default it is `FiniteStateEquilibrium.control_at`.
+    work : Work, optional
+        Work done and allowed, when it is shared with other solves; by default `method.max_work`.
 
     Raises
     ------
     ValueError
         When the game's transitions or ends make no sense.
     SolveError
-        When no grid of at most `method.max_steps` is fine enough for the game's rates, when a rate is negative, or when
-        the mean field leaves the range of floating point.
+        When no grid of at most `method.max_steps` is fine enough for the game's rates, when the work is spent before
+        there is one, when a rate is negative, or when the mean field leaves the range of floating point.
     """
-    setting = set_up(game, rtol, atol)
+    setting = set_up(game, rtol, atol, work or Work(method.max_work))
     problem = MarchedGame(setting, game if isinstance(game, KinkedGame) else None, start)
     # What overflows is not finite, and a march over it is refused as a step that is too long.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         found = solve_on_grids(problem, first_edges(setting), method, rtol, atol)
+        if found is None and setting.work.spent:
+            raise setting.work.refusal(rtol + atol)
         if found is None:
             raise SolveError(
                 f"the game needs more than {method.max_steps} time steps; raise max_steps, or lower its transition "

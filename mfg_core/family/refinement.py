@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+
+    from mfg_core.iteration.work import Work
 
     Floats = NDArray[np.float64]
 
@@ -42,6 +45,9 @@ LIKELY_SHARE = 0.1
 
 MOST_PARTS = 16
 """Into which a panel is divided at once."""
+
+ROUNDING = 8.0 * float(np.finfo(np.float64).eps)
+"""Of the mean field: a residual below it is rounding, and says nothing about what a residual moves."""
 
 SLACK_SHARE = 1e-3
 """Of the last grid's error, in the tolerance of the next one's fixed point."""
@@ -85,6 +91,11 @@ class GridGame(Protocol):
         ...
 
     @property
+    def work(self) -> Work:
+        """What the replies have cost and may cost."""
+        ...
+
+    @property
     def error_share(self) -> float:
         """Error of a bisected grid over its difference from the coarse one."""
         ...
@@ -101,6 +112,10 @@ class GridGame(Protocol):
         """The reply to `path`; `near` is one to a path near by. Raises StepTooLongError."""
         ...
 
+    def foresee(self, times: Floats, path: Floats, reply: Reply) -> Floats:
+        """What the image of `path` is expected to become if everybody keeps replying; the image if that is unknown."""
+        ...
+
     def reply_by_step(self, times: Floats, path: Floats, exact: Reply) -> tuple[Floats, Floats]:
         """(value, density) of which each step starts from `exact` instead of from the step before."""
         ...
@@ -114,8 +129,9 @@ class GridGame(Protocol):
 class Sweep:
     """The fixed-point map at `path` (fields, nodes) on a grid: the best reply's value, its population, their field.
 
-    `settled` is false when the fixed point on this grid was given up; `moved` is how far the last plain sweep moved
-    value and population, in units of the tolerance, and `gain` that over the residual in units of the one allowed.
+    `settled` is false when the fixed point on this grid was given up, and `spent` true when that was for want of work;
+    `moved` is how far the last plain sweep moved value and population, in units of the tolerance, and `gain` that over
+    the residual in units of the one allowed.
     """
 
     times: Floats
@@ -129,6 +145,7 @@ class Sweep:
     moved: float
     gain: float
     slopes: Floats | None = None
+    spent: bool = False
 
 
 def solve_on_grids(
@@ -172,6 +189,8 @@ def solve_on_grids(
             scaled, arising, exact = _compare(game, fine, rtol, atol)
             share = game.error_share if share_of is None else share_of(edges, exact, arising)
         except StepTooLongError:
+            if game.work.spent:
+                break
             edges = bisect(edges)
             continue
         if share * scaled <= 1.0 and not _finished(game, fine, share * scaled, rtol, atol):
@@ -196,8 +215,9 @@ def solve_on_grids(
     sweep, error = best
     if sweep.settled and not sweep.residual <= allowed_residual(game.field_unit, sweep.image, rtol, atol):
         # The grid cannot be refined further, so that its fixed point need not be left loose.
-        last = _fixed_point(game, sweep.times[::2], sweep, method, 1.0, rtol, atol)
-        sweep, error, sweeps = last, error - sweep.moved + last.moved, sweeps + last.sweeps
+        with suppress(StepTooLongError):
+            last = _fixed_point(game, sweep.times[::2], sweep, method, 1.0, rtol, atol)
+            sweep, error, sweeps = last, error - sweep.moved + last.moved, sweeps + last.sweeps
     return sweep, error, sweeps
 
 
@@ -295,6 +315,10 @@ def _fixed_point(
         last[0] = answer
         return answer.image.ravel()
 
+    def foresee(point: Floats, image: Floats) -> Floats:
+        assert last[0] is not None
+        return game.foresee(times, point.reshape(shape), last[0]).ravel()
+
     def allowed(share: float) -> Callable[[Floats], float]:
         return lambda image: share * allowed_residual(game.field_unit, image, rtol, atol)
 
@@ -302,7 +326,7 @@ def _fixed_point(
     share = 0.1 * slack if start is None else min(0.1, 0.05 / max(start.gain, 1e-300)) * slack
     sweeps, first, again = 0, path.ravel(), False
     while True:
-        found = iterate(phi, first, method, allowed(share))
+        found = iterate(phi, first, method, allowed(share), foresee, lambda: game.work.spent)
         before = last[0]
         assert before is not None
         sweeps += found.sweeps
@@ -312,22 +336,22 @@ def _fixed_point(
             )
         if not found.residual <= slack * allowed_residual(game.field_unit, before.image, rtol, atol):
             point = found.point.reshape(shape)
-            return Sweep(
-                times, point, *_parts(before), found.residual, sweeps, False, math.inf, math.inf, before.slopes
-            )
+            left, spent = found.residual, game.work.spent
+            return Sweep(times, point, *_parts(before), left, sweeps, False, math.inf, math.inf, before.slopes, spent)
         # A small residual can still move V by much where transitions are many; one plain sweep shows by how much, and
         # the sweeps after it would add a geometric series (twice that: the slowest mode may not show in the ratio yet).
         after = game.reply(times, before.image, before)
         sweeps += 1
         residual = float(np.max(np.abs(after.image - before.image)))
-        kept = min(residual / max(found.residual, 1e-300), 0.99)
+        known = max(found.residual, ROUNDING * (game.field_unit + float(np.max(np.abs(before.image)))))
+        kept = min(residual / known, 0.99)
         pairs = (
             (before.value, after.value, game.value_unit),
             (before.density, after.density, 1.0),
             (before.image, after.image, game.field_unit),
         )
         moved = max(_scaled(rough, exact, scale, rtol, atol) for rough, exact, scale in pairs) * 2.0 / (1.0 - kept)
-        gain = moved * allowed_residual(game.field_unit, before.image, rtol, atol) / max(found.residual, 1e-300)
+        gain = moved * allowed_residual(game.field_unit, before.image, rtol, atol) / known
         if moved <= 0.1 * slack or again:
             return Sweep(times, before.image, *_parts(after), residual, sweeps, True, moved, gain, after.slopes)
         share = slack * max(0.1 * share / moved, 1e-5)

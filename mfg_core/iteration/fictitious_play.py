@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mfg_core.checks import require_count, require_finite
-from mfg_core.iteration.fixed_point import out_of_reach
+from mfg_core.checks import require_count, require_finite, require_positive
+from mfg_core.iteration.fixed_point import MAX_WORK, out_of_reach
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,13 +28,14 @@ class FictitiousPlay:
     ----------
     weight : float
         At least 1; 1 is the plain average.
-    max_sweeps, max_steps : int
+    max_sweeps, max_steps, max_work
         As for `Picard`.
     """
 
     weight: float = 1.0
     max_sweeps: int = 20_000
     max_steps: int = 40_000
+    max_work: float = MAX_WORK
 
     def __post_init__(self) -> None:
         """Check the parameters."""
@@ -42,6 +43,7 @@ class FictitiousPlay:
             raise ValueError(f"weight must be at least 1; was {self.weight!r}")
         require_count("max_sweeps", self.max_sweeps)
         require_count("max_steps", self.max_steps, 64)
+        require_positive("max_work", self.max_work)
 
     def init(self) -> int:
         """No sweep yet."""

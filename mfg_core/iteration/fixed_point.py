@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mfg_core.checks import require_count, require_real
+from mfg_core.checks import require_count, require_positive, require_real
 from mfg_core.iteration.mixing_kernel import mix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 Floats: TypeAlias = NDArray[np.float64]
+
+MAX_WORK = 3e9
+"""About 5 seconds."""
 
 
 class UpdateRule(Protocol):
@@ -27,6 +30,11 @@ class UpdateRule(Protocol):
     @property
     def max_steps(self) -> int:
         """Longest time grid."""
+        ...
+
+    @property
+    def max_work(self) -> float:
+        """Most work of a solve, over all its grids; see `Picard`."""
         ...
 
     def init(self) -> Any:
@@ -54,11 +62,15 @@ class Picard:
         Most evaluations of Phi on one time grid.
     max_steps : int
         Longest time grid.
+    max_work : float
+        Most work of a solve of a finite-state game, over all grids, in terms of a series for one state over one time
+        step: one to two nanoseconds each. See `Work`.
     """
 
     damping: float = 1.0
     max_sweeps: int = 500
     max_steps: int = 40_000
+    max_work: float = MAX_WORK
 
     def __post_init__(self) -> None:
         """Check the parameters."""
@@ -97,13 +109,16 @@ class Mixed:
 class Anderson:
     """Anderson mixing (Anderson 1965; type II of Fang & Saad 2009, least squares over the last `depth` residuals).
 
+    What is mixed is the image, or where a game can tell what the image becomes if everybody keeps replying, that: for a
+    lopsided market at competition 1 without bounds.
+
     Parameters
     ----------
     depth : int
         How many earlier sweeps are mixed, at least 1.
     damping : float
         In (0, 1], share of the mixed residual that is added.
-    max_sweeps, max_steps : int
+    max_sweeps, max_steps, max_work
         As for `Picard`.
     """
 
@@ -111,6 +126,7 @@ class Anderson:
     damping: float = 1.0
     max_sweeps: int = 200
     max_steps: int = 40_000
+    max_work: float = MAX_WORK
 
     def __post_init__(self) -> None:
         """Check the parameters."""
@@ -149,7 +165,12 @@ class FixedPoint:
 
 
 def iterate(
-    phi: Callable[[Floats], Floats], start: Floats, rule: UpdateRule, tolerance: Callable[[Floats], float]
+    phi: Callable[[Floats], Floats],
+    start: Floats,
+    rule: UpdateRule,
+    tolerance: Callable[[Floats], float],
+    foresee: Callable[[Floats, Floats], Floats] | None = None,
+    spent: Callable[[], bool] = bool,
 ) -> FixedPoint:
     """The point where `rule` stopped; the residual is max |phi(point) - point|, whatever the rule's damping.
 
@@ -161,15 +182,20 @@ def iterate(
     rule : UpdateRule
     tolerance : callable
         The residual allowed at a point.
+    foresee : callable, optional
+        (point, image) to what the image is expected to become; the rule gets it in the image's place. A point that is
+        not fixed must not become one; the residual remains that of phi.
+    spent : callable, optional
+        Whether there is nothing left to spend on another sweep.
     """
     point, memory, sweeps = start, rule.init(), 0
     while True:
         image = phi(point)
         sweeps += 1
         residual = float(np.max(np.abs(image - point)))
-        if rule.terminate(residual, tolerance(image), sweeps):
+        if rule.terminate(residual, tolerance(image), sweeps) or spent():
             return FixedPoint(point, image, residual, sweeps)
-        point, memory = rule.step(memory, point, image)
+        point, memory = rule.step(memory, point, image if foresee is None else foresee(point, image))
 
 
 def out_of_reach(residual: float) -> bool:
@@ -183,3 +209,4 @@ def _check(rule: Picard | Anderson) -> None:
         raise ValueError(f"damping must be in (0, 1]; was {rule.damping!r}")
     require_count("max_sweeps", rule.max_sweeps)
     require_count("max_steps", rule.max_steps, 64)
+    require_positive("max_work", rule.max_work)

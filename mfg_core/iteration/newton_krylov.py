@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mfg_core.checks import require_count
-from mfg_core.iteration.fixed_point import out_of_reach
+from mfg_core.checks import require_count, require_positive
+from mfg_core.iteration.fixed_point import MAX_WORK, out_of_reach
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,19 +54,21 @@ class NewtonKrylov:
     ----------
     max_directions : int
         Most GMRES directions of one Newton step.
-    max_sweeps, max_steps : int
+    max_sweeps, max_steps, max_work
         As for `Picard`; the evaluations for directions and trial steps count as sweeps.
     """
 
     max_directions: int = 30
     max_sweeps: int = 500
     max_steps: int = 40_000
+    max_work: float = MAX_WORK
 
     def __post_init__(self) -> None:
         """Check the parameters."""
         require_count("max_directions", self.max_directions)
         require_count("max_sweeps", self.max_sweeps)
         require_count("max_steps", self.max_steps, 64)
+        require_positive("max_work", self.max_work)
 
     def init(self) -> Search:
         """Nothing known."""

@@ -51,6 +51,9 @@ TILT_NORM = 40.0
 TERM_RANGE = 100.0
 """In logs: terms so far below the largest are behind it for good in a series from a concave log W."""
 
+SCALED_COST, TILTED_COST = 12.0, 60.0
+"""Of a step without its series, per state, in terms of a series."""
+
 LARGEST_NORM = 300.0
 """Above it no series is attempted: the step must be shorter."""
 
@@ -156,8 +159,10 @@ def apply_series(
 def march_scaled(
     times: Floats, ask: Floats, bid: Floats, penalty: float, w_start: Floats, offset_start: Floats, rho_start: Floats,
     w: Floats, offset: Floats, rho: Floats,
-) -> bool:  # fmt: skip
-    """Fill log W = log w + offset backwards from the last row, and the population forwards; False when out of range.
+) -> float:  # fmt: skip
+    """Fill log W = log w + offset backwards from the last row, and the population forwards.
+
+    The terms of the series that it took for each state, with what else a step costs; 0 when out of range.
 
     `ask`, `bid` (steps, 2) are the moments of the off-diagonals and `penalty` is k eta. Each step starts from its right
     node's row of `w_start` and `offset_start` and, forwards, from its left node's row of `rho_start`: `w`, `offset` and
@@ -173,17 +178,17 @@ def march_scaled(
         shift = length * penalty * Q * Q
         shifts[step] = 0.5 * shift if shift <= LARGEST_SHIFT else shift
         if not fill_step(length, penalty, ask[step], bid[step], shifts[step], stay, down, up):
-            return False
+            return 0.0
         for i in range(n):
             start[i + 1] = w_start[step + 1, i]
         largest = 0.0
         for i in range(1, n + 1):
             if not start[i] > SMALLEST_W:
-                return False
+                return 0.0
             row = (down[i] * start[i - 1] + up[i] * start[i + 1]) / start[i] + abs(stay[i])
             largest = max(largest, row)
         if not largest < ROW_SUMS[-1]:
-            return False
+            return 0.0
         count = 0
         while ROW_SUMS[count] < largest:
             count += 1
@@ -193,13 +198,14 @@ def march_scaled(
         for i in range(2, n + 1):
             highest, lowest = max(highest, result[i]), min(lowest, result[i])
         if not lowest > SMALLEST_W * highest:
-            return False
+            return 0.0
         scales[step] = 1.0 / highest
         for i in range(n):
             w[step, i] = scales[step] * result[i + 1]
         offset[step] = offset_start[step + 1] + math.log(highest) - shifts[step]
+    cost: float = SCALED_COST * steps + float(terms.sum())
     if rho.shape[0] == 0:
-        return True
+        return cost
     for step in range(steps):
         fill_step(times[step + 1] - times[step], penalty, ask[step], bid[step], shifts[step], stay, down, up)
         transpose_step(down, up)
@@ -208,7 +214,7 @@ def march_scaled(
         apply_series(start, stay, down, up, terms[step], spare, result)
         for i in range(n):
             rho[step + 1, i] = scales[step] * w_start[step + 1, i] * result[i + 1]
-    return True
+    return 2.0 * cost
 
 
 @njit(cache=True, nogil=True)
@@ -262,13 +268,15 @@ def tilt_step(tilt: Floats, stay: Floats, down: Floats, up: Floats) -> float:
 def march_tilted(
     times: Floats, ask: Floats, bid: Floats, penalty: float, log_start: Floats, rho_start: Floats,
     log_w: Floats, rho: Floats,
-) -> bool:  # fmt: skip
-    """As `march_scaled`, in log W and any range of it; False when a step is too long for the series."""
+) -> float:  # fmt: skip
+    """As `march_scaled`, in log W and any range of it; 0 when a step is too long for the series."""
     steps, n = log_w.shape[0] - 1, log_w.shape[1]
     Q = (n - 1) // 2
     stay, down, up = np.zeros(n + 2), np.zeros(n + 2), np.zeros(n + 2)
     term, following, total = np.zeros(n + 2), np.zeros(n + 2), np.zeros(n + 2)
-    tilts, shifts, terms = np.empty((steps, n)), np.empty(steps), np.empty(steps, dtype=np.int64)
+    tilts, totals = np.empty((steps, n)), np.empty((steps, n))
+    shifts, terms = np.empty(steps), np.empty(steps, dtype=np.int64)
+    lifted = 0
     logs = np.log(np.arange(1.0, n + 1.0))
     for step in range(steps - 1, -1, -1):
         length = times[step + 1] - times[step]
@@ -276,16 +284,17 @@ def march_tilted(
         source, tilt, shift = log_start[step + 1], tilts[step], shifts[step]
         tilt[:] = source
         if not fill_step(length, penalty, ask[step], bid[step], shift, stay, down, up):
-            return False
+            return 0.0
         least = 0
         norm = tilt_step(tilt, stay, down, up)
         if not norm < TILT_NORM:
             least = n
+            lifted += 1
             lift_tilt(source, ask[step, 0], bid[step, 0], length * penalty, logs, tilt)
             fill_step(length, penalty, ask[step], bid[step], shift, stay, down, up)
             norm = tilt_step(tilt, stay, down, up)
         if not norm < LARGEST_NORM:
-            return False
+            return 0.0
         for i in range(1, n + 1):
             term[i] = total[i] = math.exp(source[i - 1] - tilt[i - 1])
         count, rising = 0, True
@@ -301,17 +310,20 @@ def march_tilted(
         terms[step] = count
         for i in range(n):
             if not 0.0 < total[i + 1] < math.inf:
-                return False
+                return 0.0
+            totals[step, i] = total[i + 1]
             log_w[step, i] = tilt[i] + math.log(total[i + 1]) - shift
+    cost: float = TILTED_COST * steps + float(terms.sum() + n * lifted)
     if rho.shape[0] == 0:
-        return True
+        return cost
     for step in range(steps):
         length, tilt, shift = times[step + 1] - times[step], tilts[step], shifts[step]
         fill_step(length, penalty, ask[step], bid[step], shift, stay, down, up)
         tilt_step(tilt, stay, down, up)
         transpose_step(down, up)
         for i in range(n):
-            term[i + 1] = total[i + 1] = rho_start[step, i] * math.exp(tilt[i] - log_w[step, i] - shift)
+            # Not exp(tilt - log W - shift), of which the rounding of a large log W would move mass.
+            term[i + 1] = total[i + 1] = rho_start[step, i] / totals[step, i]
         for count in range(1, terms[step] + 1):
             share = 1.0 / count
             for i in range(1, n + 1):
@@ -320,7 +332,7 @@ def march_tilted(
             term, following = following, term
         for i in range(n):
             rho[step + 1, i] = total[i + 1] * math.exp(log_start[step + 1, i] - tilt[i])
-    return True
+    return 2.0 * cost
 
 
 @njit(cache=True, nogil=True)
@@ -405,12 +417,12 @@ def march_rates(
 def march_linear(
     times: Floats, path: Floats, log_arrivals: Floats, crowd: float, growth: float, penalty: float, each: bool,
     log_start: Floats, rho_start: Floats, log_w: Floats, rho: Floats,
-) -> bool:  # fmt: skip
+) -> float:  # fmt: skip
     """Fill log W on the nodes, backwards from its last row, and the population forwards from its first.
 
     `path` (2, nodes) are the crowd's quotes, `log_arrivals` (2,) are log(A h), `crowd` is k c, `penalty` k eta. With
     `each` every step starts from `log_start` and `rho_start` instead of from the step before. Only W is wanted when
-    `rho` has no rows. False when a step is too long.
+    `rho` has no rows. The terms of all series, per state, with what else the steps cost; 0 when a step is too long.
     """
     nodes, n = log_w.shape
     ask, bid = np.empty((nodes - 1, 2)), np.empty((nodes - 1, 2))
@@ -423,14 +435,16 @@ def march_linear(
         offset_start[node] = log_start[node].max()
         for i in range(n):
             w_start[node, i] = math.exp(log_start[node, i] - offset_start[node])
-    if march_scaled(times, ask, bid, penalty, w_start, offset_start, rho_steps, w, offset, rho):
+    cost: float = march_scaled(times, ask, bid, penalty, w_start, offset_start, rho_steps, w, offset, rho)
+    if cost > 0.0:
         for node in range(nodes - 1):
             for i in range(n):
                 log_w[node, i] = math.log(w[node, i]) + offset[node]
-    elif not march_tilted(times, ask, bid, penalty, log_start if each else log_w, rho_steps, log_w, rho):
-        return False
-    if growth == 1.0 or rho.shape[0] == 0:
-        return True
-    return march_rates(
+    else:
+        cost = march_tilted(times, ask, bid, penalty, log_start if each else log_w, rho_steps, log_w, rho)
+    if cost == 0.0 or growth == 1.0 or rho.shape[0] == 0:
+        return cost
+    good = march_rates(
         times, path, log_arrivals, crowd, growth, penalty, log_start if each else log_w, log_w, rho_steps, rho
     )
+    return 2.0 * cost if good else 0.0

@@ -54,7 +54,7 @@ def certify(
         at_end = np.min(np.diff(sweep.times)) < 100.0 * SHORTEST_PANEL * game.horizon
         status = Status.RESOLUTION if at_end else Status.STEPS
     elif not (scaled_error <= 1.0 and sweep.residual <= allowed):
-        status = Status.SWEEPS
+        status = Status.WORK if sweep.spent else Status.SWEEPS
     policy = MarketMakingPolicy(sweep.times, states, ask, bid)
     certificate = Certificate(
         iterations=sweeps,

@@ -15,20 +15,29 @@ from mfg_core.market.market_making import MarketMakingGame, initial_law, invento
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mfg_core.iteration.work import Work
+
     Floats = NDArray[np.float64]
+
+TOO_LONG_COST = 100.0
+"""Of a march that meets a step that is too long, per node and state, in terms of a series."""
 
 
 def reply(
-    game: MarketMakingGame, times: Floats, path: Floats, start: tuple[Floats, Floats] | None = None
+    game: MarketMakingGame,
+    times: Floats,
+    path: Floats,
+    start: tuple[Floats, Floats] | None = None,
+    work: Work | None = None,
 ) -> tuple[Floats, Floats, Floats]:
     """(V, population, its mean quotes (2, n)) when everybody replies to the mean quotes `path` (2, n).
 
     With `start`, a (value, density) on the same grid, each step starts from it instead of from the step before. Under
-    `Share` mean quotes are soft means, -log(mean of exp(-k quote))/k.
+    `Share` mean quotes are soft means, -log(mean of exp(-k quote))/k. What it costs is added to `work`.
     """
     density, image = np.empty((times.size, 2 * game.max_inventory + 1)), np.empty((2, times.size))
     density[0] = initial_law(game.max_inventory, game.initial_mean, game.initial_std)
-    value = _march(game, times, path, start, density)
+    value = _march(game, times, path, start, density, work)
     soft = game.fill_decay if isinstance(game.competition, Share) else 0.0
     quote_means(value, density, game.margin, soft, image[0], image[1])
     return value, density, image
@@ -40,13 +49,18 @@ def best_value(game: MarketMakingGame, times: Floats, path: Floats) -> Floats:
 
 
 def _march(
-    game: MarketMakingGame, times: Floats, path: Floats, start: tuple[Floats, Floats] | None, density: Floats
+    game: MarketMakingGame,
+    times: Floats,
+    path: Floats,
+    start: tuple[Floats, Floats] | None,
+    density: Floats,
+    work: Work | None = None,
 ) -> Floats:
     """V; fills `density` from its first row, unless it has no rows."""
     k = game.fill_decay
     log_w = np.empty((times.size, density.shape[1]))
     log_w[-1] = -k * game.terminal_penalty * inventories(game.max_inventory) ** 2
-    good = march_linear(
+    terms = march_linear(
         times,
         path,
         np.log((game.ask_arrival, game.bid_arrival)) + game.log_hamiltonian_factor,
@@ -59,7 +73,9 @@ def _march(
         log_w,
         density,
     )
-    if not good:
+    if work is not None:
+        work.add(log_w.shape[1] * (terms or TOO_LONG_COST * times.size))
+    if terms == 0.0:
         raise StepTooLongError
     return np.divide(log_w, k, out=log_w)
 

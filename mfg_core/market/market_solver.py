@@ -13,6 +13,8 @@ from mfg_core.errors import EdgeMassWarning, SolveError
 from mfg_core.family.finite_solver import solve_finite_state
 from mfg_core.family.refinement import Reply, StepTooLongError, grade_edges, solve_on_grids
 from mfg_core.family.time_grid import crossing_times, interpolate_rows
+from mfg_core.iteration.fixed_point import Anderson
+from mfg_core.iteration.work import Work
 from mfg_core.market import market_reply
 from mfg_core.market.intensity_shapes import Exponential
 from mfg_core.market.market_certificate import EDGE_MASS, LARGEST_EXPONENT, certify
@@ -23,6 +25,8 @@ from mfg_core.market.market_making import (
     MarketMakingMeanField,
     MarketMakingPolicy,
 )
+from mfg_core.market.skew_kernels import carry_skew
+from mfg_core.market.steady_skew import FREE_SKEW, LARGE_SKEW, skew_is_free, steady_quotes
 from mfg_core.market.warm_start import path_near
 
 if TYPE_CHECKING:
@@ -41,7 +45,12 @@ SHORTEST_PANEL = 1e-5
 
 
 def solve_market_making(
-    game: MarketMakingGame, method: UpdateRule, rtol: float, atol: float, near: MarketMakingEquilibrium | None = None
+    game: MarketMakingGame,
+    method: UpdateRule,
+    rtol: float,
+    atol: float,
+    near: MarketMakingEquilibrium | None = None,
+    work: Work | None = None,
 ) -> MarketMakingEquilibrium:
     """Equilibrium of the game, converged or not as its certificate says; see `solve_mfg` for the parameters.
 
@@ -49,18 +58,22 @@ def solve_market_making(
     in the time step; else that of the finite-state family, of order 4 between the times at which a quote meets a bound,
     where the grid is cut. Grids are refined as `solve_on_grids` says, with the unit 1/k for V and quotes.
     The solve starts from the mean quotes and the time grid of `near`, the equilibrium of a similar game, if given.
+    `work` is the work done and allowed when it is shared with other solves, by default `method.max_work`.
     """
+    work = work or Work(method.max_work)
     start = None if near is None else path_near(near, game)
     if game.bounded or not isinstance(game.intensity_shape, Exponential):
-        return _solve_in_family(game, method, rtol, atol, start)
-    market = LinearMarket(game, start)
+        return _solve_in_family(game, method, rtol, atol, start, work)
+    market = LinearMarket(game, work, isinstance(method, Anderson), start)
 
     def share_of(edges: Floats, exact: Reply, arising: Floats) -> float:
         return market.observed_share(edges, exact, arising, rtol, atol)
 
     found = solve_on_grids(market, first_edges(game), method, rtol, atol, share_of)
+    if found is None and work.spent:
+        raise work.refusal(rtol + atol)
     if found is None:
-        raise _too_many_steps(method.max_steps, rtol + atol)
+        raise _too_many_steps(game, method.max_steps, rtol + atol)
     return certify(game, *found, rtol, atol)
 
 
@@ -69,6 +82,8 @@ class LinearMarket:
     """A game without bounds as the refinement of grids sees it."""
 
     market: MarketMakingGame
+    work: Work
+    foresees: bool
     start: Callable[[Floats], Floats] | None = None
     error_share: float = 1.0 / 4.0
 
@@ -86,6 +101,10 @@ class LinearMarket:
         """The start that was asked for, else the best quote where inventory costs nothing."""
         if self.start is not None:
             return self.start(times)
+        if skew_is_free(self.market):
+            growth, spread = steady_quotes(self.market)
+            skew = growth * (times[-1] - times)
+            return np.stack([spread + skew, spread - skew])
         return np.full((2, times.size), self.market.margin)
 
     def start_from(self, known: Sweep, times: Floats) -> None:
@@ -94,7 +113,17 @@ class LinearMarket:
 
     def reply(self, times: Floats, path: Floats, near: Reply | None) -> Reply:
         """The best reply to `path` and its population."""
-        return Reply(*market_reply.reply(self.market, times, np.ascontiguousarray(path)))
+        return Reply(*market_reply.reply(self.market, times, np.ascontiguousarray(path), work=self.work))
+
+    def foresee(self, times: Floats, path: Floats, reply: Reply) -> Floats:
+        """The image with its change of the skew carried back in time; see `carry_skew`."""
+        game = self.market
+        if not (self.foresees and skew_is_free(game)):
+            return reply.image
+        logs = np.log((game.ask_arrival, game.bid_arrival)) + game.log_hamiltonian_factor
+        carried = np.empty_like(path)
+        carry_skew(times, reply.value, reply.density, path, reply.image, logs, game.fill_decay, carried)
+        return carried
 
     def reply_by_step(self, times: Floats, path: Floats, exact: Reply) -> tuple[Floats, Floats]:
         """(value, density) of which each step starts from `exact`."""
@@ -145,7 +174,12 @@ def bound_times(game: MarketMakingGame, found: MarketMakingEquilibrium | FiniteS
 
 
 def _solve_in_family(
-    game: MarketMakingGame, method: UpdateRule, rtol: float, atol: float, start: Callable[[Floats], Floats] | None
+    game: MarketMakingGame,
+    method: UpdateRule,
+    rtol: float,
+    atol: float,
+    start: Callable[[Floats], Floats] | None,
+    work: Work,
 ) -> MarketMakingEquilibrium:
     """The equilibrium by the generic solver; the exploitability is that of the quotes as the policy gives them."""
     family, low, high = as_family(game), game.min_half_spread, game.max_half_spread
@@ -154,7 +188,7 @@ def _solve_in_family(
         return np.clip(interpolate_rows(times, quotes, t), low, high)
 
     try:
-        found = solve_finite_state(family, method, rtol, atol, start=start, control_at=quotes_at)
+        found = solve_finite_state(family, method, rtol, atol, start=start, control_at=quotes_at, work=work)
     except SolveError as error:
         if math.isfinite(game.intensity_shape.lowest) and low == -math.inf:
             raise SolveError(
@@ -189,7 +223,13 @@ def _solve_in_family(
     return equilibrium
 
 
-def _too_many_steps(max_steps: int, tolerance: float) -> SolveError:
+def _too_many_steps(game: MarketMakingGame, max_steps: int, tolerance: float) -> SolveError:
+    skew = 2.0 * game.fill_decay * abs(steady_quotes(game)[0]) * game.horizon if skew_is_free(game) else 0.0
+    if skew > LARGE_SKEW:
+        return SolveError(
+            f"the skew of this market would grow to some {skew:.3g} times 1/fill_decay. {FREE_SKEW}",
+            tolerance=tolerance,
+        )
     return SolveError(
         f"the market-making game needs more than {max_steps} time steps, or shorter ones near the close than floating "
         "point has; raise max_steps, lower fill_decay * terminal_penalty * max_inventory, or raise min_half_spread",
