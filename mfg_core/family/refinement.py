@@ -49,6 +49,9 @@ MOST_PARTS = 16
 ROUNDING = 8.0 * float(np.finfo(np.float64).eps)
 """Of the mean field: a residual below it is rounding, and says nothing about what a residual moves."""
 
+MIXING_WORK = 100.0
+"""Of a method per entry of a path and sweep, in units of `Work`."""
+
 SLACK_SHARE = 1e-3
 """Of the last grid's error, in the tolerance of the next one's fixed point."""
 
@@ -313,6 +316,7 @@ def _fixed_point(
     def phi(point: Floats) -> Floats:
         answer = game.reply(times, point.reshape(shape), last[0])
         last[0] = answer
+        game.work.add(MIXING_WORK * point.size)
         return answer.image.ravel()
 
     def foresee(point: Floats, image: Floats) -> Floats:

@@ -34,7 +34,8 @@ class Search:
     residual: Floats = field(default_factory=lambda: np.empty(0))
     size: float = math.inf
     forcing: float = 0.1
-    basis: list[Floats] = field(default_factory=list)
+    basis: Floats = field(default_factory=lambda: np.empty((0, 0)))
+    known: int = 0
     projected: list[Floats] = field(default_factory=list)
     probe: float = 0.0
     step: Floats | None = None
@@ -100,21 +101,23 @@ class NewtonKrylov:
             kept = 0.9 * memory.forcing**2
             memory.forcing = min(max(fall, kept if kept > 0.1 else 0.0, 1e-6), 0.5)
         memory.point, memory.residual, memory.size, memory.step = point, residual, size, None
-        memory.basis, memory.projected = [residual / size], []
+        if memory.basis.size == 0:
+            memory.basis = np.empty((min(self.max_directions, residual.size), residual.size))
+        memory.basis[0], memory.known, memory.projected = residual / size, 1, []
         memory.probe = PROBE * max(float(np.linalg.norm(point)), size)
-        return point + memory.probe * memory.basis[0]
+        return np.asarray(point + memory.probe * memory.basis[0])
 
     def _extend(self, memory: Search, residual: Floats) -> Floats:
         """Orthogonalise the image of the newest direction; ask for the next one, or for a trial step."""
         assert memory.point is not None
-        basis = np.stack(memory.basis)
+        basis = memory.basis[: memory.known]
         fresh = (memory.residual - residual) / memory.probe
         if not np.all(np.isfinite(fresh)):
             # The map is not defined there: do with the directions that are known, at worst with a plain step.
             weights = _least_squares(memory)[0] if memory.projected else np.array([memory.size])
             return self._try(memory, weights)
         length = float(np.linalg.norm(fresh))
-        column = np.zeros(len(memory.basis) + 1)
+        column = np.zeros(memory.known + 1)
         for _ in range(2):
             parts = basis @ fresh
             column[:-1] += parts
@@ -122,16 +125,17 @@ class NewtonKrylov:
         column[-1] = float(np.linalg.norm(fresh))
         memory.projected.append(column)
         weights, left = _least_squares(memory)
-        spent = column[-1] <= 1e-7 * length or len(memory.basis) >= min(self.max_directions, fresh.size)
+        spent = column[-1] <= 1e-7 * length or memory.known == memory.basis.shape[0]
         if left > memory.forcing * memory.size and not spent:
-            memory.basis.append(fresh / column[-1])
-            return memory.point + memory.probe * memory.basis[-1]
+            memory.basis[memory.known] = fresh / column[-1]
+            memory.known += 1
+            return np.asarray(memory.point + memory.probe * memory.basis[memory.known - 1])
         return self._try(memory, weights)
 
     def _try(self, memory: Search, weights: Floats) -> Floats:
         """Ask for the trial step with these weights of the known directions."""
         assert memory.point is not None
-        step = np.asarray(weights @ np.stack(memory.basis[: weights.size]))
+        step = np.asarray(weights @ memory.basis[: weights.size])
         memory.step, memory.share = step, 1.0
         return memory.point + step
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+STEP_STATES = 8
+"""States' worth of what a step costs whatever their number."""
+
 TOO_LONG_COST = 100.0
 """Of a march that meets a step that is too long, per node and state, in terms of a series."""
 
@@ -74,7 +77,7 @@ def _march(
         density,
     )
     if work is not None:
-        work.add(log_w.shape[1] * (terms or TOO_LONG_COST * times.size))
+        work.add((log_w.shape[1] + STEP_STATES) * (terms or TOO_LONG_COST * times.size))
     if terms == 0.0:
         raise StepTooLongError
     return np.divide(log_w, k, out=log_w)

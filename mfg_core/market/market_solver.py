@@ -101,11 +101,14 @@ class LinearMarket:
         """The start that was asked for, else the best quote where inventory costs nothing."""
         if self.start is not None:
             return self.start(times)
-        if skew_is_free(self.market):
-            growth, spread = steady_quotes(self.market)
+        game = self.market
+        # Only where the imbalance alone would carry makers to a limit is the skew near its steady growth.
+        imbalance = abs(game.ask_arrival - game.bid_arrival) * game.horizon
+        if skew_is_free(game) and imbalance > game.max_inventory:
+            growth, spread = steady_quotes(game)
             skew = growth * (times[-1] - times)
             return np.stack([spread + skew, spread - skew])
-        return np.full((2, times.size), self.market.margin)
+        return np.full((2, times.size), game.margin)
 
     def start_from(self, known: Sweep, times: Floats) -> None:
         """Nothing: the transform needs no guess."""
