@@ -22,13 +22,15 @@ def local_weights(times: Floats, t: Floats) -> tuple[NDArray[np.intp], Floats]:
     """
     degree = min(DEGREE, times.size - 1)
     first = np.clip(np.searchsorted(times, t, side="right") - 1 - degree // 2, 0, times.size - 1 - degree)
-    nodes = times[first[..., None] + np.arange(degree + 1)]
+    index = np.arange(degree + 1).reshape(-1, *[1] * first.ndim)
+    nodes = times[first + index]
+    # Twice in a row, so that the others of every node are a slice.
+    twice, to_nodes = np.concatenate([nodes, nodes]), np.concatenate([t - nodes] * 2)
     weights = np.ones_like(nodes)
-    for j in range(degree + 1):
-        for other in range(degree + 1):
-            if other != j:
-                weights[..., j] *= (t - nodes[..., other]) / (nodes[..., j] - nodes[..., other])
-    return first, weights
+    for shift in range(1, degree + 1):
+        others = slice(shift, shift + degree + 1)
+        weights *= to_nodes[others] / (nodes - twice[others])
+    return first, np.moveaxis(weights, 0, -1)
 
 
 def interpolate_local(times: Floats, rows: Floats, t: Floats) -> Floats:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+    Integers = NDArray[np.int64]
 
 LARGEST_NORM = 300.0
 """Above it the series is not attempted: the step must be shorter."""
@@ -37,6 +38,18 @@ def quote_means(value: Floats, rho: Floats, margin: float, decay: float, ask: Fl
     nodes, n = value.shape
     for t in range(nodes):
         law, values = rho[t], value[t]
+        if decay == 0.0:
+            # Sums side by side, which do not wait for each other.
+            asked = bid_for = asking = bidding = 0.0
+            for i in range(n - 1):
+                gap = values[i + 1] - values[i]
+                asked += law[i + 1] * (margin + gap)
+                bid_for += law[i] * (margin - gap)
+                asking += law[i + 1]
+                bidding += law[i]
+            if asking > 0.0 and bidding > 0.0:
+                ask[t], bid[t] = asked / asking, bid_for / bidding
+                continue
         ask[t] = side_mean(values[1:], values[: n - 1], law[1:], margin, decay, 0)
         bid[t] = side_mean(values[: n - 1], values[1:], law[: n - 1], margin, decay, n - 2)
 
@@ -79,65 +92,82 @@ def regret_per_fill(y: float, ratio: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def fill_regret(
-    value: Floats, quotes: Floats, means: Floats, arrivals: Floats, k: float, crowd: float, margin: float, ratio: float,
-    rates: Floats, regret: Floats,
-) -> None:  # fmt: skip
-    """Fill, at one time, what `quotes` (2, n) lose against the best reply of value `value`, and their fill rates.
-
-    Asks first. Under risk aversion the rates are those of the law under which gains are counted: times
-    exp(-g profit), the profit that of the best reply's value, which at the best quote is 1/(1 + g/k).
-    """
-    n = value.size
-    regret[:] = 0.0
-    for side in range(2):
-        for i in range(n):
-            j = i - 1 if side == 0 else i + 1
-            rates[side, i] = 0.0
-            if j < 0 or j == n:
-                continue
-            best = margin - value[j] + value[i]
-            exponent = k * (crowd * means[side] - best)
-            ideal = arrivals[side] * math.exp(min(exponent, LARGEST_EXPONENT))
-            y = k * (quotes[side, i] - best)
-            z = (1.0 + ratio) * y
-            if exponent - z > LARGEST_EXPONENT or -z > LARGEST_EXPONENT:
-                regret[i] += arrivals[side] / k * math.exp(LARGEST_EXPONENT)
-                rates[side, i] = arrivals[side] * math.exp(LARGEST_EXPONENT)
-                continue
-            regret[i] += ideal / k * regret_per_fill(y, ratio)
-            if abs(z) < SMALL_MISS:
-                rates[side, i] = ideal / (1.0 + ratio) * (1.0 - z * (1.0 - z / 2.0 * (1.0 - z / 3.0 * (1.0 - z / 4.0))))
-            else:
-                rates[side, i] = ideal / (1.0 + ratio) * math.exp(-z)
+def fill_between(first: Integers, weights: Floats, rows: Floats) -> None:
+    """Fill the odd rows by these weights (panels, degree + 1) of the even ones first, first + 1, ..."""
+    panels, many = weights.shape
+    for panel in range(panels):
+        middle = rows[2 * panel + 1]
+        middle[:] = 0.0
+        for j in range(many):
+            share, known = weights[panel, j], rows[2 * (first[panel] + j)]
+            for i in range(middle.size):
+                middle[i] += share * known[i]
 
 
 @njit(cache=True, nogil=True)
-def move_law(rho: Floats, down: Floats, up: Floats, term: Floats, following: Floats, total: Floats) -> bool:
-    """Overwrite `rho` by exp(G)^T rho for these rates; False when one is negative or too large."""
-    n = rho.size
+def fill_regret(
+    value: Floats, quotes: Floats, ideal: Floats, means: Floats, arrivals: Floats, k: float, crowd: float,
+    margin: float, ratio: float, rates: Floats, regret: Floats,
+) -> None:  # fmt: skip
+    """Fill, at one time, what `quotes` (2n,) lose against the best reply of value `value`, and their fill rates.
+
+    Asks first, as everywhere; `ideal` (2n - 2,) are fills at the best quotes over the arrivals, of the states that have
+    one. Rates are padded with a zero on each side. Under risk aversion they are those of the law under which gains are
+    counted: times exp(-g profit), the profit that of the best reply's value, which at the best quote is 1/(1 + g/k).
+    """
+    n = value.size
+    regret[:] = 0.0
+    rates[0, 1] = rates[1, n] = 0.0
+    for side in range(2):
+        for pair in range(n - 1):
+            i, gap = (pair + 1, value[pair + 1] - value[pair]) if side == 0 else (pair, value[pair] - value[pair + 1])
+            best = margin + gap
+            fills = arrivals[side] * ideal[side * (n - 1) + pair]
+            y = k * (quotes[side * n + i] - best)
+            z = (1.0 + ratio) * y
+            if abs(z) < SMALL_MISS:
+                regret[i] += fills / k * regret_per_fill(y, ratio)
+                part = 1.0 - z * (1.0 - z / 2.0 * (1.0 - z / 3.0 * (1.0 - z / 4.0)))
+                rates[side, i + 1] = fills / (1.0 + ratio) * part
+                continue
+            exponent = k * (crowd * means[side] - best)
+            if exponent - z > LARGEST_EXPONENT or -z > LARGEST_EXPONENT:
+                regret[i] += arrivals[side] / k * math.exp(LARGEST_EXPONENT)
+                rates[side, i + 1] = arrivals[side] * math.exp(LARGEST_EXPONENT)
+                continue
+            regret[i] += fills / k * regret_per_fill(y, ratio)
+            rates[side, i + 1] = fills / (1.0 + ratio) * math.exp(-z)
+
+
+@njit(cache=True, nogil=True)
+def move_law(
+    rho: Floats, down: Floats, up: Floats, stay: Floats, term: Floats, following: Floats, total: Floats
+) -> bool:
+    """Overwrite `rho` by exp(G)^T rho for these rates; False when one is negative or too large.
+
+    All are padded with a zero on each side.
+    """
+    n = rho.size - 2
     shift = 0.0
-    for i in range(n):
-        if not (down[i] >= 0.0 and up[i] >= 0.0):
-            return False
-        shift = max(shift, down[i] + up[i])
-    if not shift < LARGEST_NORM:
+    good = True
+    for i in range(1, n + 1):
+        good &= down[i] >= 0.0 and up[i] >= 0.0
+        stay[i] = down[i] + up[i]
+        shift = max(shift, stay[i])
+    if not (good and shift < LARGEST_NORM):
         return False
-    scale = math.exp(-shift)
-    for i in range(n):
-        term[i] = scale * rho[i]
+    weight = math.exp(-shift)
+    for i in range(1, n + 1):
+        stay[i] = shift - stay[i]
+        term[i] = weight * rho[i]
         total[i] = term[i]
     count = 0
-    weight = scale
     while weight > 1e-18 or count < shift:
         count += 1
-        for i in range(n):
-            inflow = (shift - down[i] - up[i]) * term[i]
-            if i < n - 1:
-                inflow += down[i + 1] * term[i + 1]
-            if i > 0:
-                inflow += up[i - 1] * term[i - 1]
-            following[i] = inflow / count
+        share = 1.0 / count
+        for i in range(1, n + 1):
+            following[i] = share * (stay[i] * term[i] + down[i + 1] * term[i + 1] + up[i - 1] * term[i - 1])
+        for i in range(1, n + 1):
             total[i] += following[i]
         weight *= shift / count
         term, following = following, term
@@ -163,34 +193,38 @@ def move_fast_law(rho: Floats, down: Floats, up: Floats, ratio: Floats) -> None:
 
 @njit(cache=True, nogil=True)
 def sum_regret(
-    times: Floats, value: Floats, quotes: Floats, paths: Floats, arrivals: Floats, k: float, crowd: float,
-    margin: float, aversion: float, start: Floats,
+    times: Floats, value: Floats, quotes: Floats, ideal: Floats, paths: Floats, arrivals: Floats, k: float,
+    crowd: float, margin: float, aversion: float, start: Floats,
 ) -> float:  # fmt: skip
-    """Regret of playing `quotes` (2, nodes, n) summed over the day along their own inventories, Simpson on each panel.
+    """Regret of playing `quotes` (nodes, 2n) summed over the day along their own inventories, Simpson on each panel.
 
-    With risk aversion g the law grows at the rate g times the regret, so that the sum S is (e^(g gain) - 1)/g.
+    `ideal` (nodes, 2n - 2) as in `fill_regret`. With risk aversion g the law grows at the rate g times the regret, so
+    that the sum S is (e^(g gain) - 1)/g.
     """
     nodes, n = value.shape
-    law = start.copy()
-    down, up, ratio = np.empty(n), np.empty(n), np.empty(n)
-    term, following, total = np.empty(n), np.empty(n), np.empty(n)
-    left_rates, right_rates = np.empty((2, n)), np.empty((2, n))
+    law, down, up, stay = np.zeros(n + 2), np.zeros(n + 2), np.zeros(n + 2), np.zeros(n + 2)
+    term, following, total = np.zeros(n + 2), np.zeros(n + 2), np.zeros(n + 2)
+    left_rates, right_rates = np.zeros((2, n + 2)), np.zeros((2, n + 2))
     left, right = np.empty(n), np.empty(n)
+    for i in range(n):
+        law[i + 1] = start[i]
     gain = 0.0
     for t in range(nodes):
-        fill_regret(value[t], quotes[:, t], paths[:, t], arrivals, k, crowd, margin, aversion / k, right_rates, right)
+        fill_regret(value[t], quotes[t], ideal[t], paths[:, t], arrivals, k, crowd, margin, aversion / k,
+                    right_rates, right)  # fmt: skip
         if t > 0:
-            h = times[t] - times[t - 1]
-            for i in range(n):
-                down[i] = 0.5 * h * (left_rates[0, i] + right_rates[0, i])
-                up[i] = 0.5 * h * (left_rates[1, i] + right_rates[1, i])
-                if aversion > 0.0:
-                    law[i] *= math.exp(min(0.5 * h * aversion * (left[i] + right[i]), LARGEST_EXPONENT))
-            if not move_law(law, down, up, term, following, total):
-                move_fast_law(law, down, up, ratio)
+            half = 0.5 * (times[t] - times[t - 1])
+            for i in range(1, n + 1):
+                down[i] = half * (left_rates[0, i] + right_rates[0, i])
+                up[i] = half * (left_rates[1, i] + right_rates[1, i])
+            if aversion > 0.0:
+                for i in range(n):
+                    law[i + 1] *= math.exp(min(half * aversion * (left[i] + right[i]), LARGEST_EXPONENT))
+            if not move_law(law, down, up, stay, term, following, total):
+                move_fast_law(law[1 : n + 1], down[1 : n + 1], up[1 : n + 1], stay[1 : n + 1])
         loss = 0.0
         for i in range(n):
-            loss += law[i] * right[i]
+            loss += law[i + 1] * right[i]
         # Simpson: 4/6 of the panel to its middle node, 1/6 of each neighbouring panel to a node between.
         if t % 2:
             gain += loss * (times[t + 1] - times[t - 1]) * 4.0 / 6.0

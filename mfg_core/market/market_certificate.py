@@ -14,7 +14,7 @@ from mfg_core.family.local_polynomial import local_weights
 from mfg_core.family.refinement import SHORTEST_PANEL, allowed_residual
 from mfg_core.family.time_grid import bisect
 from mfg_core.market.competition import Share
-from mfg_core.market.kernels import LARGEST_EXPONENT, sum_regret
+from mfg_core.market.kernels import LARGEST_EXPONENT, fill_between, sum_regret
 from mfg_core.market.market_making import (
     MarketMakingEquilibrium,
     MarketMakingGame,
@@ -91,18 +91,21 @@ def measure_exploitability(game: MarketMakingGame, policy: MarketMakingPolicy, c
     know its first inventory: (V* - J)' is then linear in exp(g (V* - J)), with fill rates times exp(-g profit) and
     growth g times the regret.
     """
-    times = bisect(policy.times)
+    times, n = bisect(policy.times), policy.states.size
     first, weights = local_weights(policy.times, times[1::2])
-    nodes = first[:, None] + np.arange(weights.shape[1])
-    paths, quotes = np.empty((2, times.size)), np.empty((2, times.size, policy.states.size))
-    for side, (path, rows) in enumerate(zip(crowd, (policy.ask, policy.bid), strict=True)):
-        paths[side, ::2], quotes[side, ::2] = path, rows
-        paths[side, 1::2] = np.sum(weights * path[nodes], axis=1)
-        quotes[side, 1::2] = np.einsum("tj,tjx->tx", weights, rows[nodes])
+    rows = np.empty((times.size, 2 * n + 2))
+    rows[::2, :n], rows[::2, n:-2], rows[::2, -2:] = policy.ask, policy.bid, crowd.T
+    fill_between(first, np.ascontiguousarray(weights), rows)
+    quotes, paths = rows[:, :-2], np.ascontiguousarray(rows[:, -2:].T)
     arrivals = np.array([game.ask_arrival, game.bid_arrival])
     k, g = game.fill_decay, game.risk_aversion
     best = best_value(game, times, paths)
+    gaps = k * np.diff(best)
+    levels = k * (game.crowd_weight * paths - game.margin)
+    ideal = np.concatenate([levels[0, :, None] - gaps, levels[1, :, None] + gaps], axis=1)
+    np.exp(np.minimum(ideal, LARGEST_EXPONENT, out=ideal), out=ideal)
     summed = sum_regret(
-        times, best, quotes, paths, arrivals, k, game.crowd_weight, game.margin, g, game.initial_density
-    )
+        times, best, np.ascontiguousarray(quotes), ideal, paths, arrivals, k, game.crowd_weight, game.margin, g,
+        game.initial_density,
+    )  # fmt: skip
     return math.log1p(g * summed) / g if g > 0 else float(summed)

@@ -514,9 +514,11 @@ def test_compiled_kernels_equal_plain_python():
             means = np.empty((4, nodes))
             kernels.quote_means(found[0], found[1], 1.3, 0.0, means[0], means[1])
             kernels.quote_means(found[0], found[1], 1.3, 0.8, means[2], means[3])
-            quotes = np.stack([np.full((nodes, 7), 1.4), np.full((nodes, 7), 1.1)])
+            quotes = np.hstack([np.full((nodes, 7), 1.4), np.full((nodes, 7), 1.1)])
+            levels, gaps = 0.8 * (path[:, :, None] - 1.3), 0.8 * np.diff(found[0])
+            ideal = np.exp(np.hstack([levels[0] - gaps, levels[1] + gaps]))
             summed = kernels.sum_regret(
-                times, found[0], quotes, path, np.exp(arrivals), 0.8, 1.0, 1.3, 0.1, SMALL.initial_density
+                times, found[0], quotes, ideal, path, np.exp(arrivals), 0.8, 1.0, 1.3, 0.1, SMALL.initial_density
             )
             fast = np.full(7, 1 / 7)
             kernels.move_fast_law(fast, np.arange(7.0), np.arange(7.0)[::-1].copy(), np.empty(7))
