@@ -243,11 +243,11 @@ def _moments(table: pa.Table, column: str, name: str) -> NDArray[np.datetime64]:
 
 def _moment(text: str) -> np.datetime64:
     if not _DATE.match(text):
-        return np.datetime64("NaT")
+        return np.datetime64("NaT", "s")
     try:
         return np.datetime64(text.replace(" ", "T"), "s")
     except ValueError:
-        return np.datetime64("NaT")
+        return np.datetime64("NaT", "s")
 
 
 def _check_clock(table: pa.Table, times: Floats, place: Ints, name: str, counts: dict[str, int]) -> None:

@@ -22,9 +22,9 @@ LARGE_SKEW = 10.0
 """Times 1/fill_decay: a skew of which a failed solve speaks."""
 
 FREE_SKEW = (
-    "At competition 1 no customer stays away, so that only inventory costs hold back the skew of a lopsided market, "
-    "which grows with the horizon. Lower competition (0.9 may do), use OutsideOption or Share, pool the arrivals of "
-    "both sides if their difference is not meant, or raise running_penalty."
+    "At competition 1 no customer stays away, so that only the close and the inventory limits hold back the skew of a "
+    "lopsided market, which grows with the horizon. Lower competition (0.9 may do), use OutsideOption or Share, pool "
+    "the arrivals of both sides if their difference is not meant, or shorten the horizon."
 )
 
 BISECTIONS = 16
@@ -32,7 +32,7 @@ ROUNDS = 2
 
 
 def skew_is_free(game: MarketMakingGame) -> bool:
-    """Whether nothing but inventory costs holds back the skew: lopsided arrivals of which none is turned away."""
+    """Whether only the close and the limits hold back the skew: lopsided arrivals of which none is turned away."""
     full = game.crowd_weight == 1.0 and not isinstance(game.competition, Share)
     return full and game.ask_arrival != game.bid_arrival
 
