@@ -256,7 +256,8 @@ def _certify(game: ClearingGame, paths: _Paths, error: float, target: float) -> 
     reply = reply_intercept(game, feedback, price_at)
     traded = -(2.0 * paths.riccati * paths.mean + reply + price) / eta
     scale = float(np.max(np.abs(paths.costate) / eta + np.abs(paths.supply)))
-    residual = float(np.max(np.abs(traded - paths.supply))) / scale if scale > 0 else 0.0
+    # Below the normal range numbers have few digits, and nothing has a relative error.
+    residual = float(np.max(np.abs(traded - paths.supply))) / max(scale, float(np.finfo(np.float64).tiny))
     regret = (intercept - reply) ** 2 / (2.0 * eta)
     exploitability = float(np.sum(np.diff(paths.times) * (regret[1:] + regret[:-1]) / 2.0))
     variance = march_variance(game.initial_std, game.inventory_noise, feedback)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad, solve_bvp, solve_ivp
 
@@ -134,6 +134,7 @@ def test_value_is_the_cost_of_following_the_policy():
     gamma=st.floats(0, 20),
     mean=st.floats(-3, 3),
 )
+@example(supply=0.0, eta=1.0, phi=0.0, gamma=1.0, mean=5e-324)
 def test_laws_of_the_equilibrium(supply, eta, phi, gamma, mean):
     parameters = {
         "temporary_impact": eta,
