@@ -13,11 +13,3 @@ class WindowError(BacktestError, ValueError):
 
 class WalkForwardError(BacktestError):
     """Tasks that the run needs have failed; the message names each with its reason."""
-
-
-class LedgerInUseError(BacktestError):
-    """Another run is writing to the ledger."""
-
-
-class WorkerStartError(BacktestError):
-    """A worker process ended before it could take a task."""

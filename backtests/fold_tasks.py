@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backtests.disk import canonical_json, npz_bytes, plain_json, read_npz
 from backtests.folds import Fold
 from backtests.plan import ExecutorKind, PodPlan, WalkForwardPlan, parameters_json
 from backtests.policy_files import PolicyArtefact, read_policy, require_hashes, write_policy
 from backtests.provenance import rows_hash
 from backtests.result import COLUMNS, Table
+from data_pipeline.disk import canonical_json, npz_bytes, plain_json, read_npz
 from data_pipeline.panel import DailyPanel
 from data_pipeline.view import MarketView
 from mfg_core.daily.calibration import ExecutionCalibration

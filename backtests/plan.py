@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from backtests.accounting import TradingRules
-from backtests.disk import plain_json
 from backtests.folds import FoldSettings
 from backtests.provenance import ROOMS
 from backtests.statistics import SESSIONS_PER_YEAR
+from data_pipeline.disk import plain_json
 from mfg_core.daily.calibration import ExecutionPrior
 from risk.limits import LimitSet
 from strategies.pod import Pod

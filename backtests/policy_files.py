@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backtests.disk import npz_bytes, plain_json, pretty_json, read_npz, sha256_hex, write_atomic
+from data_pipeline.disk import npz_bytes, plain_json, pretty_json, read_npz, sha256_hex, write_atomic
 from data_pipeline.errors import DataError
 
 POLICY_FORMAT = 1

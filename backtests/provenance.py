@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backtests.disk import canonical_json
+from data_pipeline.disk import canonical_json
 from data_pipeline.panel import GRID_FIELDS, DailyPanel
 
 ROOMS = ("data_pipeline", "mfg_core", "risk", "strategies", "backtests")

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from backtests.disk import canonical_json, plain_json, pretty_json, sha256_hex, sync_folder, write_atomic
 from backtests.policy_files import read_policy
 from backtests.result import COLUMNS, NUMPY_KINDS, Result, Run, Table, check_tables
+from data_pipeline.disk import canonical_json, plain_json, pretty_json, sha256_hex, sync_folder, write_atomic
 from data_pipeline.errors import DataError
 
 SCHEMA_VERSION = 1

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from backtests.assembly import assemble_run
-from backtests.disk import plain_json
 from backtests.errors import WalkForwardError, WindowError
 from backtests.fold_tasks import (
     AccountTask,
@@ -36,15 +35,16 @@ from backtests.fold_tasks import (
     select_pod,
 )
 from backtests.folds import Fold, check_stitchable, make_folds
-from backtests.ledger import Ledger, LedgerDamageError, task_key
 from backtests.plan import PodPlan, WalkForwardPlan, describe_execution, describe_pod
 from backtests.policy_files import read_policy
-from backtests.pool import Progress, TaskEvent, TaskFailure, TaskPool, ignore_progress
 from backtests.provenance import ROOMS, code_hash, library_versions, rows_hash
 from backtests.result_files import write_run
-from backtests.worker import Task
+from data_pipeline.disk import plain_json
 from data_pipeline.errors import DataError
 from data_pipeline.panel import DailyPanel
+from data_pipeline.tasks.ledger import Ledger, LedgerDamageError, task_key
+from data_pipeline.tasks.pool import Progress, TaskEvent, TaskFailure, TaskPool, ignore_progress
+from data_pipeline.tasks.worker import Task
 
 LEDGER_FOLDER = ".ledger"
 """Folder, inside the output folder, of the ledger, the policies and the panels that workers read."""

@@ -32,12 +32,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from data_pipeline.calendar import b3_sessions
 from data_pipeline.errors import DataError
 from data_pipeline.events import SIZED_FROM, describe_factor, share_event_kind
 from data_pipeline.panel import CorporateEvent, DailyPanel
 from data_pipeline.risk_free import risk_free_returns
 from data_pipeline.schema import CDI_SCHEMA
+from data_pipeline.sessions.calendar import b3_sessions
 from data_pipeline.sizing import MAX_OVERNIGHT, OPENING_NOISE, usual_factors
 
 RULES_VERSION: Final = "1"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fairfield.calibration_config import CalibrationConfig
 
 if TYPE_CHECKING:
-    from data_pipeline.intraday import IntradayRecord
+    from data_pipeline.book.record import IntradayRecord
     from mfg_core.intraday.intensity_exposure import BookPath
     from mfg_core.intraday.intensity_fit import IntensityFit
     from mfg_core.intraday.intensity_quality import IntensityQuality

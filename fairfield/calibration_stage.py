@@ -14,7 +14,7 @@ from fairfield.solve_artefact import publish_folder
 from fairfield.stages import console, tell
 
 if TYPE_CHECKING:
-    from data_pipeline.intraday import IntradayRecord
+    from data_pipeline.book.record import IntradayRecord
 
 FORMAT = 2
 """Version of calibration.json."""
@@ -35,8 +35,8 @@ def run_calibrate(config_path: Path, output: Path | None = None) -> Path:
     DataError
         When a file cannot be used.
     """
-    from backtests.disk import canonical_json, npz_bytes, pretty_json, sha256_hex
     from backtests.provenance import code_hash, library_versions
+    from data_pipeline.disk import canonical_json, npz_bytes, pretty_json, sha256_hex
     from fairfield.calibration_work import calibrate_record
     from reports.intensity_page import intensity_page
 
@@ -79,20 +79,20 @@ def run_calibrate(config_path: Path, output: Path | None = None) -> Path:
 
 def read_feed(config: CalibrationConfig, base: Path) -> IntradayRecord:
     """The record of the configured files within the configured window; relative paths start at `base`."""
-    from data_pipeline.intraday import within
+    from data_pipeline.book.record import within
 
     data, window = config.data, config.window
     files = [base / path.expanduser() for path in data.files]
     if data.feed == "lobster":
-        from data_pipeline.lobster import read_lobster
+        from data_pipeline.feeds.lobster import read_lobster
 
         record = read_lobster(files[0], files[1])
     elif data.feed == "binance":
-        from data_pipeline.binance_capture import read_binance_capture
+        from data_pipeline.feeds.binance_capture import read_binance_capture
 
         record = read_binance_capture(files[0], quotes=data.quotes)
     else:
-        from data_pipeline.b3_orders import read_b3_orders
+        from data_pipeline.feeds.b3_orders import read_b3_orders
 
         record = read_b3_orders(files[0], data.instrument or "")
     return within(record, _seconds(window.start), _seconds(window.end))

@@ -16,7 +16,7 @@ from fairfield.calibration_equilibrium import calibrated_equilibrium, competitio
 from fairfield.calibration_verdict import verdict
 
 if TYPE_CHECKING:
-    from data_pipeline.intraday import IntradayRecord
+    from data_pipeline.book.record import IntradayRecord
     from mfg_core.intraday.intensity_exposure import BookPath, Trades
     from mfg_core.intraday.intensity_fit import IntensityFit
     from mfg_core.intraday.intensity_quality import ArrivalTest, IntensityQuality
@@ -98,7 +98,7 @@ def calibrate_record(record: IntradayRecord, config: CalibrationConfig) -> tuple
 
 def game_inputs(record: IntradayRecord) -> tuple[BookPath, Trades]:
     """The book and the visible trades as the calibration takes them; hidden ones met no quote."""
-    from data_pipeline.intraday import quotes_outside_gaps
+    from data_pipeline.book.record import quotes_outside_gaps
     from mfg_core.intraday.intensity_exposure import BookPath, Trades
 
     quotes, shown = quotes_outside_gaps(record), record.trades.take(~record.trades.hidden)
@@ -251,7 +251,7 @@ def _parts(
     record: IntradayRecord, config: CalibrationConfig, competition: float
 ) -> tuple[list[dict[str, Any]], Arrays]:
     """Separate fits of equal parts of the window at one competition; a part that tells nothing says why."""
-    from data_pipeline.intraday import within
+    from data_pipeline.book.record import within
     from mfg_core.errors import SolveError
     from mfg_core.intraday.intensity_fit import calibrate_intensity
 
@@ -285,7 +285,7 @@ def _parts(
 
 def _resting_orders(record: IntradayRecord, book: BookPath, config: CalibrationConfig) -> dict[str, Any] | None:
     """The intensity that resting orders of the feed met, with their place in the queue; None where it shows none."""
-    from data_pipeline.intraday import FILLED
+    from data_pipeline.book.record import FILLED
     from mfg_core.errors import SolveError
     from mfg_core.intraday.intensity_lifetimes import RestingOrders, calibrate_intensity_events
 

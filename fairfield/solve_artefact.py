@@ -29,7 +29,7 @@ def settings_of(config: SolveConfig) -> dict[str, Any]:
 
 def settings_hash(config: SolveConfig) -> str:
     """SHA-256 of the configuration's content: the same for files that differ in layout and comments only."""
-    from backtests.disk import canonical_json, sha256_hex
+    from data_pipeline.disk import canonical_json, sha256_hex
 
     return sha256_hex(canonical_json(_finite(settings_of(config))))
 
@@ -44,8 +44,8 @@ def artefact_files(
     notes: Sequence[str],
 ) -> dict[str, bytes]:
     """Content of every file of the artefact folder; the same bytes for the same configuration and code."""
-    from backtests.disk import npz_bytes, pretty_json, sha256_hex
     from backtests.provenance import code_hash, library_versions
+    from data_pipeline.disk import npz_bytes, pretty_json, sha256_hex
     from mfg_core.policy_table import ARTEFACT_FORMAT
     from reports.equilibrium_page import equilibrium_page
     from reports.pictures import Units
@@ -136,7 +136,7 @@ def publish_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 
     One writer at a time; what one that was killed left beside the folder is cleared away by the next.
     """
-    from backtests.disk import sync_folder, write_atomic
+    from data_pipeline.disk import sync_folder, write_atomic
 
     hidden, replaced = (folder.with_name(f".{folder.name}.{rest}.tmp") for rest in ("new", "old"))
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from backtests.disk import write_atomic
+from data_pipeline.disk import write_atomic
 from reports.tables import Cell, Group
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -142,7 +142,7 @@ def _write_files(draft: Path, config: ExchangeConfig) -> Mapping[str, int]:
     """Simulate, write everything below `draft`, and return the number of records per COTAHIST file."""
     import pyarrow.parquet as pq
 
-    from data_pipeline.calendar import b3_sessions
+    from data_pipeline.sessions.calendar import b3_sessions
     from data_pipeline.synthetic import calendars, feeds, truth
     from data_pipeline.synthetic.books import simulate_books
 

@@ -25,15 +25,15 @@ from backtests.fold_tasks import (
     training_view,
 )
 from backtests.folds import FoldSettings, make_folds
-from backtests.ledger import Ledger
 from backtests.lookahead import scramble_future
 from backtests.plan import PodPlan, WalkForwardPlan, describe, describe_pod
 from backtests.policy_files import read_policy
-from backtests.pool import RunInterruptedError
 from backtests.result_files import read_run
 from backtests.simulator import Segment, simulate
 from backtests.walkforward import LEDGER_FOLDER, run_walkforward
 from data_pipeline.panel import CorporateEvent, DailyPanel
+from data_pipeline.tasks.ledger import Ledger
+from data_pipeline.tasks.pool import RunInterruptedError
 from mfg_core import rebuild_policy, solve_mfg
 from risk.limits import default_limits
 from strategies.equal_weight import EqualWeight

@@ -401,7 +401,7 @@ def test_the_hash_sees_data_and_events_and_not_the_provenance(built):
 
 def closes(tmp_path, n=60, jump=None, surge=1.0, drop=(), seed=0, names=("AAAA3", "BBBB3", "CCCC3", "DDDD3")):
     """A file of closes and values on B3 sessions of 2023; AAAA3's price is divided by `jump` from row 40 on."""
-    from data_pipeline.calendar import b3_sessions
+    from data_pipeline.sessions.calendar import b3_sessions
 
     rng = np.random.default_rng(seed)
     days = b3_sessions("2023-01-02", "2023-06-30")[:n]

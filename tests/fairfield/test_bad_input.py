@@ -281,7 +281,7 @@ def test_ctrl_c_in_an_ingest_leaves_the_old_store(world, tmp_path, monkeypatch):
 
 
 def test_two_backtests_into_one_folder_at_once_are_refused(world, tmp_path, configured):
-    from backtests.ledger import Ledger
+    from data_pipeline.tasks.ledger import Ledger
 
     path = configured()
     with Ledger(tmp_path / "runs" / ".ledger").exclusive():

@@ -240,7 +240,7 @@ def test_a_write_that_fails_leaves_the_folder_of_before(tmp_path, monkeypatch):
     def full(path, content):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("backtests.disk.write_atomically", full)
+    monkeypatch.setattr("data_pipeline.disk.write_atomically", full)
     refused(solve(configuration(tmp_path, fill_decay="1.7"), "--output", tmp_path / "out"), "disk is full")
     assert contents(tmp_path / "out") == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["game.toml", "out"]

@@ -164,7 +164,7 @@ def test_a_rejection_is_said_first_and_a_game_without_solution_has_no_quotes(cal
 def test_the_page_depends_on_its_input_only(calibrated, page):
     found, arrays = calibrated
     assert intensity_page(found, arrays) == page
-    from backtests.disk import pretty_json
+    from data_pipeline.disk import pretty_json
 
     assert intensity_page(json.loads(pretty_json(found)), arrays) == page
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from backtests.disk import plain_json
+from data_pipeline.disk import plain_json
 from data_pipeline.errors import DataError
 from reports.compare_page import write_comparison_page
 from reports.quality_page import write_quality_page

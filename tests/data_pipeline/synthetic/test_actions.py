@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from data_pipeline.calendar import b3_sessions
+from data_pipeline.sessions.calendar import b3_sessions
 from data_pipeline.synthetic.actions import CorporateAction, price_actions
 from data_pipeline.synthetic.calendars import bank_days, easter_sunday, option_expiries
 from data_pipeline.synthetic.feeds import cash_returns

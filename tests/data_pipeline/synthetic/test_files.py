@@ -11,7 +11,7 @@ from datetime import date, datetime
 import numpy as np
 import pytest
 
-from data_pipeline.calendar import b3_sessions
+from data_pipeline.sessions.calendar import b3_sessions
 from data_pipeline.synthetic import ExchangeConfig, write_exchange
 from data_pipeline.synthetic.writer import blank_records, encode_records
 

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from data_pipeline.b3_orders import read_b3_orders
-from data_pipeline.binance_capture import read_binance_capture
-from data_pipeline.intraday import FILLED, IntradayRecord
-from data_pipeline.lobster import read_lobster
+from data_pipeline.book.record import FILLED, IntradayRecord
+from data_pipeline.feeds.b3_orders import read_b3_orders
+from data_pipeline.feeds.binance_capture import read_binance_capture
+from data_pipeline.feeds.lobster import read_lobster
 from data_pipeline.synthetic.order_book import CANCEL, FILL, MOVE, NEW, BookConfig, simulate_book
 from data_pipeline.synthetic.order_book_files import write_capture, write_lobster, write_ofer
 from mfg_core import BookPath, RestingOrders, Trades, calibrate_intensity, calibrate_intensity_events

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from backtests.errors import WorkerStartError
-from backtests.ledger import Ledger, task_key
-from backtests.pool import RunInterruptedError, TaskPool
-from backtests.worker import Task
+from data_pipeline.tasks.errors import WorkerStartError
+from data_pipeline.tasks.ledger import Ledger, task_key
+from data_pipeline.tasks.pool import RunInterruptedError, TaskPool
+from data_pipeline.tasks.worker import Task
 
 JOBS = textwrap.dedent(
     """
@@ -168,9 +168,9 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import pool_jobs
-from backtests.ledger import Ledger, task_key
-from backtests.pool import RunInterruptedError, TaskPool
-from backtests.worker import Task
+from data_pipeline.tasks.ledger import Ledger, task_key
+from data_pipeline.tasks.pool import RunInterruptedError, TaskPool
+from data_pipeline.tasks.worker import Task
 
 def tasks(folder):
     named = [("a", pool_jobs.work), ("b", pool_jobs.work), ("slow", pool_jobs.wait), ("c", pool_jobs.work)]

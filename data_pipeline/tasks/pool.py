@@ -18,9 +18,9 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Literal, Protocol
 
-from backtests.errors import WorkerStartError
-from backtests.ledger import Ledger, LedgerDamageError
-from backtests.worker import Task, perform, serve, single_threaded
+from data_pipeline.tasks.errors import WorkerStartError
+from data_pipeline.tasks.ledger import Ledger, LedgerDamageError
+from data_pipeline.tasks.worker import Task, perform, serve, single_threaded
 
 MAX_DEATHS = 3
 

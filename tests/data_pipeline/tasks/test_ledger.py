@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backtests.disk import canonical_json, npz_bytes, plain_json, read_npz, write_atomic
-from backtests.ledger import Ledger, LedgerDamageError, task_key
+from data_pipeline.disk import canonical_json, npz_bytes, plain_json, read_npz, write_atomic
+from data_pipeline.tasks.ledger import Ledger, LedgerDamageError, task_key
 
 DESCRIPTION = {"pod": "hold", "fold": 3, "parameters": {"window": 20}, "seed": 7}
 json_values = st.recursive(
@@ -125,7 +125,7 @@ def test_a_killed_writer_leaves_only_what_sweep_removes(tmp_path):
     program = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from backtests import disk\n"
+        "from data_pipeline import disk\n"
         "os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)\n"
         "disk.write_atomic(Path(sys.argv[1]) / 'ab' / 'ab12.entry', b'payload')\n"
     )
@@ -141,8 +141,8 @@ def test_a_second_run_in_the_same_ledger_is_refused(tmp_path):
     program = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from backtests.errors import LedgerInUseError\n"
-        "from backtests.ledger import Ledger\n"
+        "from data_pipeline.tasks.errors import LedgerInUseError\n"
+        "from data_pipeline.tasks.ledger import Ledger\n"
         "try:\n"
         "    with Ledger(Path(sys.argv[1])).exclusive():\n"
         "        print('entered')\n"

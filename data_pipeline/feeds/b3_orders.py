@@ -20,8 +20,8 @@ import pyarrow.compute
 import pyarrow.csv as pc
 from numpy.typing import NDArray
 
-from data_pipeline.errors import DataError
-from data_pipeline.intraday import (
+from data_pipeline.book.kernels import best_levels
+from data_pipeline.book.record import (
     FILLED,
     WITHDRAWN,
     WORKING,
@@ -33,7 +33,7 @@ from data_pipeline.intraday import (
     refuse_empty,
     whole_file,
 )
-from data_pipeline.intraday_kernels import best_levels
+from data_pipeline.errors import DataError
 from data_pipeline.raw_file import sha256_of_file
 
 ZONE: Final = "America/Sao_Paulo"

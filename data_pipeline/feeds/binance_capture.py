@@ -21,8 +21,8 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.errors import DataError
-from data_pipeline.intraday import (
+from data_pipeline.book.kernels import best_levels
+from data_pipeline.book.record import (
     IntradayRecord,
     QuotePath,
     TradeTape,
@@ -30,7 +30,7 @@ from data_pipeline.intraday import (
     merge_gaps,
     refuse_empty,
 )
-from data_pipeline.intraday_kernels import best_levels
+from data_pipeline.errors import DataError
 from data_pipeline.raw_file import refuse_foreign
 
 _DAY_MS: Final = 86_400_000

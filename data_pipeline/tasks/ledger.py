@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backtests.disk import canonical_json, sha256_hex, write_atomic
-from backtests.errors import LedgerInUseError
+from data_pipeline.disk import canonical_json, sha256_hex, write_atomic
+from data_pipeline.tasks.errors import LedgerInUseError
 
 _FORMAT = 1
 

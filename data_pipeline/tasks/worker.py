@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from backtests.ledger import Ledger
+from data_pipeline.tasks.ledger import Ledger
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",

@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.csv as pc
 from numpy.typing import NDArray
 
-from data_pipeline.errors import DataError
-from data_pipeline.intraday import (
+from data_pipeline.book.kernels import first_row_beyond
+from data_pipeline.book.record import (
     FILLED,
     WITHDRAWN,
     WORKING,
@@ -34,7 +34,7 @@ from data_pipeline.intraday import (
     refuse_empty,
     whole_file,
 )
-from data_pipeline.intraday_kernels import first_row_beyond
+from data_pipeline.errors import DataError
 
 PRICE_SCALE: Final = 10_000.0
 EMPTY_ASK: Final = 9_999_999_999

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_pipeline.b3_orders import read_b3_orders
+from data_pipeline.book.record import FILLED, WITHDRAWN, WORKING
 from data_pipeline.errors import DataError
-from data_pipeline.intraday import FILLED, WITHDRAWN, WORKING
+from data_pipeline.feeds.b3_orders import read_b3_orders
 from data_pipeline.synthetic.order_book import FILL, BookConfig, simulate_book
 from data_pipeline.synthetic.order_book_files import write_ofer
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_pipeline.calendar import b3_sessions, calendar_gaps, next_session
 from data_pipeline.cotahist import read_cotahist
+from data_pipeline.sessions.calendar import b3_sessions, calendar_gaps, next_session
 
 
 def test_the_last_days_of_the_year_are_closed():

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_pipeline.book.record import FILLED, WITHDRAWN, WORKING, within
 from data_pipeline.errors import DataError
-from data_pipeline.intraday import FILLED, WITHDRAWN, WORKING, within
-from data_pipeline.lobster import read_lobster
+from data_pipeline.feeds.lobster import read_lobster
 from data_pipeline.synthetic.order_book import FILL, HIDDEN, BookConfig, simulate_book
 from data_pipeline.synthetic.order_book_files import write_lobster
 

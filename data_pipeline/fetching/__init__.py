@@ -1,0 +1,1 @@
+"""Downloads that end with a whole, checked file or none: bounded retries, resume, rate limit, error pages."""
