@@ -179,8 +179,9 @@ BARS: Final = TableSpec(
         _session(),
         _symbol(),
         Column("rule", pa.string(), "how the bars were cut: time:60s, volume:10000, tick:100"),
+        Column("number", pa.int64(), "place of the bar in its session, from 0: two may end at one time", low=0),
         Column("start", TIME, "first moment in the bar"),
-        Column("end", TIME, "first moment after the bar (time bars), or that of its last trade: when it is known"),
+        Column("end", TIME, "first moment after a time bar, the last trade's time of the others: when it is known"),
         _number("open", "first price", nullable=True),
         _number("high", "highest price", nullable=True),
         _number("low", "lowest price", nullable=True),
@@ -197,8 +198,8 @@ BARS: Final = TableSpec(
     date="session",
     period="day",
     symbol="symbol",
-    order=("symbol", "rule", "start"),
-    key=("session", "symbol", "rule", "start", "end"),
+    order=("symbol", "rule", "number"),
+    key=("session", "symbol", "rule", "number"),
 )
 
 PRICE_REPORTS: Final = TableSpec(
