@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -17,6 +17,9 @@ from data_pipeline.manifest import Manifest, Part, Source
 from data_pipeline.raw_file import open_raw
 from data_pipeline.schema import CDI_SCHEMA
 from data_pipeline.store import read_part, write_part
+
+_MOST_JSON: Final = 256 << 20
+"""Bytes of a JSON document: decades of a daily series are a few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +48,9 @@ def read_document(path: Path, sha256: str) -> Document:
         When the file is empty, a web page, or no JSON in UTF-8.
     """
     with open_raw(path) as raw:
-        text = bytearray(raw.size)
-        raw.fill(memoryview(text))
+        text = raw.whole(_MOST_JSON)
     try:
-        return Document(path, sha256, json.loads(bytes(text).decode("utf-8")))
+        return Document(path, sha256, json.loads(text.decode("utf-8")))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path.name} is not JSON in UTF-8 ({error}): fetch it again") from error
 

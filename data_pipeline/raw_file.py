@@ -1,28 +1,31 @@
-"""A raw file as a stream of bytes, whether it lies zipped or plain, and the refusal of what is no such file."""
+"""A raw file as a stream of bytes, whether it lies packed or plain, and the refusal of what is no such file."""
 
 from __future__ import annotations
 
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from data_pipeline.archive import CHUNK, Choose, gunzipped, member_names, unzipped
 from data_pipeline.errors import DataError
+from data_pipeline.feeds.reading import RawHead
 
-_CHUNK = 1 << 20
+HEAD_BYTES = 4096
 _BOMS = ((b"\xef\xbb\xbf", "UTF-8"), (b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
+_ZIP, _GZIP = b"PK", b"\x1f\x8b"
 
 
 @dataclass(frozen=True, slots=True)
 class RawFile:
-    """An open raw file: its stream, the number of bytes it will give, and the name errors use."""
+    """An open raw file: its stream, the bytes it will give (None: a gzip file does not say), the name errors use."""
 
     stream: IO[bytes]
-    size: int
+    size: int | None
     name: str
 
     def fill(self, view: memoryview) -> int:
@@ -30,7 +33,7 @@ class RawFile:
         filled = 0
         try:
             while filled < len(view):
-                chunk = self.stream.read(min(len(view) - filled, _CHUNK))
+                chunk = self.stream.read(min(len(view) - filled, CHUNK))
                 if not chunk:
                     break
                 view[filled : filled + len(chunk)] = chunk
@@ -39,41 +42,123 @@ class RawFile:
             raise DataError(f"{self.name} is a damaged zip file ({error}): download it again") from error
         return filled
 
+    def whole(self, most: int) -> bytes:
+        """The rest of the stream.
+
+        Raises
+        ------
+        DataError
+            When it is damaged or gives more than `most` bytes; memory never holds much more than the file gives.
+        """
+        if self.size is not None and self.size > most:
+            raise DataError(f"{self.name} has {self.size:,} bytes, more than {most:,}: split it")
+        content = bytearray()
+        while chunk := self.stream.read(CHUNK):
+            content += chunk
+            if len(content) > most:
+                raise DataError(f"{self.name} has more than {most:,} bytes: split it")
+        return bytes(content)
+
 
 def sha256_of_file(path: Path) -> str:
     """SHA-256 of the file's bytes, as hexadecimal digits."""
     digest = hashlib.sha256()
     with _open(path) as stream:
-        while chunk := stream.read(_CHUNK):
+        while chunk := stream.read(CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
 
 
+def newest(names: Sequence[str]) -> str:
+    """The last name in order: of several versions that carry their time in the name, the one made last."""
+    return max(names)
+
+
 @contextmanager
-def open_raw(path: Path) -> Iterator[RawFile]:
-    """An open `RawFile`: the single member of a zip, or the plain file itself.
+def open_raw(path: Path, *, choose: Choose | None = None, markup: bool = False) -> Iterator[RawFile]:
+    """An open `RawFile`: a plain file itself, the content of a gzip file, a member of a zip.
+
+    Parameters
+    ----------
+    path : Path
+    choose : callable, optional
+        Which member of a zip is meant, given the sorted names of all (`newest`, or `lambda names: "x.csv"`); a zip
+        inside the zip is looked into, its members are called "inner.zip/member". Without it the zip must hold exactly
+        one file, which is no zip itself.
+    markup : bool
+        Whether the format is XML or HTML; where it is not, such a page is what a failed download leaves.
 
     Raises
     ------
     DataError
-        When the file is empty, an HTML page, in a Unicode encoding with a byte-order mark, or a zip that is
-        damaged, encrypted or does not hold exactly one file.
+        When the file is empty, a page, in a Unicode encoding with a byte-order mark, or an archive that is damaged,
+        encrypted, a bomb of compressed size, or without the one member that is meant. Reading the stream of an
+        archive that is damaged further on raises it too.
     """
     with _open(path) as stream:
         start = stream.read(512)
-        refuse_foreign(start, path.name)
+        refuse_foreign(start, path.name, markup=markup)
         stream.seek(0)
-        if start.startswith(b"PK"):
-            with _open_member(stream, path.name) as raw:
-                yield raw
+        if start.startswith(_ZIP):
+            with unzipped(stream, path.name, choose) as member:
+                inside = f"{path.name}:{member.name}"
+                first = member.stream.peek(512)
+                refuse_foreign(first, inside, markup=markup)
+                if first.startswith(_ZIP):
+                    raise DataError(f"{inside} is itself a zip file: unzip the outer one and ingest what it holds")
+                yield RawFile(member.stream, member.size, inside if choose else path.name)
+        elif start.startswith(_GZIP):
+            unpacked = gunzipped(stream, path.stat().st_size, path.name)
+            refuse_foreign(unpacked.peek(512), path.name, markup=markup)
+            yield RawFile(unpacked, None, path.name)
         else:
             yield RawFile(stream, path.stat().st_size, path.name)
 
 
-def refuse_foreign(start: bytes, name: str) -> None:
-    """Raise DataError when a file that starts so is empty, an HTML or XML page, or Unicode with a mark."""
+def read_head(path: Path) -> RawHead:
+    """The start of a raw file, unpacked; of a zip of several members that of the newest by name.
+
+    Markup is not refused here: some formats are XML or HTML.
+
+    Raises
+    ------
+    DataError
+        When the file is empty, cannot be read or is a damaged archive.
+    """
+    with _open(path) as stream:
+        start = stream.read(HEAD_BYTES)
+        if not start:
+            refuse_foreign(start, path.name)
+        stream.seek(0)
+        if start.startswith(_ZIP):
+            with unzipped(stream, path.name, newest) as member:
+                return RawHead(path, member.name, member.stream.read(HEAD_BYTES))
+        if start.startswith(_GZIP):
+            unpacked = gunzipped(stream, path.stat().st_size, path.name)
+            return RawHead(path, path.name, unpacked.read(HEAD_BYTES))
+        return RawHead(path, path.name, start)
+
+
+def list_members(path: Path) -> tuple[str, ...]:
+    """Sorted names of what a zip holds, zips inside it included ("inner.zip/member"); () for what is no zip.
+
+    Raises
+    ------
+    DataError
+        When the file cannot be read or is a damaged archive.
+    """
+    with _open(path) as stream:
+        start = stream.read(2)
+        stream.seek(0)
+        return member_names(stream, path.name) if start == _ZIP else ()
+
+
+def refuse_foreign(start: bytes, name: str, *, markup: bool = False) -> None:
+    """Raise DataError when a file that starts so is empty, a page (unless `markup`), or Unicode with a mark."""
     if not start:
         raise DataError(f"{name} is empty: the download failed or the day had no session; fetch it again")
+    if markup:
+        return
     if start.lstrip()[:1] == b"<":
         raise DataError(
             f"{name} is an HTML or XML page, not market data: the download failed or the day does not exist; "
@@ -92,32 +177,3 @@ def _open(path: Path) -> IO[bytes]:
         return path.open("rb")
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
-
-
-@contextmanager
-def _open_member(stream: IO[bytes], name: str) -> Iterator[RawFile]:
-    try:
-        archive = zipfile.ZipFile(stream)
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{name} is a damaged zip file ({error}): download it again") from error
-    with archive:
-        members = [info for info in archive.infolist() if not info.is_dir()]
-        if len(members) != 1:
-            listed = ", ".join(info.filename for info in members[:5]) or "none"
-            raise DataError(
-                f"{name} must hold exactly one file; it holds {len(members)} ({listed}): unzip it and ingest its files"
-            )
-        try:
-            member = archive.open(members[0])
-        except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-            # zipfile tells an encrypted member by RuntimeError, an unknown compression by NotImplementedError
-            raise DataError(f"{name} cannot be unzipped ({error}): download it again") from error
-        with member:
-            raw = RawFile(member, members[0].file_size, f"{name}:{members[0].filename}")
-            start = bytearray(512)
-            count = raw.fill(memoryview(start))
-            refuse_foreign(bytes(start[:count]), raw.name)
-            if start.startswith(b"PK"):
-                raise DataError(f"{raw.name} is itself a zip file: unzip the outer one and ingest what it holds")
-        with archive.open(members[0]) as member:
-            yield RawFile(member, members[0].file_size, name)

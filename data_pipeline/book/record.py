@@ -144,10 +144,7 @@ def whole_file(path: Path) -> bytes:
         When it cannot be read, or is larger than `MOST_BYTES` (a zip may be a bomb).
     """
     with open_raw(path) as raw:
-        if raw.size > MOST_BYTES:
-            raise DataError(f"{raw.name} has {raw.size:,} bytes, more than {MOST_BYTES:,}: give one instrument's day")
-        content = bytearray(raw.size)
-        return bytes(content[: raw.fill(memoryview(content))])
+        return raw.whole(MOST_BYTES)
 
 
 def within(record: IntradayRecord, start: float | None = None, end: float | None = None) -> IntradayRecord:
