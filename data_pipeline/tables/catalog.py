@@ -210,6 +210,10 @@ PRICE_REPORTS: Final = TableSpec(
         _session(),
         _symbol(),
         Column("known_at", TIME, "creation time of the report"),
+        Column(
+            "forward_days", pa.int16(), "days of a forward, which has a row per term; else null", nullable=True, low=0
+        ),
+        Column("currency", pa.string(), "currency of the prices: BRL, USD; null without any", nullable=True),
         Column("trades", pa.int64(), "number of trades, without COTAHIST's limit of 99,999", nullable=True, low=0),
         _number("quantity", "instruments traded", nullable=True, low=0.0),
         _number("traded_value", "R$ traded", nullable=True),
@@ -234,8 +238,8 @@ PRICE_REPORTS: Final = TableSpec(
     date="session",
     period="month",
     symbol="symbol",
-    order=("symbol", "session"),
-    key=("session", "symbol"),
+    order=("symbol", "session", "forward_days"),
+    key=("session", "symbol", "forward_days"),
 )
 
 SETTLEMENTS: Final = TableSpec(
