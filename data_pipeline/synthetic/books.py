@@ -8,7 +8,7 @@ import numpy as np
 
 from data_pipeline.synthetic.actions import CorporateAction, plan_actions, price_actions
 from data_pipeline.synthetic.calendars import Days, option_expiries
-from data_pipeline.synthetic.companies import Listing, distress_row, list_papers
+from data_pipeline.synthetic.companies import ROLES, Listing, distress_row, list_papers
 from data_pipeline.synthetic.config import ExchangeConfig
 from data_pipeline.synthetic.derivatives import (
     Underlying,
@@ -21,7 +21,10 @@ from data_pipeline.synthetic.feeds import short_name
 from data_pipeline.synthetic.market import OVERNIGHT_SHARE, SESSIONS_PER_YEAR, Market, simulate_market
 from data_pipeline.synthetic.microstructure import Tape, simulate_tape
 from data_pipeline.synthetic.streams import FloatArray
-from data_pipeline.synthetic.writer import Records
+from data_pipeline.synthetic.writer import Records, ticker_keys
+
+_CARRY = 0.10
+"""Annual rate in forwards and options."""
 
 _RECOVERY_DELAY = 5
 """Sessions between a fraud and the table of judicial recovery (BDI 08)."""
@@ -29,15 +32,44 @@ _RECOVERY_DELAY = 5
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """The simulated exchange in memory: its papers, their actions, the economy and every record."""
+    """The simulated exchange in memory: its papers, their actions, the economy and what each paper's shares showed.
 
+    The records around the shares, many times as many, are made a span of sessions at a time: `cash_part`,
+    `derivative_part`.
+    """
+
+    config: ExchangeConfig
     sessions: Days
     papers: tuple[Listing, ...]
     actions: tuple[CorporateAction, ...]
     market: Market
     tapes: tuple[Tape, ...]
-    spot: Records
-    derivatives: Records
+    underlyings: tuple[Underlying, ...]
+
+    def cash_part(self, start: np.datetime64, end: np.datetime64) -> Records:
+        """Round lots, odd lots and auctions of the sessions from `start` to before `end`, in B3's order."""
+        parts = []
+        for paper, tape in zip(self.papers, self.tapes, strict=True):
+            chosen = slice(*np.searchsorted(tape.records["session"], [start, end]).tolist())
+            parts.append(tape.records[chosen])
+            parts.append(odd_lot_records(self.config.seed, paper, tape, chosen))
+            parts.append(auction_records(self.config.seed, paper, tape, chosen))
+        records = np.concatenate(parts)
+        table = np.ascontiguousarray(records["bdi_code"]).view(">u2").astype(np.uint16)
+        return records[np.lexsort((*ticker_keys(records), table, records["session"]))]
+
+    def derivative_part(self, start: np.datetime64, end: np.datetime64) -> Records:
+        """Forwards, options and exercises of the sessions from `start` to before `end`, in B3's order."""
+        span = range(*np.searchsorted(self.sessions, [start, end]).tolist())
+        expiries, parts = option_expiries(self.sessions), []
+        for place, underlying in enumerate(self.underlyings):
+            parts.append(forward_records(self.config.seed, underlying, _CARRY, span))
+            if place < self.config.option_underlyings:
+                parts.append(option_records(self.config.seed, underlying, self.sessions, expiries, _CARRY, span))
+        records = np.concatenate(parts)
+        week = records["session"].astype("datetime64[W]")
+        keys = (records["forward_days"], records["session"], *ticker_keys(records), week, records["market_type"])
+        return records[np.lexsort(keys)]
 
 
 def simulate_books(config: ExchangeConfig, sessions: Days, risk_free: FloatArray) -> Books:
@@ -50,8 +82,8 @@ def simulate_books(config: ExchangeConfig, sessions: Days, risk_free: FloatArray
     tapes = tuple(
         _tape(config, column, paper, market, quoted, shares, actions, sessions) for column, paper in enumerate(papers)
     )
-    spot, derivatives = _around(config, papers, tapes, market, actions, sessions)
-    return Books(sessions, papers, actions, market, tapes, spot, derivatives)
+    underlyings = _underlyings(config, papers, tapes, market, actions)
+    return Books(config, sessions, papers, actions, market, tapes, underlyings)
 
 
 def _total_return(papers: tuple[Listing, ...], market: Market) -> FloatArray:
@@ -131,38 +163,38 @@ def _table_code(paper: Listing, rows: np.ndarray) -> np.ndarray:
     return np.full(len(rows), b"02")
 
 
-def _around(
+def _underlyings(
     config: ExchangeConfig,
     papers: tuple[Listing, ...],
     tapes: tuple[Tape, ...],
     market: Market,
     actions: tuple[CorporateAction, ...],
-    sessions: Days,
-) -> tuple[Records, Records]:
-    """The cash part (round lots, odd lots, auctions) and the rest (forwards, options, exercises), each unsorted."""
-    cash = [tape.records for tape in tapes]
-    for paper, tape in zip(papers, tapes, strict=True):
-        cash += [odd_lot_records(config.seed, paper, tape), auction_records(config.seed, paper, tape)]
-    expiries, rate, rest = option_expiries(sessions), 0.10, []
-    for place, column in enumerate(_liquid_columns(papers, len(sessions))[: max(config.option_underlyings, 2)]):
-        annual = market.volatility[:, column] * np.sqrt(SESSIONS_PER_YEAR)
-        own = tuple(one for one in actions if one.column == column)
-        underlying = Underlying(papers[column], tapes[column], annual, own)
-        rest.append(forward_records(config.seed, underlying, sessions, rate))
-        if place < config.option_underlyings:
-            rest.append(option_records(config.seed, underlying, sessions, expiries, rate))
-    return np.concatenate(cash), np.concatenate(rest)
+) -> tuple[Underlying, ...]:
+    """What options and forwards are written on: `option_underlyings` shares, forwards on two at least."""
+    columns = _liquid_columns(papers, len(market.traded))[: max(config.option_underlyings, 2)]
+    return tuple(
+        Underlying(
+            papers[column],
+            tapes[column],
+            market.volatility[:, column] * np.sqrt(SESSIONS_PER_YEAR),
+            tuple(one for one in actions if one.column == column),
+        )
+        for column in columns
+    )
 
 
 def _liquid_columns(papers: tuple[Listing, ...], sessions: int) -> list[int]:
-    """Columns of the shares of the fixed roles that trade in every session, most traded first."""
+    """Columns of the shares that trade in every session: those of the fixed roles, then the others.
+
+    Each group is in order of traded value: so the first underlyings are the same whatever the number of papers.
+    """
     whole = [
         column
-        for column, paper in enumerate(papers[:24])
+        for column, paper in enumerate(papers)
         if paper.presence == 1.0
         and paper.first_row == 0
         and paper.end_row == sessions
         and paper.renamed_row == sessions
         and paper.role != "etf"
     ]
-    return sorted(whole, key=lambda column: -papers[column].traded_value)
+    return sorted(whole, key=lambda column: (column >= len(ROLES), -papers[column].traded_value))

@@ -1,7 +1,7 @@
 """The listed papers of the synthetic exchange: fictional tickers, ISIN, sizes and the part each one plays.
 
-No root exists at B3: they are Q-vowel-consonant-X, Z-vowel-consonant-Q and W-vowel-consonant-Q, and every short name
-starts with FICT.
+No root exists at B3: Q-vowel-consonant-X, or another of X, Y, Z and W (after a rename) with Q at the end; and every
+short name starts with FICT.
 """
 
 from __future__ import annotations
@@ -137,9 +137,7 @@ def distress_row(paper: Listing) -> int:
 def root_of(position: int, *, renamed: bool = False) -> str:
     """Four letters that no B3 issuer has."""
     consonants = "BCDFGHJKLMNPRSTVWXYZ"
-    first, last = ("Q", "X") if position < 100 else ("Z", "Q")
-    if renamed:
-        first, last = "W", "Q"
+    first, last = ("W", "Q") if renamed else (("Q", "X"), ("Z", "Q"), ("X", "Q"), ("Y", "Q"))[position // 100]
     index = (position * 37) % 100
     return f"{first}{'AEIOU'[index % 5]}{consonants[index // 5]}{last}"
 

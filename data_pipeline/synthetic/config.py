@@ -9,7 +9,7 @@ from datetime import date, datetime
 MINIMUM_INSTRUMENTS = 24
 """Every role of `companies.ROLES` exists from this many instruments on."""
 
-MAXIMUM_INSTRUMENTS = 200
+MAXIMUM_INSTRUMENTS = 400
 _EARLIEST = date(2000, 1, 1)
 _LATEST = date(2100, 12, 31)
 
@@ -48,7 +48,8 @@ class ExchangeConfig:
     market_crashes : int
         Sessions on which the market factor falls by 8 to 12 %.
     option_underlyings : int
-        Most liquid shares with listed options, 0 to 4.
+        Shares with listed options, as far as there are so many that trade in every session; some 15 records a session
+        each.
     """
 
     seed: int
@@ -94,7 +95,7 @@ _INTEGER_RULES = (
     ("sector_factors", 1, 10),
     ("tail_degrees", 4, 100),
     ("market_crashes", 0, 20),
-    ("option_underlyings", 0, 4),
+    ("option_underlyings", 0, MAXIMUM_INSTRUMENTS),
 )
 _FLOAT_RULES = (
     ("market_volatility", 0.01, 1.0),

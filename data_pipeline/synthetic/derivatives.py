@@ -47,14 +47,15 @@ def black_scholes(
     return np.asarray(np.where(call, value, value - spot + present))
 
 
-def odd_lot_records(seed: int, paper: Listing, tape: Tape) -> Records:
+def odd_lot_records(seed: int, paper: Listing, tape: Tape, chosen: slice = slice(None)) -> Records:
     """Odd-lot records (market 020, ticker F) of the sessions on which somebody traded less than a lot.
 
+    Only those beside the `chosen` records of the tape; a record is the same whatever else is chosen.
     Prices lie inside the day's round-lot range; the last one is usually not the round-lot close.
     """
     rng = stream(seed, "odd lot", paper.ticker)
-    spot = tape.records
-    draws = uniforms(rng, (6, len(spot)))
+    draws = uniforms(rng, (6, len(tape.records)))[:, chosen]
+    spot = tape.records[chosen]
     chance = 1.0 - np.exp(-spot["trade_count"] / 60.0)
     keep = (draws[0] < chance) & (paper.lot_size == 100)
     spot, draws = spot[keep], draws[:, keep]
@@ -77,17 +78,24 @@ def odd_lot_records(seed: int, paper: Listing, tape: Tape) -> Records:
     return records
 
 
-def option_records(seed: int, underlying: Underlying, sessions: np.ndarray, expiries: IntArray, rate: float) -> Records:
-    """Records of every option series of one underlying that traded: calls 070, puts 080, exercises 012 and 013."""
+def option_records(
+    seed: int, underlying: Underlying, sessions: np.ndarray, expiries: IntArray, rate: float, span: range
+) -> Records:
+    """Records of every option series of one underlying that traded on the rows `span` of the sessions.
+
+    Calls 070, puts 080, exercises 012 and 013. A record is the same whatever the span it is asked with.
+    """
     blocks = [
-        _expiry_block(seed, underlying, sessions, int(row), rate)
+        _expiry_block(seed, underlying, sessions, int(row), rate, span)
         for row in expiries
-        if row >= 5 and row < underlying.paper.end_row
+        if row >= max(5, span.start) and row - SERIES_LIFE < span.stop and row < underlying.paper.end_row
     ]
     return np.concatenate(blocks) if blocks else blank_records(0)
 
 
-def _expiry_block(seed: int, underlying: Underlying, sessions: np.ndarray, expiry_row: int, rate: float) -> Records:
+def _expiry_block(
+    seed: int, underlying: Underlying, sessions: np.ndarray, expiry_row: int, rate: float, span: range
+) -> Records:
     """All the series of one expiry."""
     paper, spot = underlying.paper, underlying.tape.records
     rng = stream(seed, "options", f"{paper.ticker} {sessions[expiry_row]}")
@@ -105,6 +113,7 @@ def _expiry_block(seed: int, underlying: Underlying, sessions: np.ndarray, expir
     urgency = np.exp(-(expiry_row - day) / 30.0)
     draws = uniforms(rng, (4, *shape))
     keep = draws[0] < (0.15 + 0.75 * urgency) * np.exp(-((distance / 0.18) ** 2))
+    keep &= (day >= span.start) & (day < span.stop)
     day, strike, call, number, draws = day[keep], strike[keep], call[keep], number[keep], draws[:, keep]
 
     source = spot[day]
@@ -200,11 +209,12 @@ def _exercises(expired: Records, call: np.ndarray) -> Records:
     return records
 
 
-def forward_records(seed: int, underlying: Underlying, sessions: np.ndarray, rate: float) -> Records:
+def forward_records(seed: int, underlying: Underlying, rate: float, span: range) -> Records:
     """Forwards (market 030, ticker T): one record per term on about a session in three, at the carried spot price."""
     paper, spot = underlying.paper, underlying.tape.records
     draws = uniforms(stream(seed, "forwards", paper.ticker), (2, len(spot), len(FORWARD_DAYS)))
-    day, term = np.nonzero(draws[0] < 0.33)
+    day, term = np.nonzero(draws[0, span.start : span.stop] < 0.33)
+    day += span.start
     source = spot[day]
     carry = (1.0 + rate) ** (np.array(FORWARD_DAYS)[term] / 365.0)
     records = blank_records(len(day))
@@ -223,10 +233,10 @@ def forward_records(seed: int, underlying: Underlying, sessions: np.ndarray, rat
     return records
 
 
-def auction_records(seed: int, paper: Listing, tape: Tape) -> Records:
-    """A few auctions (market 017, ticker L): one large trade at the day's close."""
-    draws = uniforms(stream(seed, "auctions", paper.ticker), len(tape.records))
-    source = tape.records[draws < 0.004]
+def auction_records(seed: int, paper: Listing, tape: Tape, chosen: slice = slice(None)) -> Records:
+    """A few auctions (market 017, ticker L) beside the `chosen` records: one large trade at the day's close."""
+    draws = uniforms(stream(seed, "auctions", paper.ticker), len(tape.records))[chosen]
+    source = tape.records[chosen][draws < 0.004]
     records = source.copy()
     records["ticker"] = np.char.add(source["ticker"], b"L")
     records["market_type"], records["bdi_code"], records["trade_count"] = 17, b"46", 1

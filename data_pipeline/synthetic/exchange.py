@@ -12,14 +12,19 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from data_pipeline.synthetic.config import ExchangeConfig
+
+if TYPE_CHECKING:
+    from data_pipeline.synthetic.books import Books
+    from data_pipeline.synthetic.writer import Records
 
 FORMAT_VERSION = 1
 MINIMUM_SESSIONS = 120
@@ -168,26 +173,33 @@ def _write_files(draft: Path, config: ExchangeConfig) -> Mapping[str, int]:
     (draft / "truth" / "truth.json").write_text(described, "utf-8")
     pq.write_table(truth.daily_truth(books), draft / "truth" / "daily.parquet")
     pq.write_table(truth.market_truth(books), draft / "truth" / "market.parquet")
-    return _write_years(draft / "raw", sessions, books.spot, books.derivatives)
+    return _write_years(draft / "raw", books)
 
 
-def _write_years(folder: Path, sessions: Any, spot: Any, derivatives: Any) -> Mapping[str, int]:
-    """One archive per year, in B3's order: the cash part by day, then the dates start again for the derivatives."""
+def _write_years(folder: Path, books: Books) -> Mapping[str, int]:
+    """One archive per year, in B3's order: the cash part by day, then the dates start again for the derivatives.
+
+    A year is compressed while the next one is made, so at most two are in memory.
+    """
+    years = np.unique(books.sessions.astype("datetime64[Y]"))
+    counts: dict[str, int] = {}
+    with ThreadPoolExecutor(1) as packer:
+        pending = None
+        for year in years:
+            start, end = year.astype("datetime64[D]"), (year + 1).astype("datetime64[D]")
+            parts = (books.cash_part(start, end), books.derivative_part(start, end))
+            last = books.sessions[books.sessions < end][-1]
+            if pending is not None:
+                pending.result()
+            pending = packer.submit(_write_year, folder, int(str(year)), last, parts)
+            counts[f"COTAHIST_A{year}.ZIP"] = sum(len(part) for part in parts)
+        if pending is not None:
+            pending.result()
+    return counts
+
+
+def _write_year(folder: Path, year: int, last: np.datetime64, parts: tuple[Records, ...]) -> None:
     from data_pipeline.synthetic.writer import annual_file, write_archive
 
-    counts: dict[str, int] = {}
-    years = sessions.astype("datetime64[Y]").astype(int) + 1970
-    for year in sorted(set(years.tolist())):
-        last = sessions[years == year][-1]
-        first_day, next_year = np.datetime64(f"{year}-01-01"), np.datetime64(f"{year + 1}-01-01")
-        cash, rest = (
-            part[(part["session"] >= first_day) & (part["session"] < next_year)] for part in (spot, derivatives)
-        )
-        cash = cash[np.lexsort((cash["ticker"], cash["bdi_code"], cash["session"]))]
-        week = rest["session"].astype("datetime64[W]")
-        rest = rest[np.lexsort((rest["forward_days"], rest["session"], rest["ticker"], week, rest["market_type"]))]
-        records = np.concatenate([cash, rest])
-        name = f"COTAHIST_A{year}"
-        write_archive(folder / f"{name}.ZIP", f"{name}.TXT", annual_file(year, last, records), _COMPRESSION)
-        counts[f"{name}.ZIP"] = len(records)
-    return counts
+    name = f"COTAHIST_A{year}"
+    write_archive(folder / f"{name}.ZIP", f"{name}.TXT", annual_file(year, last, parts), _COMPRESSION)

@@ -10,6 +10,7 @@ import pyarrow as pa
 from data_pipeline.synthetic.books import Books
 from data_pipeline.synthetic.companies import Listing, distress_row
 from data_pipeline.synthetic.config import ExchangeConfig
+from data_pipeline.synthetic.derivatives import odd_lot_records
 from data_pipeline.synthetic.market import COMPANY_GARCH, MARKET_GARCH, OVERNIGHT_SHARE
 from data_pipeline.synthetic.writer import TRADE_COUNT_MODULUS
 
@@ -66,17 +67,19 @@ def daily_truth(books: Books) -> pa.Table:
     """
     rows = np.concatenate([tape.rows for tape in books.tapes])
     columns = np.concatenate([np.full(len(tape.rows), column) for column, tape in enumerate(books.tapes)])
-    records = np.concatenate([tape.records for tape in books.tapes])
     order = np.lexsort((columns, rows))
     market = books.market
 
     def joined(name: str) -> np.ndarray:
         return np.concatenate([getattr(tape, name) for tape in books.tapes])[order]
 
+    def recorded(name: str) -> np.ndarray:
+        return np.concatenate([tape.records[name] for tape in books.tapes])[order]
+
     return pa.table(
         {
-            "session": records["session"][order],
-            "ticker": [text.decode() for text in records["ticker"][order]],
+            "session": recorded("session"),
+            "ticker": [text.decode() for text in recorded("ticker")],
             "volatility": market.volatility[rows, columns][order],
             "signed_flow": market.flow[rows, columns][order],
             "transient_impact": market.transient[rows, columns][order],
@@ -85,7 +88,7 @@ def daily_truth(books: Books) -> pa.Table:
             "typical_volume": joined("typical_volume"),
             "close_mid": joined("close_mid"),
             "half_spread": joined("half_spread"),
-            "trade_count": records["trade_count"][order],
+            "trade_count": recorded("trade_count"),
         }
     )
 
@@ -135,9 +138,13 @@ def _describe_end(paper: Listing, sessions: list[str]) -> Mapping[str, object]:
 
 
 def _wrapped(books: Books) -> list[Mapping[str, object]]:
-    spot = books.spot[books.spot["trade_count"] >= TRADE_COUNT_MODULUS]
-    spot = spot[np.lexsort((spot["ticker"], spot["session"]))]
+    parts = []
+    for paper, tape in zip(books.papers, books.tapes, strict=True):
+        for records in (tape.records, odd_lot_records(books.config.seed, paper, tape)):
+            parts.append(records[records["trade_count"] >= TRADE_COUNT_MODULUS])
+    cash = np.concatenate(parts)
+    cash = cash[np.lexsort((cash["ticker"], cash["session"]))]
     return [
         {"session": str(one["session"]), "ticker": one["ticker"].decode(), "trade_count": int(one["trade_count"])}
-        for one in spot
+        for one in cash
     ]

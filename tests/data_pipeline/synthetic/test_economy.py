@@ -212,11 +212,11 @@ def test_one_paper_more_leaves_the_others_alone(risk_free):
 
 
 def test_roots_and_tickers_are_unique_for_the_largest_exchange():
-    config = settings(instruments=200)
+    config = settings(instruments=400)
     papers = list_papers(config, 1000)
     tickers = [paper.ticker for paper in papers] + [paper.new_ticker for paper in papers if paper.new_ticker]
-    assert len(set(tickers)) == len(tickers) == 202
-    assert len({root_of(position) for position in range(200)}) == 200
+    assert len(set(tickers)) == len(tickers) == 402
+    assert len({root_of(position) for position in range(400)}) == 400
 
 
 def test_the_range_of_the_simulated_path_has_parkinson_s_mean():

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 import shutil
 import zipfile
+import zlib
 from datetime import date, datetime
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from data_pipeline.sessions.calendar import b3_sessions
 from data_pipeline.synthetic import ExchangeConfig, write_exchange
-from data_pipeline.synthetic.writer import blank_records, encode_records
+from data_pipeline.synthetic.books import simulate_books
+from data_pipeline.synthetic.kernels import put_digits
+from data_pipeline.synthetic.writer import blank_records, encode_records, write_archive
 
 NUMERIC = re.compile(rb"\d+")
 
@@ -223,7 +229,7 @@ def test_another_exchange_or_foreign_files_are_left_alone(exchange, config, tmp_
         ({"first_session": datetime(2020, 1, 1)}, TypeError, "first_session must be a datetime.date"),
         ({"last_session": date(2020, 1, 1)}, ValueError, "last_session must be after first_session"),
         ({"last_session": date(2200, 1, 1)}, ValueError, "last_session must lie between"),
-        ({"instruments": 5}, ValueError, "instruments must lie between 24 and 200; was 5"),
+        ({"instruments": 5}, ValueError, "instruments must lie between 24 and 400; was 5"),
         ({"tail_degrees": 5}, ValueError, "tail_degrees must be even; was 5"),
         ({"impact_memory": 1.0}, ValueError, "impact_memory must lie between 0.0 and 0.99"),
         ({"market_volatility": float("nan")}, ValueError, "market_volatility must lie between"),
@@ -254,6 +260,56 @@ def test_a_number_too_wide_for_its_field_is_refused():
     records["distribution"] = 1000
     with pytest.raises(ValueError, match="distribution must fit 3 digits; was 1000 to 1000"):
         encode_records(records)
+
+
+@given(values=st.lists(st.integers(0, 10**13 - 1), max_size=8))
+def test_digits_are_those_of_python(values):
+    lines = np.full((len(values), 20), ord(" "), np.uint8)
+    assert put_digits(np.array(values, np.int64), 4, 13, lines)
+    assert [bytes(line) for line in lines] == [f"    {value:013d}   ".encode() for value in values]
+
+
+@pytest.mark.parametrize(("value", "fits"), [(-1, False), (0, True), (999, True), (1000, False), (2**63 - 1, False)])
+def test_digits_never_leave_their_field(value, fits):
+    lines = np.full((2, 5), ord("."), np.uint8)
+    assert put_digits(np.array([7, value], np.int64), 1, 3, lines) == fits
+    assert put_digits.py_func(np.array([7, value], np.int64), 1, 3, lines) == fits
+    assert (lines[:, [0, 4]] == ord(".")).all()
+
+
+@pytest.mark.parametrize("level", [1, 4, 9])
+def test_an_archive_in_pieces_is_that_of_the_whole_and_as_small_as_zlib_makes_it(tmp_path, level):
+    pieces = [bytes([letter]) * (10_000 + letter) for letter in range(90)]
+    write_archive(tmp_path / "a.zip", "a.txt", pieces, level)
+    write_archive(tmp_path / "b.zip", "a.txt", [b"".join(pieces)], level)
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        (info,) = archive.infolist()
+        assert archive.read(info) == b"".join(pieces)
+    compressor = zlib.compressobj(level, zlib.DEFLATED, -15)
+    assert info.compress_size == len(compressor.compress(b"".join(pieces)) + compressor.flush())
+
+
+def test_records_do_not_depend_on_the_span_they_are_asked_with(config):
+    sessions = b3_sessions(str(config.first_session), str(config.last_session))
+    books = simulate_books(dataclasses.replace(config, option_underlyings=9), sessions, np.zeros(len(sessions)))
+    assert len(books.underlyings) == 9
+    borders = np.array(["2020-01-01", "2020-11-17", "2021-02-02", "2021-02-03", "2023-01-01"], "M8[D]")
+    for part in (books.cash_part, books.derivative_part):
+        whole = part(borders[0], borders[-1])
+        pieces = [part(*pair) for pair in itertools.pairwise(borders)]
+        assert sum(len(piece) for piece in pieces) == len(whole) > 10_000
+        for piece, (start, end) in zip(pieces, itertools.pairwise(borders), strict=True):
+            inside = (whole["session"] >= start) & (whole["session"] < end)
+            assert sorted(piece.tolist(), key=str) == sorted(whole[inside].tolist(), key=str)
+
+
+def test_records_are_in_the_order_of_their_tickers_as_text(config):
+    sessions = b3_sessions(str(config.first_session), str(config.last_session))
+    books = simulate_books(config, sessions, np.zeros(len(sessions)))
+    cash = books.cash_part(np.datetime64("2020-01-01"), np.datetime64("2023-01-01"))
+    keys = [(one["session"], one["bdi_code"], one["ticker"]) for one in cash]
+    assert keys == sorted(keys)
 
 
 def test_config_survives_json(config):
