@@ -10,7 +10,8 @@ by itself, and the half-spread switches between two values, so that arrivals are
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -25,13 +26,11 @@ from data_pipeline.synthetic.order_book_kernels import (
     HALT,
     HIDDEN,
     KIND,
-    LEFT,
     MID,
     MOVE,
     NEW,
     PRICE,
     REDUCE,
-    SIDE,
     SIZE,
     SPARE_DRAWS,
     TIME,
@@ -161,7 +160,7 @@ class BookConfig:
         if math.exp(-decay * self.tick * self.levels) > _BEYOND_LEVELS:
             raise ValueError(f"levels must be so many that no order goes beyond them; was {self.levels}")
         edges = [0.0, *(moment for halt in self.halts for moment in halt), self.seconds]
-        if any(after <= before for before, after in zip(edges, edges[1:], strict=False)):
+        if any(after <= before for before, after in pairwise(edges)):
             raise ValueError(f"halts must lie inside the session, one after the other; were {self.halts}")
 
     @property
@@ -232,7 +231,7 @@ class BookEvents:
 
 
 def simulate_book(config: BookConfig) -> BookEvents:
-    """The events of one session, the same for the same configuration (thinning: Ogata 1981; about 4 events a microsecond).
+    """The events of one session, the same for the same configuration (thinning: Ogata 1981).
 
     Raises
     ------
@@ -277,10 +276,9 @@ def simulate_market(config: BookConfig, symbols: tuple[str, ...]) -> dict[str, B
 
 def _with_halts(table: Ints, config: BookConfig) -> Ints:
     """The events on the wall clock, which goes on in the halts, and the halts themselves."""
-    paused = 0
     for start, stop in config.halts:
         begin, end = (round((config.start + moment) * 1e9) for moment in (start, stop))
-        later = int(np.searchsorted(table[TIME], begin - 0 * paused, side="left"))
+        later = int(np.searchsorted(table[TIME], begin, side="left"))
         table[TIME, later:] += end - begin
         marks = np.zeros((9, 3), dtype=np.int64)
         marks[TIME], marks[KIND] = (begin, end, end), HALT
@@ -295,6 +293,7 @@ def _with_calls(table: Ints, config: BookConfig, opening_mid: int, closing_mid: 
         return table
     begin, end = (round((config.start + moment) * 1e9) for moment in (0.0, config.seconds))
     calls = np.zeros((9, 2), dtype=np.int64)
-    calls[TIME], calls[KIND], calls[PRICE], calls[SIZE] = (begin, end), CROSS, (opening_mid, closing_mid), config.call_size
+    calls[TIME], calls[KIND], calls[SIZE] = (begin, end), CROSS, config.call_size
+    calls[PRICE] = opening_mid, closing_mid
     standing = int(np.searchsorted(table[TIME], begin, side="right"))
     return np.concatenate([table[:, :standing], calls[:, :1], table[:, standing:], calls[:, 1:]], axis=1)
