@@ -1,0 +1,138 @@
+"""B3's daily price report (BVBG.086, and BVBG.187, its simplified form) to the tables price_reports and settlements.
+
+The report is XML, one `PricRpt` per instrument (B3, "Catálogo de mensagens e arquivos": bvmf.217). It is read as a
+stream: no tree is built, and what is kept are the columns of the table. `pesquisapregao/download` gives a zip of zips
+with every version of the day; the newest holds.
+
+Rules, each counted: a row of another session than the report's (trades of the evening, already dated to the next
+session, that a day's report repeats) is left out: the next day's report has it whole; so is a repeated instrument, of
+which the last message holds; so are B3's test instruments (TF and three digits).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_pipeline.errors import DataError
+from data_pipeline.feeds.price_report_xml import ReportHead, read_report, report_head
+from data_pipeline.feeds.reading import Batch, RawHead, Tally
+from data_pipeline.feeds.reference_contracts import settlements_of_reports
+from data_pipeline.feeds.reference_files import names_in, opened
+from data_pipeline.raw_file import RawFile
+
+BATCH_ROWS: Final = 16_384
+RULE_OTHER_SESSION: Final = "rows_of_another_session_left_out"
+RULE_REPEATED: Final = "repeated_instruments_left_out"
+RULE_CONTRADICTED: Final = "repeated_instruments_with_other_figures"
+RULE_TEST: Final = "test_instruments_left_out"
+RULE_OLD_VERSIONS: Final = "older_versions_of_the_report_left_out"
+_TEST_INSTRUMENT: Final = r"^TF\d{3}"
+_HEAD_BYTES: Final = 4_096
+
+
+class PriceReportFeed:
+    """BVBG.086 price reports, plain, in a gzip, a zip or a zip of zips."""
+
+    name = "B3 price report"
+
+    def recognises(self, head: RawHead) -> bool:
+        """Whether the content says so."""
+        return report_head(head.start) is not None
+
+    def group(self, paths: Sequence[Path]) -> list[tuple[Path, ...]]:
+        """Each file alone."""
+        return [(path,) for path in paths]
+
+    def read(self, files: tuple[Path, ...], tally: Tally, options: Mapping[str, str]) -> Iterator[Batch]:
+        """Rows of price_reports, then the futures among them as rows of settlements; nothing here takes options.
+
+        Raises
+        ------
+        DataError
+            When the XML is damaged or cut, has a document type declaration, fewer messages than its header says, or a
+            value that cannot be.
+        """
+        (path,) = files
+        with opened(path, _newest(path, tally)) as raw:
+            rows = _rows_of(raw, tally)
+        for start in range(0, rows.num_rows, BATCH_ROWS):
+            yield Batch("price_reports", "B3", rows.slice(start, BATCH_ROWS))
+        futures = settlements_of_reports(rows)
+        if futures.num_rows:
+            yield Batch("settlements", "B3", futures)
+
+
+def _newest(path: Path, tally: Tally) -> str:
+    """Name inside the file of the report that was made last."""
+    heads: list[tuple[ReportHead, str]] = []
+    for name in names_in(path):
+        with opened(path, name) as raw:
+            found = report_head(raw.stream.read(_HEAD_BYTES))
+        if found is not None:
+            heads.append((found, name))
+    if not heads:
+        raise DataError(f"{path.name} holds no price report (BVBG.086): the day has none or the download failed")
+    if len({head.kind for head, _ in heads}) > 1:
+        raise DataError(f"{path.name} holds price reports of several kinds: give each in a file of its own")
+    if len(heads) > 1:
+        tally.add(RULE_OLD_VERSIONS, len(heads) - 1)
+    return max(heads, key=lambda item: (item[0].created, item[1]))[1]
+
+
+def _rows_of(raw: RawFile, tally: Tally) -> pa.Table:
+    rows = read_report(raw)
+    tally.rows += rows.num_rows
+    session = _session_of(rows, raw.name)
+    rows = _kept(rows, pc.equal(rows["session"], pa.scalar(session, pa.date32())), tally, RULE_OTHER_SESSION)
+    tests = pc.match_substring_regex(rows["symbol"], _TEST_INSTRUMENT)
+    rows = _kept(rows, pc.invert(tests), tally, RULE_TEST)
+    return _distinct(rows, tally)
+
+
+def _session_of(rows: pa.Table, name: str) -> object:
+    """The date that most rows bear."""
+    counted = Counter(rows["session"].to_pylist())
+    if not counted:
+        raise DataError(f"{name} has no instruments: the day has no report; fetch it again")
+    return max(counted.items(), key=lambda item: (item[1], -item[0].toordinal()))[0]
+
+
+def _kept(rows: pa.Table, chosen: pa.ChunkedArray, tally: Tally, rule: str) -> pa.Table:
+    kept = rows.filter(chosen)
+    if kept.num_rows < rows.num_rows:
+        tally.add(rule, rows.num_rows - kept.num_rows)
+    return kept
+
+
+def _distinct(rows: pa.Table, tally: Tally) -> pa.Table:
+    """The last message of each instrument and forward term."""
+    keys = list(zip(rows["symbol"].to_pylist(), rows["forward_days"].to_pylist(), strict=True))
+    made = rows["known_at"].to_numpy()
+    last: dict[tuple[str, int | None], int] = {}
+    for row, key in enumerate(keys):
+        before = last.get(key)
+        if before is None or made[row] >= made[before]:
+            last[key] = row
+    if len(last) == len(keys):
+        return rows
+    kept = set(last.values())
+    tally.add(RULE_REPEATED, len(keys) - len(last))
+    figures = rows.drop_columns(["known_at"])
+    other = sum(
+        figures.slice(row, 1).to_pylist() != figures.slice(last[key], 1).to_pylist()
+        for row, key in enumerate(keys)
+        if row not in kept
+    )
+    if other:
+        tally.add(RULE_CONTRADICTED, other)
+    return rows.take(pa.array(np.sort(np.fromiter(kept, np.int64, len(kept)))))
+
+
+PRICE_REPORT: Final = PriceReportFeed()
