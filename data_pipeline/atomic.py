@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     Whatever ends the block early (an error, Ctrl-C) removes the temporary file and leaves `path` as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # a process number alone may be another machine's too, where machines share the folder
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
         publish(temporary, path)
@@ -73,7 +75,7 @@ def exclusive_lock(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise DataError(f"{path.parent} is being written by another ingest: wait until it has ended") from error
+            raise DataError(f"{path.parent} is being written by another command: wait until it has ended") from error
         yield
 
 

@@ -288,7 +288,7 @@ def test_two_ingests_at_once_are_an_error(days, tmp_path):
     (tmp_path / "store").mkdir()
     with (
         exclusive_lock(tmp_path / "store" / ".lock"),
-        pytest.raises(DataError, match="store is being written by another ingest: wait until it has ended"),
+        pytest.raises(DataError, match="store is being written by another command: wait until it has ended"),
     ):
         ingest(days, tmp_path / "store")
 
