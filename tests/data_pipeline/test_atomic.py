@@ -49,7 +49,7 @@ def test_an_error_while_writing_leaves_the_old_file(tmp_path):
 
 def test_a_lock_is_held_once_and_free_again_afterwards(tmp_path):
     path = tmp_path / ".lock"
-    with exclusive_lock(path), pytest.raises(DataError, match="by another ingest"), exclusive_lock(path):
+    with exclusive_lock(path), pytest.raises(DataError, match="by another command"), exclusive_lock(path):
         pass
     with exclusive_lock(path):
         pass
