@@ -27,6 +27,19 @@ class Feed(StrEnum):
     b3_orders = "b3_orders"
 
 
+class Source(StrEnum):
+    """Where raw files can be downloaded from."""
+
+    cotahist = "cotahist"
+    b3_trades = "b3_trades"
+    price_reports = "price_reports"
+    sgs = "sgs"
+    company = "company"
+    cvm = "cvm"
+    binance = "binance"
+    url = "url"
+
+
 StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the store.")]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Where to write the page.")]
 
@@ -73,6 +86,55 @@ def synthetic_book(
     from fairfield.stages import write_synthetic_book
 
     write_synthetic_book(folder, feed=feed.value, seconds=seconds, seed=seed)
+
+
+@app.command()
+@answering
+def fetch(
+    source: Annotated[Source, typer.Argument(help="What to download.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of raw files.")] = Path("raw"),
+    year: Annotated[list[int] | None, typer.Option(help="cotahist, cvm: a whole year; repeatable.")] = None,
+    month: Annotated[list[str] | None, typer.Option(help="cotahist: a month (2023-01); repeatable.")] = None,
+    start: Annotated[str | None, typer.Option(help="First day (YYYY-MM-DD).")] = None,
+    end: Annotated[str | None, typer.Option(help="Last day; the first one when not given.")] = None,
+    series: Annotated[list[int] | None, typer.Option(help="sgs: a series (12 is the CDI); repeatable.")] = None,
+    issuer: Annotated[list[str] | None, typer.Option(help="company: four letters (PETR); repeatable.")] = None,
+    symbol: Annotated[list[str] | None, typer.Option(help="binance: an instrument (BTCUSDT); repeatable.")] = None,
+    kind: Annotated[str, typer.Option(help="binance: aggTrades, trades, bookTicker or bookDepth.")] = "aggTrades",
+    market: Annotated[str, typer.Option(help="binance: um, cm (futures) or spot.")] = "um",
+    url: Annotated[str, typer.Option(help="url: the address.")] = "",
+    sha256: Annotated[str, typer.Option(help="url: the hash that the file must have.")] = "",
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Ask again for what is there; keeps both versions.")
+    ] = False,
+    mirror: Annotated[str, typer.Option(help="Address or folder that holds <host>/<path> of each file.")] = "",
+    ca_file: Annotated[str, typer.Option("--ca-file", help="PEM file of further certificate authorities.")] = "",
+    interval: Annotated[float, typer.Option(help="Least seconds between two requests.", min=0.0)] = 1.0,
+    attempts: Annotated[int, typer.Option(help="Requests for a file without progress.", min=1, max=100)] = 5,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the addresses.")] = False,
+) -> None:
+    """Download raw files: whole and checked or not at all, continued where they stopped, never overwritten."""
+    from data_pipeline.fetching.items import Policy
+    from fairfield.fetch_stage import Wanted, run_fetch
+
+    wanted = Wanted(
+        years=year or (),
+        months=month or (),
+        start=start,
+        end=end,
+        series=series or (),
+        issuers=issuer or (),
+        symbols=symbol or (),
+        kind=kind,
+        market=market,
+        url=url,
+        sha256=sha256,
+    )
+    policy = Policy(attempts=attempts, interval=interval, mirror=mirror, ca_file=ca_file)
+    report = run_fetch(source.value, folder, wanted, policy, refresh=refresh, dry=dry_run)
+    if not report.complete:
+        missing = len(report.absent) + len(report.refused)
+        say(f"{missing} of the files are not in {folder}, see above; the others are", EXIT_FAILED)
 
 
 @app.command()

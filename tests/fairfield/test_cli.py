@@ -12,6 +12,7 @@ import pytest
 
 COMMANDS = (
     "synthetic",
+    "fetch",
     "ingest",
     "quality",
     "backtest",

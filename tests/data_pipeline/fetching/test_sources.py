@@ -1,0 +1,98 @@
+"""Addresses by the venues' own rules, and answers that are not what was asked for."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import itertools
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_pipeline.fetching import sources
+
+DAY = dt.date(2024, 7, 3)
+
+
+def test_addresses_are_those_of_the_venues():
+    names = [item.url.rpartition("/")[2] for item in sources.cotahist([2023], ["2024-01"], [DAY])]
+    assert names == ["COTAHIST_A2023.ZIP", "COTAHIST_M012024.ZIP", "COTAHIST_D03072024.ZIP"]
+    assert next(sources.b3_trades([DAY])).url.endswith("/rapinegocios/tickercsv/2024-07-03")
+    assert next(sources.price_reports([DAY])).url.endswith("filelist=PR240703.zip")
+    assert next(sources.cvm([2023], ["ITR"])).url.endswith("/DOC/ITR/DADOS/itr_cia_aberta_2023.zip")
+    dump = next(sources.binance(["BTCUSDT"], [DAY], "trades"))
+    assert dump.url.endswith("/data/futures/um/daily/trades/BTCUSDT/BTCUSDT-trades-2024-07-03.zip")
+    assert dump.checksum_url == f"{dump.url}.CHECKSUM"
+
+
+def test_company_arguments_are_packed_as_the_service_wants_them():
+    item = next(sources.company(["ABEV"]))
+    packed = item.url.rpartition("/")[2]
+    assert json.loads(base64.b64decode(packed)) == {"issuingCompany": "ABEV", "language": "pt-br"}
+    answer = [{"codeCVM": "23264", "tradingName": "AMBEV S/A   ", "cashDividends": []}]
+    assert item.follow is not None
+    details, dividends = item.follow(json.dumps(answer).encode())
+    assert json.loads(base64.b64decode(details.url.rpartition("/")[2]))["codeCVM"] == "23264"
+    assert json.loads(base64.b64decode(dividends.url.rpartition("/")[2]))["tradingName"] == "AMBEV S/A"
+    assert dividends.follow is not None
+    pages = dividends.follow(b'{"page": {"totalPages": 3}, "results": []}')
+    assert [page.target for page in pages] == [
+        "company/ABEV/GetListedCashDividends_2.json",
+        "company/ABEV/GetListedCashDividends_3.json",
+    ]
+
+
+@given(st.dates(dt.date(1986, 1, 1), dt.date(2040, 1, 1)), st.integers(0, 15_000))
+def test_windows_tile_the_span_and_none_is_longer_than_ten_years(start, days):
+    end = start + dt.timedelta(days=days)
+    parts = sources.windows(start, end)
+    assert (parts[0][0], parts[-1][1]) == (start, end)
+    for first, last in parts:
+        assert first <= last < first.replace(day=1, year=first.year + 10) + dt.timedelta(days=31)
+        assert last.year - first.year < 10
+    for (_, last), (first, _) in itertools.pairwise(parts):
+        assert first - last == dt.timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["[]x", '{"error": "O sistema aceita 10 anos"}', '[{"data": "01/01/2020"}]', "<Envelope/>", "", "null", "[1]"],
+)
+def test_answers_of_the_series_service_that_are_no_series(tmp_path, body):
+    path = tmp_path / "answer"
+    path.write_text(body)
+    item = next(sources.sgs([12], dt.date(2020, 1, 1), dt.date(2020, 2, 1)))
+    assert item.check(path) is not None
+    path.write_text('[{"data": "02/01/2020", "valor": "0.017089"}]')
+    assert item.check(path) is None
+
+
+@pytest.mark.parametrize("body", ["[]", "{}", '""', '[{"codeCVM": "1"}]'])
+def test_an_unknown_issuer_is_told(tmp_path, body):
+    path = tmp_path / "answer"
+    path.write_text(body)
+    assert "names no company" in str(next(sources.company(["XXXX"])).check(path))
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: sources.company(["../x"]), "issuer must be"),
+        (lambda: sources.binance(["btc/../x"], [DAY], "trades"), "symbol must be"),
+        (lambda: sources.binance(["BTCUSDT"], [DAY], "candles"), "kind must be"),
+        (lambda: sources.binance(["BTCUSDT"], [DAY], "trades", "moon"), "market must be"),
+        (lambda: sources.sgs([0], DAY, DAY), "series must be"),
+        (lambda: sources.sgs([12], DAY, dt.date(2020, 1, 1)), "end must not be before start"),
+        (lambda: sources.cotahist([1900]), "year must be"),
+        (lambda: sources.cotahist(months=["2023-13"]), "month must be"),
+        (lambda: sources.cvm([2023], ["FRE"]), "documents must be"),
+        (lambda: sources.address("ftp://x/y"), "url must be"),
+        (lambda: sources.address("https://x.com/.hidden"), "url must be"),
+        (lambda: sources.address("https://x.com/a.zip", "12"), "sha256 must be"),
+    ],
+)
+def test_arguments_that_no_venue_has_are_refused(call, words):
+    with pytest.raises(ValueError, match=words):
+        list(call())
