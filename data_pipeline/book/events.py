@@ -29,9 +29,9 @@ DEPTH, TRADE, DEPTH_CLEAR, SNAPSHOT, BEST_QUOTE = 1, 2, 3, 4, 5
 """A level's new quantity (0: it is gone); a trade; a side emptied from its best price up to `px`, the whole side where
 `px` is not finite, both sides without a side flag; a level of a picture; a side's best quote (quantity 0: none)."""
 ADD, CANCEL, MODIFY, FILL = 10, 11, 12, 13
-"""Order-by-order events, as in hftbacktest: ADD puts `qty` of `order_id` at `px`; MODIFY gives the order a new price and
-what is left of it; CANCEL takes it out whole, however much was left. FILL reports `qty` of a resting order executed at
-`px`, with the resting order's side, and changes no book: a MODIFY (what is left) or a CANCEL (nothing left) follows."""
+"""Order-by-order events, as in hftbacktest: ADD puts `qty` of `order_id` at `px`; MODIFY gives the order a new price
+and what is left of it; CANCEL takes it out whole, however much was left. FILL reports `qty` of a resting order executed
+at `px`, with its side, and changes no book: a MODIFY (what is left) or a CANCEL (nothing left) follows."""
 KIND_MASK = 0xFF
 """`ev & KIND_MASK` is the kind."""
 EXCH, LOCAL, BUY, SELL = 1 << 31, 1 << 30, 1 << 29, 1 << 28
