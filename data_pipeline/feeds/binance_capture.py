@@ -8,11 +8,7 @@ exchange's transaction times T: the local clock may be wrong by seconds, and the
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import json
-import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -31,38 +27,60 @@ from data_pipeline.book.record import (
     refuse_empty,
 )
 from data_pipeline.errors import DataError
-from data_pipeline.raw_file import refuse_foreign
+from data_pipeline.feeds import binance_scan as scan
+from data_pipeline.feeds.binance_messages import MessageReader, Messages
+from data_pipeline.raw_file import sha256_of_file
 
-_DAY_MS: Final = 86_400_000
+_DAY_NS: Final = 86_400 * 10**9
 _MOST_BYTES: Final = 4 << 30
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Depth:
     """One message of the book: a difference (first, last, previous update id) or, without `first`, a snapshot."""
 
-    time: int | None
+    row: int
+    time: int
     last: int
     first: int | None
     previous: int | None
-    bids: list[list[str]]
-    asks: list[list[str]]
-    line: int
 
 
-@dataclass(slots=True)
-class _Messages:
-    """The capture's messages by kind, in the order of the file."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Capture:
+    """All messages of a capture."""
 
-    tickers: list[tuple[int | None, int, str, str, str, str]] = field(default_factory=list)
-    trades: dict[str, list[tuple[int, int, str, str, bool]]] = field(default_factory=dict)
-    depths: list[_Depth] = field(default_factory=list)
-    times: list[int] = field(default_factory=list)
-    local: list[int] = field(default_factory=list)
-    other: int = 0
-    off_market: int = 0
-    symbols: set[str] = field(default_factory=set)
+    name: str
+    messages: Messages
+    symbols: tuple[str, ...]
+
+    def rows(self, *kinds: int) -> Ints:
+        """Places of the messages of these kinds."""
+        return np.flatnonzero(np.isin(self.messages.kind, kinds))
+
+    def timed(self) -> Ints:
+        """Places of tickers, trades and differences with an exchange time."""
+        rows = self.rows(scan.TICKER, scan.TRADE, scan.AGGREGATE, scan.DEPTH)
+        return rows[_times(self.messages)[rows] >= 0]
+
+    def depths(self) -> list[_Depth]:
+        """Snapshots and differences in the order of the file."""
+        rows = self.rows(scan.DEPTH, scan.SNAPSHOT)
+        whole = self.messages.whole[rows]
+        columns = (rows, self.messages.exchange_ns[rows], whole[:, scan.LAST])
+        first, previous = whole[:, scan.FIRST], whole[:, scan.PREVIOUS]
+        return [
+            _Depth(row, time, last, None if f < 0 else f, None if p < 0 else p)
+            for row, time, last, f, p in zip(*(column.tolist() for column in (*columns, first, previous)), strict=True)
+        ]
+
+
+def _times(messages: Messages) -> Ints:
+    """(n,) exchange times in ns; a ticker without a transaction time has none (-1)."""
+    untimed = (messages.kind == scan.TICKER) & (messages.whole[:, scan.TRADE_TIME] < 0)
+    return np.where(untimed, -1, messages.exchange_ns)
 
 
 def read_binance_capture(path: Path, *, quotes: Literal["auto", "ticker", "depth"] = "auto") -> IntradayRecord:
@@ -80,35 +98,36 @@ def read_binance_capture(path: Path, *, quotes: Literal["auto", "ticker", "depth
     DataError
         When the file is missing, cut, no capture, holds several symbols, or has no quotes or no trades.
     """
-    content, digest = _content(path)
-    found = _messages(path.name, content)
-    if len(found.symbols) > 1:
+    capture = _read(path)
+    messages, timed = capture.messages, capture.timed()
+    if len(capture.symbols) > 1:
         raise DataError(
-            f"{path.name} holds {len(found.symbols)} symbols ({', '.join(sorted(found.symbols)[:5])}): split it"
+            f"{path.name} holds {len(capture.symbols)} symbols ({', '.join(sorted(capture.symbols)[:5])}): split it"
         )
-    if not found.times:
+    if not timed.size:
         raise DataError(f"{path.name} holds no message with an exchange time: is it a capture of market streams?")
-    midnight = found.times[0] // _DAY_MS * _DAY_MS
-    counts: dict[str, int] = {"lines": content.count(b"\n") + (not content.endswith(b"\n"))}
-    times = np.array(found.times, dtype=np.int64)
-    end = float(times.max() - midnight) / 1e3
-    timed = bool(found.tickers) and all(row[0] is not None for row in found.tickers)
-    if quotes == "ticker" and not timed:
+    times = messages.exchange_ns[timed]
+    midnight = int(times[0]) // _DAY_NS * _DAY_NS
+    counts: dict[str, int] = {"lines": messages.line.size}
+    end = float(times.max() - midnight) / 1e9
+    tickers = capture.rows(scan.TICKER)
+    ticking = tickers.size > 0 and bool((_times(messages)[tickers] >= 0).all())
+    if quotes == "ticker" and not ticking:
         raise DataError(
             f"{path.name} has no bookTicker messages with an exchange time (spot has none): use quotes = depth"
         )
-    if quotes == "ticker" or (quotes == "auto" and timed):
-        path_of_quotes, breaks = _ticker_quotes(path.name, found, midnight, counts), np.empty((0, 2))
+    depths = capture.depths()
+    if quotes == "ticker" or (quotes == "auto" and ticking):
+        path_of_quotes, breaks = _ticker_quotes(messages, tickers, midnight, counts), np.empty((0, 2))
     else:
-        path_of_quotes, breaks = _depth_quotes(path.name, found, midnight, end, counts)
-    _count_breaks(found.depths, counts)
+        path_of_quotes, breaks = _depth_quotes(capture, depths, midnight, int(times[0]), end, counts)
+    _count_breaks(depths, counts)
     refuse_empty(path_of_quotes, path.name)
-    trades = _trades(path.name, found, midnight, counts)
-    delays = np.array(found.local, dtype=np.int64) / 1e6 - times
+    trades = _trades(capture, midnight, counts)
+    delays = (messages.local_ns[timed] - times) / 1e6
     counts["negative_latencies"] = int((delays < 0.0).sum())
     counts["times_out_of_order_across_streams"] = int((np.diff(times) < 0).sum())
-    counts["other_messages"] = found.other
-    counts["trades_off_the_market_dropped"] = found.off_market
+    counts["other_messages"] = int((messages.kind == scan.OTHER).sum())
     notes = []
     if counts["negative_latencies"]:
         notes.append(
@@ -117,8 +136,8 @@ def read_binance_capture(path: Path, *, quotes: Literal["auto", "ticker", "depth
         )
     return IntradayRecord(
         feed="Binance capture",
-        instrument=next(iter(found.symbols), path.stem),
-        day=datetime.fromtimestamp(midnight / 1e3, UTC).date().isoformat(),
+        instrument=next(iter(capture.symbols), path.stem),
+        day=datetime.fromtimestamp(midnight / 1e9, UTC).date().isoformat(),
         clock="UTC",
         quotes=path_of_quotes,
         trades=trades,
@@ -128,105 +147,39 @@ def read_binance_capture(path: Path, *, quotes: Literal["auto", "ticker", "depth
         gaps=merge_gaps(breaks, empty_side_gaps(path_of_quotes, end)),
         counts=counts,
         notes=tuple(notes),
-        files={path.name: digest},
+        files={path.name: sha256_of_file(path)},
     )
 
 
-def _content(path: Path) -> tuple[bytes, str]:
-    """The file's text, unzipped, and the hash of the file itself."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
-    refuse_foreign(raw[:512], path.name)
-    digest = hashlib.sha256(raw).hexdigest()
-    if not raw.startswith(b"\x1f\x8b"):
-        return raw, digest
-    try:
-        with gzip.open(path) as stream:
-            content = stream.read(_MOST_BYTES)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path.name} is a cut or damaged gzip file ({error}): fetch it again") from error
-    if len(content) == _MOST_BYTES:
-        raise DataError(f"{path.name} unzips to more than {_MOST_BYTES >> 30} GiB: split it")
-    return content, digest
+def _read(path: Path) -> _Capture:
+    """Every message of the file."""
+    reader = MessageReader()
+    batches = list(reader.read(path, most=_MOST_BYTES))
+    if not batches:
+        raise DataError(f"{path.name} is empty: record the capture again")
+    levels = np.cumsum([0, *(batch.price.size for batch in batches)]).tolist()
+    for batch, before in zip(batches, levels, strict=False):
+        batch.whole[:, [scan.BIDS, scan.ASKS]] += before
+
+    def joined(column: str) -> Any:
+        return np.concatenate([getattr(batch, column) for batch in batches])
+
+    return _Capture(path.name, Messages(**{name: joined(name) for name in Messages.__slots__}), tuple(reader.symbols))
 
 
-def _messages(name: str, content: bytes) -> _Messages:
-    found = _Messages()
-    decode = json.loads
-    for number, line in enumerate(content.splitlines(), start=1):
-        try:
-            local, message = line.split(b" ", 1)
-            _sort_message(found, int(local), decode(message), number)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-            what = f"has no {error}" if isinstance(error, KeyError) else "is not a time and a whole message"
-            shown = line[:60].decode("ascii", "replace")
-            raise DataError(
-                f"{name}, line {number} {what} (starts {shown!r}): the capture is cut or of another format; remove "
-                "what follows the last whole line, or record it again"
-            ) from error
-    return found
+def _seconds(nanoseconds: Ints | int, midnight: int) -> Floats:
+    return np.asarray((np.asarray(nanoseconds) - midnight) / 1e9)
 
 
-def _sort_message(found: _Messages, local: int, message: dict[str, Any], number: int) -> None:
-    """Put one message where its kind belongs."""
-    data = message.get("data", message)
-    kind = data.get("e")
-    if kind is None and "lastUpdateId" in data:
-        found.depths.append(_Depth(data.get("T"), data["lastUpdateId"], None, None, data["bids"], data["asks"], number))
-        return
-    if kind is None and "u" in data and "b" in data:  # spot tickers name no event
-        kind = "bookTicker"
-    if kind == "bookTicker":
-        time = data.get("T")
-        found.tickers.append((time, data["u"], data["b"], data["B"], data["a"], data["A"]))
-    elif kind in ("trade", "aggTrade"):
-        time = data["T"]
-        if data.get("X", "MARKET") == "MARKET":
-            row = (time, data["t" if kind == "trade" else "a"], data["p"], data["q"], data["m"])
-            found.trades.setdefault(kind, []).append(row)
-        else:
-            found.off_market += 1
-    elif kind == "depthUpdate":
-        time = data.get("T", data["E"])
-        found.depths.append(_Depth(time, data["u"], data["U"], data.get("pu"), data["b"], data["a"], number))
-    else:
-        found.other += 1
-        return
-    found.symbols.add(data["s"])
-    if time is not None:
-        found.times.append(time)
-        found.local.append(local)
-
-
-def _seconds(milliseconds: Any, midnight: int) -> Floats:
-    return (np.asarray(milliseconds, dtype=np.int64) - midnight) / 1e3
-
-
-def _numbers(name: str, what: str, texts: list[str]) -> Floats:
-    try:
-        values = np.array(texts, dtype=np.float64)
-    except ValueError as error:
-        raise DataError(f"{name}: a {what} is no number ({error}): record the capture again") from error
-    if not (np.isfinite(values) & (values >= 0)).all():
-        bad = texts[int(np.argmin(np.isfinite(values) & (values >= 0)))]
-        raise DataError(f"{name}: a {what} must be finite and not negative; was {bad!r}: record the capture again")
-    return values
-
-
-def _ticker_quotes(name: str, found: _Messages, midnight: int, counts: dict[str, int]) -> QuotePath:
+def _ticker_quotes(messages: Messages, rows: Ints, midnight: int, counts: dict[str, int]) -> QuotePath:
     """Quotes from the ticker in order of update id; late ones (an id not above all before) are dropped and counted."""
-    columns = list(zip(*found.tickers, strict=True))
-    update = np.array(columns[1], dtype=np.int64)
+    update = messages.whole[rows, scan.LAST]
     highest = np.maximum.accumulate(np.r_[np.int64(-1), update[:-1]])
     late = update <= highest
     counts["ticker_messages"], counts["ticker_messages_late_dropped"] = update.size, int(late.sum())
-    times = _seconds(columns[0], midnight)[~late]
-    bid, bid_size, ask, ask_size = (
-        _numbers(name, what, list(columns[place]))[~late]
-        for place, what in ((2, "bid"), (3, "bid quantity"), (4, "ask"), (5, "ask quantity"))
-    )
+    kept = rows[~late]
+    bid, bid_size, ask, ask_size = messages.real[kept].T
+    times = _seconds(messages.exchange_ns[kept], midnight)
     return _clean(times, np.where(bid_size > 0, bid, np.nan), np.where(ask_size > 0, ask, np.nan), counts)
 
 
@@ -254,19 +207,19 @@ def _count_breaks(depths: list[_Depth], counts: dict[str, int]) -> None:
 
 
 def _depth_quotes(
-    name: str, found: _Messages, midnight: int, end: float, counts: dict[str, int]
+    capture: _Capture, depths: list[_Depth], midnight: int, first: int, end: float, counts: dict[str, int]
 ) -> tuple[QuotePath, Floats]:
     """Quotes rebuilt from each snapshot on until the sequence breaks, and the spans without a book to trust."""
-    snapshots = [item for item in found.depths if item.first is None]
-    differences = [item for item in found.depths if item.first is not None]
+    snapshots = [item for item in depths if item.first is None]
+    differences = [item for item in depths if item.first is not None]
     if not snapshots or not differences:
         raise DataError(
-            f"{name} has {len(snapshots)} snapshots and {len(differences)} depth messages: a book needs both; record "
-            "the REST snapshot too, or use the bookTicker stream"
+            f"{capture.name} has {len(snapshots)} snapshots and {len(differences)} depth messages: a book needs both; "
+            "record the REST snapshot too, or use the bookTicker stream"
         )
     parts: list[tuple[Floats, Floats, Floats]] = []
     gaps: list[tuple[float, float]] = []
-    applied, reached, closed = 0, 0, _seconds(found.times[0], midnight).item()
+    applied, reached, closed = 0, 0, float(_seconds(first, midnight))
     for number, snapshot in enumerate(snapshots):
         limit = snapshots[number + 1].last if number + 1 < len(snapshots) else None
         start = next((i for i in range(reached, len(differences)) if differences[i].last >= snapshot.last), None)
@@ -280,7 +233,7 @@ def _depth_quotes(
             or (limit is not None and differences[stop].last >= limit)
         ):
             stop += 1
-        part = _replay(name, snapshot, differences[start:stop], midnight)
+        part = _replay(capture.messages, snapshot, differences[start:stop], midnight)
         if part[0][0] > closed:
             gaps.append((closed, float(part[0][0])))
         broken = stop < len(differences) and _breaks_sequence(differences[stop - 1], differences[stop])
@@ -288,7 +241,9 @@ def _depth_quotes(
         parts.append(part)
         applied, reached = applied + stop - start, stop
     if not parts:
-        raise DataError(f"{name}: no depth message continues a snapshot (update ids do not meet): record them together")
+        raise DataError(
+            f"{capture.name}: no depth message continues a snapshot (update ids do not meet): record them together"
+        )
     if closed < end:
         gaps.append((closed, end))
     counts["depth_messages_without_a_book"] = len(differences) - applied
@@ -300,19 +255,12 @@ def _at(differences: list[_Depth], place: int, midnight: int, end: float) -> flo
     return end if place >= len(differences) else float(_seconds(differences[place].time, midnight))
 
 
-def _replay(name: str, snapshot: _Depth, differences: list[_Depth], midnight: int) -> tuple[Floats, Floats, Floats]:
+def _replay(
+    messages: Messages, snapshot: _Depth, differences: list[_Depth], midnight: int
+) -> tuple[Floats, Floats, Floats]:
     """Times and best quotes after each difference applied to a snapshot."""
-    steps: list[int] = []
-    sides: list[bool] = []
-    texts: list[list[str]] = []
-    for step, item in enumerate((snapshot, *differences)):
-        for side, levels in ((True, item.bids), (False, item.asks)):
-            steps += [step] * len(levels)
-            sides += [side] * len(levels)
-            texts += levels
-    step_of, is_bid = np.array(steps, dtype=np.int64), np.array(sides, dtype=np.bool_)
-    price = _numbers(name, "price", [level[0] for level in texts])
-    there = (_numbers(name, "quantity", [level[1] for level in texts]) > 0).astype(np.int64)
+    step_of, is_bid, level = _levels_of(messages, np.array([item.row for item in (snapshot, *differences)]))
+    price, there = messages.price[level], (messages.quantity[level] > 0).astype(np.int64)
     prices, rank = np.unique(price, return_inverse=True)
     # quantities are absolute: what changes is whether anything stands at the level
     order = np.lexsort((np.arange(rank.size), rank, is_bid))
@@ -323,23 +271,38 @@ def _replay(name: str, snapshot: _Depth, differences: list[_Depth], midnight: in
     shelves = np.zeros((2, prices.size), dtype=np.int64)
     best_levels(step_of, is_bid, np.asarray(rank, dtype=np.int64), change, shelves[0], shelves[1], best[0], best[1])
     bid, ask = (np.where(row >= 0, prices[row], np.nan)[1:] for row in best)
-    return _seconds([item.time for item in differences], midnight), bid, ask
+    return _seconds(np.array([item.time for item in differences], dtype=np.int64), midnight), bid, ask
 
 
-def _trades(name: str, found: _Messages, midnight: int, counts: dict[str, int]) -> TradeTape:
+def _levels_of(messages: Messages, rows: Ints) -> tuple[Ints, NDArray[np.bool_], Ints]:
+    """Each level's step (place in `rows`), whether it is a bid, and its place; bids before asks in each step."""
+    whole = messages.whole[rows]
+    first = whole[:, [scan.BIDS, scan.ASKS]].ravel()
+    size = whole[:, [scan.BID_LEVELS, scan.ASK_LEVELS]].ravel()
+    part = np.repeat(np.arange(first.size), size)
+    level = np.arange(part.size) + np.repeat(first - (np.cumsum(size) - size), size)
+    return part // 2, part % 2 == 0, level
+
+
+def _trades(capture: _Capture, midnight: int, counts: dict[str, int]) -> TradeTape:
     """Trades in order of their ids; repeated ids are dropped and counted."""
-    rows = found.trades.get("trade") or found.trades.get("aggTrade")
-    if not rows:
-        raise DataError(f"{name} has no trade messages: record the trade stream too")
-    columns = list(zip(*rows, strict=True))
-    ids, first = np.unique(np.array(columns[1], dtype=np.int64), return_index=True)
-    counts["trades"], counts["trades_repeated_dropped"] = len(rows), len(rows) - ids.size
+    messages = capture.messages
+    every = capture.rows(scan.TRADE, scan.AGGREGATE)
+    market = every[(messages.whole[every, scan.FLAGS] & scan.OFF_MARKET) == 0]
+    counts["trades_off_the_market_dropped"] = every.size - market.size
+    single = messages.kind[market] == scan.TRADE
+    rows = market[single] if single.any() else market
+    if not rows.size:
+        raise DataError(f"{capture.name} has no trade messages: record the trade stream too")
+    ids, first = np.unique(messages.whole[rows, scan.FIRST], return_index=True)
+    counts["trades"], counts["trades_repeated_dropped"] = rows.size, rows.size - ids.size
     counts["trade_ids_missing"] = int(ids[-1] - ids[0] + 1 - ids.size)
-    times = _seconds(columns[0], midnight)[first]
+    chosen = rows[first]
+    times = _seconds(messages.exchange_ns[chosen], midnight)
     forward = np.maximum.accumulate(times)
     counts["trade_times_raised_to_the_one_before"] = int((forward > times).sum())
-    price, size = _numbers(name, "price", list(columns[2]))[first], _numbers(name, "quantity", list(columns[3]))[first]
-    side = np.where(np.array(columns[4], dtype=np.bool_)[first], -1, 1).astype(np.int8)
+    price, size = messages.real[chosen, 0], messages.real[chosen, 1]
+    side = np.where(messages.whole[chosen, scan.FLAGS] & scan.BUYER_MADE, -1, 1).astype(np.int8)
     good = (price > 0) & (size > 0)
     counts["trades_without_price_or_quantity_dropped"] = int((~good).sum())
     return TradeTape(forward, price, size, side, np.zeros(price.size, dtype=np.bool_)).take(good)
