@@ -13,62 +13,37 @@ import multiprocessing.connection
 import signal
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from typing import Literal, Protocol
 
 from data_pipeline.tasks.errors import WorkerStartError
-from data_pipeline.tasks.ledger import Ledger, LedgerDamageError
-from data_pipeline.tasks.worker import Task, perform, serve, single_threaded
+from data_pipeline.tasks.ledger import Ledger
+from data_pipeline.tasks.report import (
+    Progress,
+    RunInterruptedError,
+    RunTally,
+    TaskEvent,
+    TaskFailure,
+    TaskReport,
+    begin,
+    ignore_progress,
+)
+from data_pipeline.tasks.worker import Amount, Problem, Task, perform, serve, single_threaded
+
+__all__ = [
+    "MAX_DEATHS",
+    "Progress",
+    "RunInterruptedError",
+    "TaskEvent",
+    "TaskFailure",
+    "TaskPool",
+    "TaskReport",
+    "ignore_progress",
+]
 
 MAX_DEATHS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class TaskEvent:
-    """One thing that happened: what, to which task, and how far the run is."""
-
-    kind: Literal["skipped", "damaged", "finished", "worker_lost", "failed"]
-    name: str
-    done: int
-    total: int
-    message: str = ""
-
-
-class Progress(Protocol):
-    """Called in the driving process after each event."""
-
-    def __call__(self, event: TaskEvent) -> None:
-        """Take note of `event`; what it returns is not used."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class TaskFailure:
-    """A task that was given up, and why."""
-
-    key: str
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class TaskReport:
-    """What a call of `TaskPool.run` did: names of tasks run and skipped, failures, and notices in words."""
-
-    ran: tuple[str, ...]
-    skipped: tuple[str, ...]
-    failed: tuple[TaskFailure, ...]
-    notices: tuple[str, ...]
-
-
-class RunInterruptedError(KeyboardInterrupt):
-    """Ctrl-C; the message says what is kept and how to go on."""
-
-
-def ignore_progress(event: TaskEvent) -> None:
-    """The progress callback that does nothing."""
 
 
 @dataclass(slots=True)
@@ -76,32 +51,6 @@ class _Worker:
     process: SpawnProcess
     connection: Connection
     task: Task | None = None
-
-
-@dataclass(slots=True)
-class _Tally:
-    """Counts of one `run`, told to the progress callback as they change."""
-
-    done_before: int
-    total: int
-    progress: Progress
-    ran: list[str] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    failed: list[TaskFailure] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)
-
-    @property
-    def done(self) -> int:
-        """Tasks whose results are kept."""
-        return self.done_before + len(self.ran) + len(self.skipped)
-
-    def tell(
-        self, kind: Literal["skipped", "damaged", "finished", "worker_lost", "failed"], name: str, message: str = ""
-    ) -> None:
-        done = self.done + len(self.failed)
-        if message:
-            self.notices.append(message)
-        self.progress(TaskEvent(kind, name, done, self.total, message))
 
 
 class TaskPool:
@@ -170,9 +119,7 @@ class TaskPool:
         WorkerStartError
             When workers cannot start at all.
         """
-        unique = _without_repeats(tasks)
-        tally = _Tally(done_before, len(unique) + done_before if total is None else total, self._progress)
-        todo = deque(task for task in unique if not self._is_done(task, tally))
+        tally, todo = begin(self._ledger, tasks, done_before, total, self._progress)
         try:
             if self._size == 0:
                 self._run_here(todo, tally)
@@ -181,31 +128,15 @@ class TaskPool:
         except KeyboardInterrupt as interrupt:
             self.close()
             self._ledger.sweep()
-            raise RunInterruptedError(
-                f"stopped: {tally.done} of {tally.total} tasks are finished and kept in "
-                f"{self._ledger.folder}; run the same command again to go on from there"
-            ) from interrupt
-        return TaskReport(tuple(tally.ran), tuple(tally.skipped), tuple(tally.failed), tuple(tally.notices))
+            raise tally.interrupted() from interrupt
+        return tally.report()
 
-    def _is_done(self, task: Task, tally: _Tally) -> bool:
-        try:
-            self._ledger.read(task.key)
-        except KeyError:
-            return False
-        except LedgerDamageError as damage:
-            self._ledger.discard(task.key)
-            tally.tell("damaged", task.name, f"{task.name} is computed again: damaged ledger entry {damage}")
-            return False
-        tally.skipped.append(task.name)
-        tally.tell("skipped", task.name)
-        return True
-
-    def _run_here(self, todo: deque[Task], tally: _Tally) -> None:
+    def _run_here(self, todo: deque[Task], tally: RunTally) -> None:
         for task in todo:
-            error = perform(task, self._ledger)
-            self._settle(task, error, tally)
+            listen = partial(tally.tell, "running", task, "")
+            tally.settle(task, perform(task, self._ledger, listen))
 
-    def _run_on_workers(self, todo: deque[Task], tally: _Tally) -> None:
+    def _run_on_workers(self, todo: deque[Task], tally: RunTally) -> None:
         suspects: deque[Task] = deque()
         deaths: dict[str, int] = {}
         while todo or suspects or self._busy():
@@ -214,10 +145,13 @@ class TaskPool:
                 task = worker.task
                 if task is None:
                     continue
+                lived, answer = _receive(worker)
+                if isinstance(answer, Amount):
+                    tally.tell("running", task, amount=answer.value)
+                    continue
                 worker.task = None
-                lived, error = _receive(worker)
                 if lived or self._ledger.contains(task.key):
-                    self._settle(task, error if lived else None, tally)
+                    tally.settle(task, answer)
                 else:
                     deaths[task.key] = deaths.get(task.key, 0) + 1
                     self._bury(task, worker, deaths[task.key], suspects, tally)
@@ -278,42 +212,22 @@ class TaskPool:
         worker.connection.close()
         self._workers.remove(worker)
 
-    def _settle(self, task: Task, error: str | None, tally: _Tally, deaths: int = 0) -> None:
-        if error is None:
-            tally.ran.append(task.name)
-            tally.tell("finished", task.name)
-            return
-        self._ledger.write_failure(task.key, task.name, error, deaths)
-        tally.failed.append(TaskFailure(task.key, task.name, error))
-        tally.tell("failed", task.name, f"{task.name} failed: {error}")
-
-    def _bury(self, task: Task, worker: _Worker, deaths: int, suspects: deque[Task], tally: _Tally) -> None:
+    def _bury(self, task: Task, worker: _Worker, deaths: int, suspects: deque[Task], tally: RunTally) -> None:
         worker.process.join()
         ending = _ending(worker.process.exitcode)
         if deaths >= self._max_deaths:
-            self._settle(task, f"its worker died {deaths} times, last {ending}", tally, deaths)
+            tally.settle(task, Problem(f"its worker died {deaths} times, last {ending}"), deaths)
             return
         suspects.append(task)
-        tally.tell("worker_lost", task.name, f"{task.name}: its worker died {ending}; it will run again, alone")
+        tally.tell("worker_lost", task, f"{task.name}: its worker died {ending}; it will run again, alone")
 
 
-def _without_repeats(tasks: Sequence[Task]) -> list[Task]:
-    seen: dict[str, Task] = {}
-    for task in tasks:
-        other = seen.setdefault(task.key, task)
-        if other.description != task.description:
-            raise ValueError(
-                f"tasks must differ in key when they differ; {other.name} and {task.name} share {task.key}"
-            )
-    return list(seen.values())
-
-
-def _receive(worker: _Worker) -> tuple[bool, str | None]:
-    """Whether the worker lived to answer, and the error it answered (None: the entry is written)."""
+def _receive(worker: _Worker) -> tuple[bool, Problem | Amount | None]:
+    """Whether the worker lived to answer, and its answer (None: the entry is written)."""
     try:
         if not worker.connection.poll():
             return False, None
-        answer: str | None = worker.connection.recv()
+        answer: Problem | Amount | None = worker.connection.recv()
     except (EOFError, ConnectionResetError):
         return False, None
     return True, answer

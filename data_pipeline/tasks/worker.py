@@ -7,16 +7,18 @@ import multiprocessing.connection
 import os
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Final
 
 from data_pipeline.tasks.ledger import Ledger
 
-_THREAD_VARIABLES = (
+THREAD_VARIABLES: Final = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -40,14 +42,60 @@ class Task:
     description: Mapping[str, Any]
 
 
-def perform(task: Task, ledger: Ledger) -> str | None:
-    """Run one task into the ledger; the error in words, or None."""
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a task failed: in words, and by the operating system's number where it said no."""
+
+    words: str
+    errno: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """A message from a running task: how far it is, in its own unit."""
+
+    value: int
+
+
+_TELL_SECONDS: Final = 0.25
+_listener: ContextVar[Callable[[int], None] | None] = ContextVar("listener", default=None)
+
+
+def tell_amount(amount: int) -> None:
+    """Tell the driver how far the running task is; called in a task, as often as it likes, heard a few times a second.
+
+    Nothing happens where nobody listens (on a cluster, or outside a task).
+    """
+    listener = _listener.get()
+    if listener is not None:
+        listener(amount)
+
+
+def perform(task: Task, ledger: Ledger, listen: Callable[[int], None] | None = None) -> Problem | None:
+    """Run one task into the ledger; what went wrong, or None. `listen` hears what the task tells."""
+    token = _listener.set(None if listen is None else _now_and_then(listen))
     try:
         ledger.write(task.key, task.description, task.function(task.argument))
     except Exception as error:  # noqa: BLE001  the rim of a task: whatever it raises is reported under the task's name
         place = traceback.extract_tb(error.__traceback__)[-1]
-        return f"{type(error).__name__}: {error} ({os.path.basename(place.filename)}:{place.lineno})"  # noqa: PTH119
+        words = f"{type(error).__name__}: {error} ({os.path.basename(place.filename)}:{place.lineno})"  # noqa: PTH119
+        return Problem(words, error.errno if isinstance(error, OSError) else None)
+    finally:
+        _listener.reset(token)
     return None
+
+
+def _now_and_then(listen: Callable[[int], None]) -> Callable[[int], None]:
+    """`listen`, but at most every `_TELL_SECONDS`, the first time that long after now."""
+    last = [time.monotonic()]
+
+    def hear(amount: int) -> None:
+        now = time.monotonic()
+        if now - last[0] >= _TELL_SECONDS:
+            last[0] = now
+            listen(amount)
+
+    return hear
 
 
 def serve(connection: Connection) -> None:
@@ -60,7 +108,7 @@ def serve(connection: Connection) -> None:
             task, ledger = connection.recv()
         except EOFError:
             return
-        connection.send(perform(task, ledger))
+        connection.send(perform(task, ledger, lambda amount: connection.send(Amount(amount))))
 
 
 def _leave_with_the_driver() -> None:
@@ -74,8 +122,8 @@ def _leave_with_the_driver() -> None:
 @contextmanager
 def single_threaded() -> Iterator[None]:
     """Environment in which a new process computes with one thread: no oversubscription, one order of summation."""
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     try:
         yield
     finally:

@@ -1,0 +1,207 @@
+"""Tasks run on a Dask cluster, each result in the ledger before it counts as done.
+
+Dask hands a task whose worker died to another one. Nothing is lost by that and nothing doubled: a result counts when
+its entry is in the ledger, whole, under the key of all that it depends on; whoever does the task again finds the entry
+or writes the same bytes. A task that Dask gives up because several of its workers died is tried once more, alone, since
+Dask blames every task that waited at a worker which died.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any, Final
+
+from data_pipeline.tasks.errors import TaskError
+from data_pipeline.tasks.ledger import Ledger, LedgerDamageError
+from data_pipeline.tasks.report import Progress, RunTally, TaskReport, begin, ignore_progress
+from data_pipeline.tasks.worker import THREAD_VARIABLES, Problem, Task, perform
+
+_LOCAL: Final = "local:"
+_CONNECT_SECONDS: Final = 20
+_VISIBLE_SECONDS: Final = 30.0
+"""How long a shared file system may take to show the driver what a worker wrote (NFS caches names)."""
+
+
+class DaskPool:
+    """The workers of a Dask cluster over one ledger; a context manager that closes what it opened.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        Where results are kept, in a folder that driver and workers share.
+    address : str
+        "tcp://host:port" of a running scheduler, whose workers have this package and see the same files; or "local:N".
+    progress : Progress
+        Called after each event.
+
+    Raises
+    ------
+    TaskError
+        When Dask is not installed.
+    ValueError
+        For an address of neither form.
+    """
+
+    def __init__(self, ledger: Ledger, address: str, *, progress: Progress = ignore_progress) -> None:
+        """Check the address; nothing is connected before the first task."""
+        if address.startswith(_LOCAL):
+            count = address.removeprefix(_LOCAL)
+            self._local = int(count) if count.isascii() and count.isdigit() else 0
+        else:
+            self._local = -1 if "://" in address else 0
+        if not self._local:
+            raise ValueError(f"cluster must be tcp://host:port or local:N with N processes; was {address!r}")
+        _distributed()
+        # workers may run in another folder
+        self._ledger = replace(ledger, folder=ledger.folder.resolve())
+        self._address = address
+        self._progress = progress
+        self._stack = ExitStack()
+        self._client: Any = None
+
+    def __enter__(self) -> DaskPool:
+        """The pool itself."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Leave the cluster; end it when it is a local one."""
+        self.close()
+
+    def close(self) -> None:
+        """Leave the cluster; end it when it is a local one."""
+        self._client = None
+        self._stack.close()
+
+    def run(self, tasks: Sequence[Task], *, done_before: int = 0, total: int | None = None) -> TaskReport:
+        """Run what the ledger does not hold yet; returns when each task is finished, skipped or given up.
+
+        Raises
+        ------
+        ValueError
+            When two different tasks have one key.
+        TaskError
+            When the cluster cannot be reached.
+        RunInterruptedError
+            On Ctrl-C; tasks under way on a cluster may still end there, in the ledger.
+        """
+        tally, todo = begin(self._ledger, tasks, done_before, total, self._progress)
+        try:
+            if todo:
+                self._run_on_cluster(todo, tally)
+        except KeyboardInterrupt as interrupt:
+            self.close()
+            self._ledger.sweep()
+            raise tally.interrupted() from interrupt
+        return tally.report()
+
+    def _run_on_cluster(self, todo: deque[Task], tally: RunTally) -> None:
+        suspects = self._submit_all(list(todo), tally, last_try=False)
+        for task in suspects:
+            tally.tell("worker_lost", task, f"{task.name}: its workers died; it will run again, alone")
+            self._submit_all([task], tally, last_try=True)
+
+    def _submit_all(self, tasks: Sequence[Task], tally: RunTally, *, last_try: bool) -> list[Task]:
+        """Run tasks side by side; those whose workers died (none on the last try, which settles them)."""
+        client = self._connected()
+        # a key of its own for each try: a scheduler that others use must not take an earlier outcome for this one
+        stamp = f"{os.getpid()}-{time.time_ns()}"
+        futures = {
+            client.submit(perform_once, task, self._ledger, key=f"{task.key}-{stamp}", pure=False): task
+            for task in tasks
+        }
+        killed: list[Task] = []
+        for future in _distributed().as_completed(list(futures), loop=client.loop):
+            task = futures.pop(future)
+            problem = self._outcome(future, task)
+            if problem is _KILLED and not last_try:
+                killed.append(task)
+            else:
+                tally.settle(task, problem)
+        return killed
+
+    def _outcome(self, future: Any, task: Task) -> Problem | None:
+        if future.status == "finished":
+            problem: Problem | None = future.result()
+            return problem or self._wait_for_entry(task)
+        if self._ledger.contains(task.key):
+            return None
+        error = future.exception() if future.status == "error" else None
+        if type(error).__name__ == "KilledWorker":
+            return _KILLED
+        return Problem(f"the cluster gave it up: {type(error).__name__}: {error}" if error else "it was cancelled")
+
+    def _wait_for_entry(self, task: Task) -> Problem | None:
+        end = time.monotonic() + _VISIBLE_SECONDS
+        while True:
+            try:
+                self._ledger.read(task.key)
+            except (KeyError, LedgerDamageError):
+                if time.monotonic() > end:
+                    return Problem(
+                        f"a worker finished it, but its result is not in {self._ledger.folder} here: that folder must "
+                        "be on a file system that the driver and all workers share, under the same path"
+                    )
+                time.sleep(0.2)
+            else:
+                return None
+
+    def _connected(self) -> Any:
+        if self._client is None:
+            self._client = self._connect()
+        return self._client
+
+    def _connect(self) -> Any:
+        distributed = _distributed()
+        address: Any = self._address
+        if self._local > 0:
+            address = self._stack.enter_context(
+                distributed.LocalCluster(
+                    n_workers=self._local,
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    dashboard_address=":0",
+                    memory_limit=0,
+                    silence_logs=logging.CRITICAL,
+                    env=dict.fromkeys(THREAD_VARIABLES, "1"),
+                )
+            )
+        try:
+            return self._stack.enter_context(
+                distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
+            )
+        except (OSError, TimeoutError) as error:
+            raise TaskError(
+                f"cannot reach the Dask scheduler at {self._address} ({error}): check that it runs "
+                "(`dask scheduler`) and that this machine may connect to it"
+            ) from error
+
+
+_KILLED: Final = Problem("its workers died again and again, the last time while it ran alone")
+
+
+def perform_once(task: Task, ledger: Ledger) -> Problem | None:
+    """Run one task into the ledger unless another worker, that was lost afterwards, has finished it."""
+    try:
+        ledger.read(task.key)
+    except (KeyError, LedgerDamageError):
+        return perform(task, ledger)
+    return None
+
+
+def _distributed() -> Any:
+    """The package `distributed`, which is large and optional."""
+    try:
+        return importlib.import_module("distributed")
+    except ImportError as error:
+        raise TaskError(
+            "Dask is not installed, so there is no cluster to run on: python -m pip install 'fairfield[cluster]', or "
+            "leave the cluster out to use the processes of this machine"
+        ) from error

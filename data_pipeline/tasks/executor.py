@@ -1,0 +1,90 @@
+"""Who does the tasks: processes of this machine, or the workers of a Dask cluster; results are the same from either."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from data_pipeline.tasks.ledger import Ledger
+from data_pipeline.tasks.pool import TaskPool
+from data_pipeline.tasks.report import Progress, TaskReport, ignore_progress
+from data_pipeline.tasks.worker import Task
+
+if TYPE_CHECKING:
+    from data_pipeline.tasks.dask_pool import DaskPool
+
+
+class Executor(Protocol):
+    """Runs tasks into one ledger; `TaskPool` and `DaskPool` are two."""
+
+    def run(self, tasks: Sequence[Task], *, done_before: int = 0, total: int | None = None) -> TaskReport:
+        """Run what the ledger does not hold yet; returns when each task is finished, skipped or given up.
+
+        `done_before` and `total` are what the progress callback is told when these tasks are a part of a longer job.
+        """
+        ...
+
+
+class Workforce(Protocol):
+    """Makes executors; an executor leaves no process behind when its block ends."""
+
+    def over(self, ledger: Ledger, progress: Progress = ignore_progress) -> AbstractContextManager[Executor]:
+        """An executor whose results lie in `ledger`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LocalProcesses:
+    """Processes of this machine; 0 does the tasks in the calling process."""
+
+    workers: int
+
+    def over(self, ledger: Ledger, progress: Progress = ignore_progress) -> TaskPool:
+        """See `Workforce`."""
+        return TaskPool(ledger, self.workers, progress=progress)
+
+
+@dataclass(frozen=True, slots=True)
+class DaskCluster:
+    """The workers of a Dask cluster.
+
+    Attributes
+    ----------
+    address : str
+        Of the scheduler, "tcp://host:8786", or "local:4" for a cluster of four processes on this machine that ends
+        with the executor. The folder of the ledger must be on a file system that driver and workers share.
+    """
+
+    address: str
+
+    def over(self, ledger: Ledger, progress: Progress = ignore_progress) -> DaskPool:
+        """See `Workforce`."""
+        from data_pipeline.tasks.dask_pool import DaskPool
+
+        return DaskPool(ledger, self.address, progress=progress)
+
+
+def make_workforce(workers: int | None = None, cluster: str | None = None) -> Workforce:
+    """Those who were asked for: a cluster by its address, so many processes, or one process per core of the machine.
+
+    Raises
+    ------
+    ValueError
+        When both are named.
+    """
+    if cluster is not None:
+        if workers is not None:
+            raise ValueError("workers must not be given with a cluster, which has its own; give one of the two")
+        return DaskCluster(cluster)
+    return LocalProcesses(usable_cores() if workers is None else workers)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
