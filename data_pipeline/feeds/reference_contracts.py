@@ -1,7 +1,8 @@
 """Futures of B3: what a contract's code says, when it expires, what a point of it is worth.
 
 A code is the root (three characters, five for a future on one share), the month's letter and the year: two digits, one
-before 22 May 2006, when the session must tell the decade ("DI1F3" is of 2003 or 2013).
+before 22 May 2006, when the session must tell the decade ("DI1F3" is of 2003 or 2013). A future on the rate between two
+maturities bears both, a digit each ("DIFN2F3"); it has no expiry here.
 
 Expiries by B3's contract specifications: IND and WIN on the Wednesday nearest the 15th of an even month, or the next
 session where that is none; DOL, WDO, DI1 and DDI on the first session of the month, for which a last settlement is
@@ -28,6 +29,8 @@ MONTHS: Final = "FGHJKMNQUVXZ"
 TWO_DIGITS_FROM: Final = datetime.date(2006, 5, 22)
 _MATURITY: Final = re.compile(r"([FGHJKMNQUVXZ])(\d{1,2})")
 _CODE: Final = re.compile(r"([A-Z0-9]{3}|[A-Z0-9]{5})([FGHJKMNQUVXZ])(\d{1,2})")
+_BETWEEN: Final = re.compile(r"([A-Z0-9]{3})([FGHJKMNQUVXZ]\d[FGHJKMNQUVXZ]\d)")
+"""A contract on the rate between two maturities: DIFN2F3."""
 _PATTERN: Final = r"^([A-Z0-9]{3}|[A-Z0-9]{5})[FGHJKMNQUVXZ]\d{1,2}$"
 _LAST_KNOWN_YEAR: Final = 2078
 """Two-digit years up to 78 are of this century: DI1 and DAP go some 40 years ahead, and no code is older than 1986."""
@@ -188,22 +191,26 @@ def settlement_table(
     ValueError
         When a code is none of a future on its session.
     """
-    table = pa.table({"session": sessions, "code": codes})
-    pairs = table.group_by(["session", "code"]).aggregate([]).to_pydict()
-    said: dict[tuple[datetime.date, str], Contract] = {}
+    pairs = pa.table({"session": sessions, "code": codes}).group_by(["session", "code"]).aggregate([]).to_pydict()
+    said: dict[tuple[datetime.date, str], tuple[str, str, str, datetime.date | None]] = {}
     expiries: dict[Contract, datetime.date | None] = {}
     for session, code in zip(pairs["session"], pairs["code"], strict=True):
+        between = _BETWEEN.fullmatch(code)
+        if between is not None:
+            said[session, code] = (code, between[1], between[2], None)
+            continue
         contract = parse_contract(code, session)
-        said[session, code] = contract
         if contract not in expiries:
             expiries[contract] = expiry_of(contract)
+        said[session, code] = (contract.symbol, contract.root, contract.maturity, expiries[contract])
     contracts = [said[pair] for pair in zip(sessions.to_pylist(), codes.to_pylist(), strict=True)]
+    symbol, root, maturity, expiry = zip(*contracts, strict=True) if contracts else ((), (), (), ())
     columns = {
         "session": sessions,
-        "symbol": pa.array([contract.symbol for contract in contracts], pa.string()),
-        "root": pa.array([contract.root for contract in contracts], pa.string()),
-        "maturity": pa.array([contract.maturity for contract in contracts], pa.string()),
-        "expiry": pa.array([expiries[contract] for contract in contracts], pa.date32()),
+        "symbol": pa.array(symbol, pa.string()),
+        "root": pa.array(root, pa.string()),
+        "maturity": pa.array(maturity, pa.string()),
+        "expiry": pa.array(expiry, pa.date32()),
         **figures,
     }
     return pa.table({name: columns[name] for name in SETTLEMENTS.schema.names}).cast(SETTLEMENTS.schema)
