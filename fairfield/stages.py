@@ -98,7 +98,7 @@ def ingest_files(paths: Sequence[Path], store: Path) -> IngestReport:
 def check_quality(store_path: Path, output: Path | None, start: str | None = None, end: str | None = None) -> Path:
     """Print the quality table of a store and write its page."""
     from data_pipeline.panel_build import build_panel
-    from data_pipeline.quality import store_quality
+    from data_pipeline.quality.daily import store_quality
     from data_pipeline.store import Store
     from reports.quality_page import write_quality_page
 
@@ -249,12 +249,12 @@ def _panel(config: RunConfig) -> tuple[DailyPanel, dict[str, Any]]:
     start, end = (None if date is None else date.isoformat() for date in (data.start, data.end))
     if data.closes is not None:
         from data_pipeline.close_value import read_close_value_panel
-        from data_pipeline.quality import panel_quality
+        from data_pipeline.quality.daily import panel_quality
 
         panel = read_close_value_panel(data.closes, start=start, end=end, risk_free_annual=rate)
         return panel, panel_quality(panel)
     from data_pipeline.panel_build import build_panel
-    from data_pipeline.quality import store_quality
+    from data_pipeline.quality.daily import store_quality
     from data_pipeline.store import Store
     from data_pipeline.universe import UniverseRules
 

@@ -15,7 +15,7 @@ MOST = 200
 
 
 def write_quality_page(quality: Mapping[str, Any], output: Path | str) -> Path:
-    """Path of the page that shows a data-quality record (`data_pipeline.quality`, or a run's `quality.json`).
+    """Path of the page that shows a data-quality record (`data_pipeline.quality.daily`, or a run's `quality.json`).
 
     Raises
     ------

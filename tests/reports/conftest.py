@@ -129,7 +129,7 @@ def fabricate_run(
 
 
 def quality_record(days: np.ndarray) -> dict[str, Any]:
-    """A record with the keys of data_pipeline.quality."""
+    """A record with the keys of data_pipeline.quality.daily."""
     months = np.unique(days.astype("datetime64[M]"))
     quarantine = {"ticker": "ABCD3", "reason": "high below low", "source": "COTAHIST_A2020.TXT", "line": 17}
     event = {"instrument": "MGLU3", "kind": "reverse_split", "share_factor": 0.1, "cash": 0.0, "source": "event file"}

@@ -41,7 +41,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.panel import CorporateEvent, DailyPanel
-from data_pipeline.quality_checks import Record, median_or_zero, outliers, stale_quotes, suspicious_rows
+from data_pipeline.quality.daily_checks import Record, median_or_zero, outliers, stale_quotes, suspicious_rows
 from data_pipeline.renames import renames_to_chain
 from data_pipeline.risk_free import risk_free_returns
 from data_pipeline.sessions.calendar import calendar_gaps
