@@ -153,7 +153,7 @@ def test_bad_files_are_refused_with_file_line_and_remedy(tmp_path):
 
 
 def test_files_of_two_days_are_refused(tmp_path):
-    refused(tmp_path, "do not belong together", book=BOOK.replace("1000", "2000").replace("9999", "1999"))
+    refused(tmp_path, "do not belong together", book=BOOK.replace("\n1000", "\n2000").replace(",9999", ",1999"))
     message, book = write(tmp_path)
     other = book.rename(tmp_path / book.name.replace("ABC", "XYZ"))
     with pytest.raises(DataError, match="different days or tickers"):
