@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from functools import cached_property
+from typing import Any, Final
 
 from data_pipeline.errors import DataError
-from data_pipeline.schema import SCHEMA_VERSION
+from data_pipeline.schema import QUOTES_VERSION, SCHEMA_VERSION
+from data_pipeline.tables.files import Place, StoreFiles, open_files
+from data_pipeline.tables.state import TablePart, TablePartition, decode, encode
 
-MANIFEST = "manifest.json"
+MANIFEST: Final = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +27,21 @@ class Source:
     file : str
         Name without folder.
     kind : str
-        "cotahist", "company_events", "company_details" or "cdi".
+        "cotahist", "company_events", "company_details", "cdi" or the name of a feed.
     generated : str
-        ISO date of the header (DATGER); empty for JSON files.
+        ISO date of the header (DATGER); empty where a file says none.
     rows, quarantined : int
         Rows read, and how many of them were put aside as impossible when the file was ingested.
     sessions : tuple of str
         ISO dates of the sessions in a COTAHIST file.
     rule_counts : mapping
         How often each named repair rule acted.
+    notes : tuple of str
+        Sentences of the reader about the file.
+    tables : mapping
+        Rows that it gave to each table of `data_pipeline.tables`.
+    superseded : bool
+        Whether another file took the place of some of those rows since: ingested again, it is read again.
     """
 
     sha256: str
@@ -45,6 +52,9 @@ class Source:
     quarantined: int
     sessions: tuple[str, ...]
     rule_counts: Mapping[str, int]
+    notes: tuple[str, ...] = ()
+    tables: Mapping[str, int] = field(default_factory=dict)
+    superseded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +86,26 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Everything that is committed. `partitions` are in order of month, `sources` in order of (kind, file, sha256)."""
+    """Everything that is committed.
+
+    `partitions` are those of the daily quotes in order of month, `tables` those of every other table in order of
+    (table, venue, period), `sources` in order of (kind, file, sha256). `generation` counts the commits: it tells
+    whether another writer came between, and is no part of the content.
+    """
 
     sources: tuple[Source, ...] = ()
     partitions: tuple[Partition, ...] = ()
     events: Part | None = None
     cdi: Part | None = None
+    tables: tuple[TablePartition, ...] = ()
     schema_version: int = field(default=SCHEMA_VERSION)
+    generation: int = field(default=0, compare=False)
 
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[Part | TablePart, ...]:
         """Every committed part, quarantine included."""
         months = [part for p in self.partitions for part in (p.part, p.quarantine)]
-        return tuple(part for part in (*months, self.events, self.cdi) if part is not None)
+        own = tuple(part for part in (*months, self.events, self.cdi) if part is not None)
+        return (*own, *(part for p in self.tables for part in p.parts))
 
     @property
     def quarantined_rows(self) -> int:
@@ -96,63 +114,181 @@ class Manifest:
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 of the committed market data: equal rows give an equal hash, whatever files they came in."""
+        """SHA-256 of the committed market data: equal rows give an equal hash, in whatever files and parts."""
         parts = [p.part for p in self.partitions] + [part for part in (self.events, self.cdi) if part is not None]
         lines = sorted(f"{part.path} {part.sha256}\n" for part in parts)
-        return hashlib.sha256("".join((f"schema {self.schema_version}\n", *lines)).encode()).hexdigest()
+        rows = [f"{p.table} {p.version} {p.venue} {p.period} {p.digest:032x}\n" for p in self.tables]
+        return hashlib.sha256("".join((f"schema {QUOTES_VERSION}\n", *lines, *rows)).encode()).hexdigest()
 
     def source(self, sha256: str) -> Source | None:
         """The source of that hash, or None."""
         return next((source for source in self.sources if source.sha256 == sha256), None)
 
     def to_bytes(self) -> bytes:
-        """JSON text, the same bytes for equal manifests."""
-        return (json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+        """JSON text, the same bytes for equal manifests; an item a line, so that two versions compare well."""
+        import orjson
+
+        document = {
+            "cdi": None if self.cdi is None else asdict(self.cdi),
+            "events": None if self.events is None else asdict(self.events),
+            "generation": self.generation,
+            "partitions": [asdict(p) for p in self.partitions],
+            "schema_version": self.schema_version,
+            "sources": [asdict(s) for s in self.sources],
+            "tables": encode(self.tables),
+        }
+        lines = [f'"{key}": {_lines(value, orjson)}' for key, value in document.items()]
+        return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
 
 
-def read_manifest(store: Path) -> Manifest:
-    """Manifest of the store in that folder.
+def _lines(value: Any, orjson: Any) -> str:
+    """JSON text of a value with each item of a list on its own line."""
+    if isinstance(value, list) and value:
+        return "[\n" + ",\n".join(" " + _dump(item, orjson) for item in value) + "\n]"
+    if isinstance(value, dict) and value and all(isinstance(item, list) for item in value.values()):
+        return (
+            "{\n" + ",\n".join(f"{_dump(key, orjson)}: {_lines(item, orjson)}" for key, item in value.items()) + "\n}"
+        )
+    return _dump(value, orjson)
+
+
+def _dump(value: Any, orjson: Any) -> str:
+    text: bytes = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    return text.decode()
+
+
+@dataclass(frozen=True)
+class Document:
+    """A manifest as it lies on disk; of a large one only what is asked for is decoded.
+
+    Attributes
+    ----------
+    place : str
+        Its path or URL, for messages.
+    content : mapping
+        The JSON document.
+    """
+
+    place: str
+    content: Mapping[str, Any]
+
+    @property
+    def table_names(self) -> tuple[str, ...]:
+        """Tables with rows, in order."""
+        return tuple(self.content["tables"])
+
+    def table(self, name: str) -> tuple[TablePartition, ...]:
+        """Partitions of one table, none when it has no rows.
+
+        Raises
+        ------
+        DataError
+            When the manifest is damaged.
+        """
+        try:
+            return decode(name, self.content["tables"].get(name, ()))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise self._damaged(error) from error
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """All of it, decoded.
+
+        Raises
+        ------
+        DataError
+            When it is damaged.
+        """
+        document = self.content
+        tables = tuple(p for name in self.table_names for p in self.table(name))
+        try:
+            return Manifest(
+                sources=tuple(_source(s) for s in document["sources"]),
+                partitions=tuple(
+                    Partition(
+                        p["month"],
+                        Part(**p["part"]),
+                        _part(p["quarantine"]),
+                        {day: SessionEntry(**entry) for day, entry in p["sessions"].items()},
+                    )
+                    for p in document["partitions"]
+                ),
+                events=_part(document["events"]),
+                cdi=_part(document["cdi"]),
+                tables=tables,
+                generation=document["generation"],
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> DataError:
+        return DataError(f"{self.place} is damaged ({error}): delete the folder and ingest the raw files again")
+
+
+def _source(value: Mapping[str, Any]) -> Source:
+    return Source(**{**value, "sessions": tuple(value["sessions"]), "notes": tuple(value["notes"])})
+
+
+def _part(value: Mapping[str, Any] | None) -> Part | None:
+    return None if value is None else Part(**value)
+
+
+_SHAPE: Final = {"sources": list, "partitions": list, "tables": dict, "generation": int}
+"""Of the values that reading needs at once, checked when a store is opened; the rest is when it is decoded."""
+
+
+def read_document(place: Place | StoreFiles, version: int = SCHEMA_VERSION) -> Document:
+    """The manifest of the store at that place, undecoded; of another schema version only when asked for by `version`.
 
     Raises
     ------
     DataError
         When there is no store, its manifest is damaged, or it is of another schema version.
     """
-    path = store / MANIFEST
-    if not path.is_file():
-        raise DataError(f"{store} holds no store (no {MANIFEST}): run `fairfield ingest` first, or name its folder")
+    import orjson
+
+    files = open_files(place)
+    path = f"{files.name.rstrip('/')}/{MANIFEST}"
     try:
-        document = json.loads(path.read_bytes())
-        version = document["schema_version"]
+        content = files.read_bytes(MANIFEST)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(
+            f"{files.name} holds no store (no {MANIFEST}): run `fairfield ingest` first, or name its folder"
+        ) from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    try:
+        document = orjson.loads(content)
+        found = document["schema_version"]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is damaged ({error}): delete the folder and ingest the raw files again") from error
-    if version != SCHEMA_VERSION:
+    _refuse_other_version(files.name, found, version)
+    wrong = [key for key, kind in _SHAPE.items() if not isinstance(document.get(key), kind)]
+    if wrong and version == SCHEMA_VERSION:
+        raise DataError(f"{path} is damaged (no {', '.join(wrong)}): delete the folder and ingest the raw files again")
+    return Document(path, document)
+
+
+def _refuse_other_version(name: str, found: object, wanted: int) -> None:
+    if found == wanted:
+        return
+    if isinstance(found, int) and 0 < found < wanted:
         raise DataError(
-            f"{store} has schema version {version}, this program reads version {SCHEMA_VERSION}: "
-            "ingest the raw files into a new folder, or use the program's version that wrote it"
+            f"{name} has schema version {found}, this program reads version {wanted}: "
+            f"run `fairfield store migrate --store {name}`"
         )
-    try:
-        return _manifest(document)
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{path} is damaged ({error}): delete the folder and ingest the raw files again") from error
-
-
-def _manifest(document: Mapping[str, Any]) -> Manifest:
-    return Manifest(
-        sources=tuple(Source(**{**s, "sessions": tuple(s["sessions"])}) for s in document["sources"]),
-        partitions=tuple(
-            Partition(
-                p["month"],
-                Part(**p["part"]),
-                _part(p["quarantine"]),
-                {day: SessionEntry(**entry) for day, entry in p["sessions"].items()},
-            )
-            for p in document["partitions"]
-        ),
-        events=_part(document["events"]),
-        cdi=_part(document["cdi"]),
+    raise DataError(
+        f"{name} has schema version {found}, this program reads version {wanted}: "
+        "ingest the raw files into a new folder, or use the program's version that wrote it"
     )
 
 
-def _part(value: Mapping[str, Any] | None) -> Part | None:
-    return None if value is None else Part(**value)
+def read_manifest(store: Place | StoreFiles) -> Manifest:
+    """Manifest of the store at that place.
+
+    Raises
+    ------
+    DataError
+        When there is no store, its manifest is damaged, or it is of another schema version.
+    """
+    return read_document(store).manifest

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of the store on disk; a store of another version is refused, never migrated silently."""
+
+QUOTES_VERSION = 1
+"""Version of the daily quotes, company events and CDI within it."""
 
 RECORD_WIDTH = 245
 

@@ -114,7 +114,7 @@ BOOK_EVENTS: Final = TableSpec(
         Column("ev", pa.uint64(), "kind and flags"),
         Column("exch_ts", pa.int64(), "exchange time, ns since 1970 UTC"),
         Column("local_ts", pa.int64(), "receiver's time, ns since 1970 UTC"),
-        Column("px", pa.float64(), "price"),
+        Column("px", pa.float64(), "price; not a number where a clearing event clears the whole side", finite=False),
         Column("qty", pa.float64(), "quantity"),
         Column("order_id", pa.uint64(), "order number of an order-by-order event, else 0"),
         Column("ival", pa.int64(), "reserved by the layout"),

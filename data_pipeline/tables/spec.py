@@ -24,9 +24,11 @@ class Column:
     nullable : bool
         Whether a value may be absent; an absent value is null, never a made-up number.
     low, high : float, optional
-        Smallest and largest value that can be true, both included. A floating value must be finite too.
+        Smallest and largest value that can be true, both included.
     words : tuple of str
         The only texts allowed, where there are few.
+    finite : bool
+        Whether a floating value must be a finite number (the rule).
     """
 
     name: str
@@ -36,6 +38,7 @@ class Column:
     low: float | None = None
     high: float | None = None
     words: tuple[str, ...] = ()
+    finite: bool = True
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class TableSpec:
     order : tuple of str
         The sort order of the rows in a part, beginning with `symbol`; rows equal in it keep the feed's order.
     key : tuple of str
-        Columns that together occur once; empty where rows may repeat.
+        Columns that together occur once; empty where rows may repeat. It holds every column of `order`.
     """
 
     name: str

@@ -139,7 +139,7 @@ def test_a_store_of_another_schema_version_is_refused_for_reading_and_writing(fo
     path = folder / "manifest.json"
     document = json.loads(path.read_text())
     path.write_text(json.dumps(document | {"schema_version": 99}))
-    words = "has schema version 99, this program reads version 1: ingest the raw files into a new folder"
+    words = "has schema version 99, this program reads version 2: ingest the raw files into a new folder"
     with pytest.raises(DataError, match=words):
         Store.open(folder)
     before = sorted(folder.rglob("*"))
@@ -149,7 +149,7 @@ def test_a_store_of_another_schema_version_is_refused_for_reading_and_writing(fo
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "{}", '{"schema_version": 1}', '{"schema_version": 1, "sources": 3}']
+    "content", ["", "{", "[]", "{}", '{"schema_version": 2}', '{"schema_version": 2, "sources": 3}']
 )
 def test_a_damaged_manifest_is_an_error_that_names_it(folder, content):
     (folder / "manifest.json").write_text(content)

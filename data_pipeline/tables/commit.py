@@ -1,0 +1,187 @@
+"""Drafts into the committed state: what they replace, what stays, and the one write that makes it so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_pipeline.errors import DataError
+from data_pipeline.manifest import Manifest, Source
+from data_pipeline.tables.catalog import TABLES
+from data_pipeline.tables.files import LocalFiles, StoreFiles
+from data_pipeline.tables.parts import DraftPart
+from data_pipeline.tables.rewrite import PlacedPart, cells_of, join_parts, only_cells, without_cells
+from data_pipeline.tables.spec import TableSpec
+from data_pipeline.tables.state import Name, TablePart, TablePartition, in_order
+
+SMALL_ROWS: Final = 1 << 20
+"""New parts of one partition with fewer rows than this are joined into one when they come in one call."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableChange:
+    """Rows of a symbol and session that the store had already and that a draft gave again.
+
+    Attributes
+    ----------
+    table, venue, period : str
+    held_by, offered_by : tuple of str
+        Sources (SHA-256) of the part that held them, and of the draft.
+    symbols : tuple of str
+        The symbols, in order.
+    cells : int
+        How many pairs of symbol and session.
+    rows_held, rows_offered : int
+    identical : bool
+        Whether the rows are the same; else the offered ones took the place of the held ones.
+    """
+
+    table: str
+    venue: str
+    period: str
+    held_by: tuple[str, ...]
+    offered_by: tuple[str, ...]
+    symbols: tuple[str, ...]
+    cells: int
+    rows_held: int
+    rows_offered: int
+    identical: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Meeting:
+    """The symbols and sessions that a draft shares with a part, and that part without them."""
+
+    held: PlacedPart
+    cells: pa.Table
+    change: TableChange
+
+
+def merge_drafts(
+    files: StoreFiles,
+    manifest: Manifest,
+    drafts: Sequence[DraftPart],
+    staging: Path,
+    *,
+    specs: Mapping[str, TableSpec] = TABLES,
+) -> tuple[tuple[TablePartition, ...], tuple[TableChange, ...]]:
+    """The tables of the next manifest, every new part lying below `staging`, and what the drafts met.
+
+    The rows of a symbol and session (of a table and venue) come from one draft: the last in `drafts` that has them,
+    else what the store held. A draft whose rows are all there already changes nothing.
+
+    Raises
+    ------
+    DataError
+        When a part of the store is missing or damaged, or a table of the store is of another version.
+    """
+    refuse_other_versions(files.name, manifest.tables, specs)
+    partitions = {p.name: p for p in manifest.tables}
+    held: dict[Name, list[PlacedPart]] = {}
+    changes: list[TableChange] = []
+    for draft in drafts:
+        name = draft.name
+        if name not in held:
+            known = partitions[name].parts if name in partitions else ()
+            held[name] = [PlacedPart(part, files) for part in known]
+        held[name], met = _settle(specs[draft.table], draft, held[name], staging)
+        changes += met
+    for name, parts in held.items():
+        spec = specs[name[0]]
+        partitions[name] = TablePartition(*name, spec.version, _joined(spec, name, parts, files, staging))
+    return in_order(partitions.values()), tuple(changes)
+
+
+def refuse_other_versions(place: str, partitions: Iterable[TablePartition], specs: Mapping[str, TableSpec]) -> None:
+    """Raise DataError when a table is of another version than this program's."""
+    for p in partitions:
+        wanted = specs[p.table].version if p.table in specs else 0
+        if p.version < wanted:
+            raise DataError(
+                f"{place}: table {p.table} has version {p.version}, this program reads version {wanted}: "
+                f"run `fairfield store migrate --store {place}`"
+            )
+        if p.version > wanted:
+            raise DataError(
+                f"{place}: table {p.table} of version {p.version} is not known to this program: "
+                "use the program's version that wrote it"
+            )
+
+
+def _settle(
+    spec: TableSpec, draft: DraftPart, held: list[PlacedPart], staging: Path
+) -> tuple[list[PlacedPart], list[TableChange]]:
+    """The parts of a partition after a draft, and what it met there."""
+    own = PlacedPart(draft.part, LocalFiles(draft.staging))
+    near = [h for h in held if h.part.first <= draft.part.last and draft.part.first <= h.part.last]
+    if not near:
+        return [*held, own], []
+    offered = cells_of(spec, own)
+    meetings = [m for h in near if (m := _meet(spec, draft, own, offered, h)) is not None]
+    changes = [m.change for m in meetings]
+    if all(c.identical for c in changes) and sum(c.rows_offered for c in changes) == draft.part.rows:
+        return held, changes
+    met = {m.held.part.path: m for m in meetings}
+    kept = [h for h in held if h.part.path not in met]
+    for meeting in meetings:
+        if meeting.change.rows_held < meeting.held.part.rows:
+            rest = without_cells(spec, draft.name, meeting.held, meeting.cells, staging)
+            kept += [PlacedPart(rest, LocalFiles(staging))] if rest is not None else []
+    return [*kept, own], changes
+
+
+def _meet(spec: TableSpec, draft: DraftPart, own: PlacedPart, offered: pa.Table, held: PlacedPart) -> _Meeting | None:
+    there = cells_of(spec, held)
+    keys = [spec.symbol, spec.date]
+    common = there.join(offered, keys, join_type="inner", use_threads=False)
+    if not common.num_rows:
+        return None
+    rows_held, digest_held = _content(spec, held, there, common)
+    rows_offered, digest_offered = _content(spec, own, offered, common)
+    change = TableChange(
+        *draft.name,
+        held_by=held.part.sources,
+        offered_by=draft.part.sources,
+        symbols=tuple(sorted(pc.unique(common[spec.symbol]).to_pylist())),
+        cells=common.num_rows,
+        rows_held=rows_held,
+        rows_offered=rows_offered,
+        identical=(rows_held, digest_held) == (rows_offered, digest_offered),
+    )
+    return _Meeting(held, common, change)
+
+
+def _content(spec: TableSpec, placed: PlacedPart, cells: pa.Table, common: pa.Table) -> tuple[int, int]:
+    """Rows and digest of the part's rows that are of `common`, without reading it when that is all of them."""
+    if cells.num_rows == common.num_rows:
+        return placed.part.rows, placed.part.digest
+    return only_cells(spec, placed, common)
+
+
+def _joined(
+    spec: TableSpec, name: Name, parts: list[PlacedPart], files: StoreFiles, staging: Path
+) -> tuple[TablePart, ...]:
+    """The parts of a partition, the small ones among the new ones joined."""
+    small = [p for p in parts if p.files is not files and p.part.rows < SMALL_ROWS]
+    if len(small) < 2:
+        return tuple(p.part for p in parts)
+    rest = tuple(p.part for p in parts if p not in small)
+    return (*rest, join_parts(spec, name, sorted(small, key=lambda p: (p.part.first, p.part.sha256)), staging))
+
+
+def mark_superseded(sources: Iterable[Source], changes: Iterable[TableChange]) -> tuple[Source, ...]:
+    """The sources, in order; those of whose rows some were replaced by other ones are marked.
+
+    A marked source that is ingested again is read again, and its rows then hold again.
+    """
+    lost: set[str] = set()
+    for change in changes:
+        if not change.identical:
+            lost = (lost | set(change.held_by)) - set(change.offered_by)
+    marked = [replace(s, superseded=True) if s.sha256 in lost else s for s in sources]
+    return tuple(sorted(marked, key=lambda s: (s.kind, s.file, s.sha256)))

@@ -1,0 +1,88 @@
+"""Parts into other parts: several into one, and one without some of its rows; memory holds a few row groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from data_pipeline.tables.digest import row_digest
+from data_pipeline.tables.files import StoreFiles
+from data_pipeline.tables.part_reader import iter_rows
+from data_pipeline.tables.part_writer import PartWriter
+from data_pipeline.tables.sorting import merge_sorted, with_rows
+from data_pipeline.tables.spec import TableSpec
+from data_pipeline.tables.state import DIGEST_BITS, Name, TablePart
+
+
+class PlacedPart(NamedTuple):
+    """A part and where it lies: in the store or in a staging folder."""
+
+    part: TablePart
+    files: StoreFiles
+
+
+def join_parts(spec: TableSpec, name: Name, parts: Sequence[PlacedPart], staging: Path) -> TablePart:
+    """One part below `staging` with the rows of all of them, whose symbols and sessions are disjoint."""
+    sources = tuple(dict.fromkeys(source for placed in parts for source in placed.part.sources))
+    with PartWriter(spec, name, staging, sources) as writer:
+        runs = [_numbered(placed, number) for number, placed in enumerate(parts)]
+        for rows in merge_sorted(runs, spec.order):
+            writer.write(rows)
+    return writer.part
+
+
+def _numbered(placed: PlacedPart, number: int) -> Iterator[pa.Table]:
+    first = number << 40
+    for rows in iter_rows(placed.files, placed.part):
+        yield with_rows(rows, first)
+        first += rows.num_rows
+
+
+def cells_of(spec: TableSpec, placed: PlacedPart) -> pa.Table:
+    """The pairs of symbol and session in a part, each once."""
+    names = [spec.symbol, spec.date]
+    pieces = [distinct_cells(spec, rows) for rows in iter_rows(placed.files, placed.part, names)]
+    return distinct_cells(spec, pa.concat_tables(pieces))
+
+
+def distinct_cells(spec: TableSpec, rows: pa.Table) -> pa.Table:
+    """The pairs of symbol and session of some rows, each once."""
+    return rows.select([spec.symbol, spec.date]).group_by([spec.symbol, spec.date], use_threads=False).aggregate([])
+
+
+def in_cells(spec: TableSpec, rows: pa.Table, cells: pa.Table) -> NDArray[np.bool_]:
+    """Whether each row is of one of the pairs of symbol and session."""
+    symbols = pc.unique(cells[spec.symbol])
+    wanted = np.unique(_codes(spec, cells, symbols))
+    return np.isin(_codes(spec, rows, symbols), wanted)
+
+
+def _codes(spec: TableSpec, rows: pa.Table, symbols: pa.Array) -> NDArray[np.int64]:
+    """One number for each pair; -1 for symbols that are not among `symbols`."""
+    place = pc.fill_null(pc.index_in(rows[spec.symbol], symbols), -1).to_numpy().astype(np.int64)
+    days = rows[spec.date].cast(pa.int32()).to_numpy().astype(np.int64) + (1 << 31)
+    return np.where(place < 0, -1, (place << 32) | days)
+
+
+def only_cells(spec: TableSpec, placed: PlacedPart, cells: pa.Table) -> tuple[int, int]:
+    """Rows of a part that are of `cells`: their number and digest."""
+    rows, digest = 0, 0
+    for group in iter_rows(placed.files, placed.part):
+        chosen = group.filter(pa.array(in_cells(spec, group, cells)))
+        rows += chosen.num_rows
+        digest += row_digest(chosen)
+    return rows, digest % (1 << DIGEST_BITS)
+
+
+def without_cells(spec: TableSpec, name: Name, placed: PlacedPart, cells: pa.Table, staging: Path) -> TablePart | None:
+    """A part below `staging` with the rows that are of none of `cells`; None when there are none."""
+    with PartWriter(spec, name, staging, placed.part.sources) as writer:
+        for group in iter_rows(placed.files, placed.part):
+            writer.write(group.filter(pa.array(~in_cells(spec, group, cells))))
+    return writer.finished
