@@ -47,7 +47,7 @@ def normalise_events(events: Events) -> Events:
 
 
 def shift_local_clock(events: Events, base_latency_ns: int = 0) -> tuple[Events, int]:
-    """The events with receiver's times later by as much as makes the smallest latency `base_latency_ns`, and that shift.
+    """The events with receiver's times later by what makes the smallest latency `base_latency_ns`, and that shift.
 
     Nothing is moved (shift 0) when no latency is negative. The latencies are then no measurements any more: only
     their differences are.
@@ -152,15 +152,14 @@ class EventStream:
         (exchange, exchange_number), (local, local_number) = self._exchange, self._local
         source = np.empty(exchange_ready + local_ready, dtype=np.int64)
         flag = np.empty(source.size, dtype=np.uint64)
+        times = [
+            np.ascontiguousarray(rows[clock][:ready])
+            for rows, ready in ((exchange, exchange_ready), (local, local_ready))
+            for clock in ("exch_ts", "local_ts")
+        ]
+        numbers, flags = (exchange_number, local_number), np.array([EXCH, LOCAL], dtype=np.uint64)
         count, i, j = merge_orders(
-            *(np.ascontiguousarray(exchange[name][:exchange_ready]) for name in ("exch_ts", "local_ts")),
-            exchange_number,
-            *(np.ascontiguousarray(local[name][:local_ready]) for name in ("exch_ts", "local_ts")),
-            local_number,
-            last,
-            np.array([EXCH, LOCAL], dtype=np.uint64),
-            source,
-            flag,
+            times[0], times[1], numbers[0], times[2], times[3], numbers[1], last, flags, source, flag
         )
         source, flag = source[:count], flag[:count]
         from_exchange = source >= 0

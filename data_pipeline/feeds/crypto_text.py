@@ -48,7 +48,7 @@ def line_blocks(path: Path, *, most: int | None = None, size: int = BLOCK) -> It
     held, line, total = 0, 1, 0
     with open_raw(path) as raw:
         while True:
-            got = raw.fill(memoryview(buffer)[held:size])
+            got = raw.fill(buffer.data[held:size])
             total += got
             if most is not None and total > most:
                 raise DataError(f"{path.name} unzips to more than {most:,} bytes: split it")
