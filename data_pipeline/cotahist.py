@@ -191,6 +191,8 @@ def _parse(array: NDArray[np.uint8], stride: int, rows: int, generated: int, fir
     counts = np.zeros(len(RULES), dtype=np.int64)
     parsed = kernels.parse_block(
         array,
+        # overlapping words of eight bytes, one from each byte on
+        np.ndarray(max(array.size - 7, 0), dtype="<u8", buffer=array, strides=(1,)),
         stride,
         rows,
         generated,

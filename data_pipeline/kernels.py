@@ -20,8 +20,9 @@ NUMBER_COLUMNS = tuple(f.column for f in LAYOUT if f.kind == "number" and f.colu
 TEXT_COLUMNS = tuple(f.column for f in LAYOUT if f.kind in ("code", "text"))
 _NUMBERS = _ranges("number")
 _TEXTS = _ranges("code", "text")
-(_SESSION, _EXPIRY) = (f.start for f in LAYOUT if f.kind == "date")
+_SESSION, _EXPIRY = (np.uint64(f.start) for f in LAYOUT if f.kind == "date")
 _DAYS = next(f.start for f in LAYOUT if f.kind == "days")
+_DAYS_WORD = np.uint64(_DAYS + 3 - 8)
 _OPEN, _HIGH, _LOW, _CLOSE, _BID, _ASK, _QUANTITY, _FACTOR = (
     NUMBER_COLUMNS.index(name)
     for name in (
@@ -45,16 +46,45 @@ BAD_DATE = np.int32(-(2**31) + 1)
 Ints = NDArray[np.int64]
 
 
+_EIGHTS = np.array(
+    [(start, (stop - start) // 8, stop - 8, (stop - start) % 8) for start, stop, _ in _NUMBERS], dtype=np.uint64
+)
+"""Of each number: its first column, how many whole words of 8 digits, the word that ends it, and its digits left."""
+_POWERS = np.array([10**k for k in range(8)], dtype=np.uint64)
+_ZEROS = np.uint64(0x3030303030303030)
+_LOWER = np.uint64(0x0F0F0F0F0F0F0F0F)
+_UPPER = np.uint64(0xF0F0F0F0F0F0F0F0)
+_SIXES = np.uint64(0x0606060606060606)
+_ONES = np.uint64(0xFFFFFFFFFFFFFFFF)
+_PAIRS = np.uint64(0x00FF00FF00FF00FF)
+_FOURS = np.uint64(0x0000FFFF0000FFFF)
+_ALL = np.uint64(0x00000000FFFFFFFF)
+
+
 @njit(cache=True)
-def _digits(raw: Any, start: int, stop: int) -> int:
-    """Value of the decimal digits raw[start:stop], or -1 where a byte is no digit."""
-    value = 0
-    bad = 0
-    for i in range(start, stop):
-        digit = int(raw[i]) - 48
-        bad |= (digit < 0) | (digit > 9)
-        value = value * 10 + digit
-    return -1 if bad else value
+def _not_digits(word: Any) -> Any:
+    """0 where each of the eight bytes is a decimal digit: its upper half is 3, also after adding 6."""
+    return ((word & _UPPER) ^ _ZEROS) | (((word + _SIXES) & _UPPER) ^ _ZEROS)
+
+
+@njit(cache=True)
+def _eight(word: Any) -> Any:
+    """Value of eight digits in one word, the first in the lowest byte: by pairs, then fours, then the two halves.
+
+    Source: Lemire, "Number parsing at a gigabyte per second" (2021).
+    """
+    word = word & _LOWER
+    word = (word * np.uint64(10) + (word >> np.uint64(8))) & _PAIRS
+    word = (word * np.uint64(100) + (word >> np.uint64(16))) & _FOURS
+    return (word * np.uint64(10000) + (word >> np.uint64(32))) & _ALL
+
+
+@njit(cache=True)
+def _last(word: Any, digits: Any) -> Any:
+    """The word with zeros for all but its last `digits` characters."""
+    cut = np.uint64(8) * (np.uint64(8) - digits)
+    mask = (_ONES >> cut) << cut
+    return (word & mask) | (_ZEROS & ~mask)
 
 
 @njit(cache=True)
@@ -112,6 +142,7 @@ def _fault(n: Any, r: int, session: int, generated: int) -> int:
 @njit(cache=True)
 def parse_block(
     raw: Any,
+    words: Any,
     stride: int,
     rows: int,
     generated: int,
@@ -130,9 +161,10 @@ def parse_block(
     Stops at the first record that is not one (another type, wrong length, a byte out of place): the caller
     looks at that record and says what is wrong with it.
 
-    raw (rows * stride,) uint8; numbers (16, >=rows) int64; forward_days int16, -1 for blank; session, expiry,
-    month (12 * year + month - 1) int32; reason uint8; offsets (6, >=rows + 1) int32 and text
-    (6, >=rows * TEXT_CAPACITY) uint8 are UTF-8 strings in Arrow's layout, trailing blanks removed;
+    raw (rows * stride,) uint8, and words (rows * stride - 7,) uint64, the eight bytes from each place on; numbers
+    (16, >=rows) int64; forward_days int16, -1 for blank; session, expiry, month (12 * year + month - 1) int32; reason
+    uint8; offsets (6, >=rows + 1) int32 and text (6, >=rows * TEXT_CAPACITY) uint8 are UTF-8 strings in Arrow's
+    layout, trailing blanks removed;
     counts (3,) int64 is increased by the rows without expiry, bid and ask.
     """
     for r in range(rows):
@@ -144,26 +176,41 @@ def parse_block(
         if stride == 246 and raw[base + 245] != 10:
             return r
 
-        bad = False
-        for k in range(_NUMBERS.shape[0]):
-            value = _digits(raw, base + _NUMBERS[k, 0], base + _NUMBERS[k, 1])
-            bad |= value < 0
+        at = np.uint64(base)
+        wrong = np.uint64(0)
+        for k in range(_EIGHTS.shape[0]):
+            value = np.uint64(0)
+            place = at + _EIGHTS[k, 0]
+            for _ in range(_EIGHTS[k, 1]):
+                wrong |= _not_digits(words[place])
+                value = value * np.uint64(100_000_000) + _eight(words[place])
+                place += np.uint64(8)
+            rest = _EIGHTS[k, 3]
+            if rest:
+                # the word ends with the field: it begins before it, in another one
+                word = _last(words[at + _EIGHTS[k, 2]], rest)
+                wrong |= _not_digits(word)
+                value = value * _POWERS[rest] + _eight(word)
             numbers[k, r] = value
 
-        yyyymmdd = _digits(raw, base + _SESSION, base + _SESSION + 8)
+        word = words[at + _SESSION]
+        wrong |= _not_digits(word)
+        yyyymmdd = int(_eight(word))
         session[r] = _day_number(yyyymmdd)
         month[r] = yyyymmdd // 10000 * 12 + yyyymmdd // 100 % 100 - 1
-        ends = _digits(raw, base + _EXPIRY, base + _EXPIRY + 8)
+        word = words[at + _EXPIRY]
+        wrong |= _not_digits(word)
+        ends = int(_eight(word))
         expiry[r] = NO_DATE if ends == 99991231 else _day_number(ends)
-        bad |= session[r] == BAD_DATE or expiry[r] == BAD_DATE
 
-        at = base + _DAYS
-        if raw[at] == 32 and raw[at + 1] == 32 and raw[at + 2] == 32:
+        days = base + _DAYS
+        if raw[days] == 32 and raw[days + 1] == 32 and raw[days + 2] == 32:
             forward_days[r] = -1
         else:
-            days = _digits(raw, at, at + 3)
-            bad |= days < 0
-            forward_days[r] = days
+            word = _last(words[at + _DAYS_WORD], np.uint64(3))
+            wrong |= _not_digits(word)
+            forward_days[r] = np.int16(_eight(word))
+        bad = wrong != 0 or session[r] == BAD_DATE or expiry[r] == BAD_DATE
 
         for k in range(_TEXTS.shape[0]):
             start = base + _TEXTS[k, 0]
