@@ -1,0 +1,94 @@
+"""Every raw format that is read into the store's tables, and which of them a file is of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from data_pipeline.errors import DataError
+from data_pipeline.feeds.b3_old_trades import B3_OLD_TRADES
+from data_pipeline.feeds.b3_trades import B3_TRADES
+from data_pipeline.feeds.price_report import PRICE_REPORT
+from data_pipeline.feeds.reading import Feed, RawHead
+from data_pipeline.feeds.settlements import SETTLEMENTS
+from data_pipeline.raw_file import refuse_foreign
+
+FEEDS: Final[tuple[Feed, ...]] = (
+    B3_OLD_TRADES,
+    B3_TRADES,
+    PRICE_REPORT,
+    SETTLEMENTS,
+)
+"""One instance of each format, in order of name; COTAHIST and the JSON of company events and CDI are not among them."""
+
+_OTHERS: Final = ("cotahist", "company events and CDI (JSON)")
+_SHOWN: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class FileSet:
+    """Files that a feed reads together."""
+
+    feed: Feed
+    files: tuple[Path, ...]
+
+
+def recognise(head: RawHead, feeds: Sequence[Feed] = FEEDS) -> Feed | None:
+    """The feed whose format the file is of, None when none knows it.
+
+    Raises
+    ------
+    DataError
+        When several do: the file must then be told apart by hand, and one of the formats has too weak a test.
+    """
+    found = [feed for feed in feeds if feed.recognises(head)]
+    if len(found) > 1:
+        raise DataError(
+            f"{head.path.name} looks like {' and like '.join(feed.name for feed in found)}: it cannot be told which; "
+            "give it the name that its venue gave it"
+        )
+    return found[0] if found else None
+
+
+def refuse_unknown(head: RawHead, feeds: Sequence[Feed] = FEEDS) -> None:
+    """Raise DataError for a file that no feed knows: a page, another encoding, or with what was seen and is known."""
+    inside = "" if head.member == head.path.name else f":{head.member}"
+    refuse_foreign(head.start, f"{head.path.name}{inside}")
+    start = head.start.partition(b"\n")[0][:_SHOWN].decode("latin-1")
+    known = ", ".join((*_OTHERS, *(feed.name for feed in feeds)))
+    raise DataError(
+        f"{head.path.name}{inside} is of no known format (it starts {start!r}); known are {known}: "
+        "if it is one of these, its start was changed or cut; use the file as the venue gave it"
+    )
+
+
+def group_files(found: Iterable[tuple[Path, Feed]]) -> tuple[list[FileSet], dict[Path, str]]:
+    """The files in sets, in the order of their first files; and those whose feed cannot group them, with the reason."""
+    given = list(found)
+    place = {path: number for number, (path, _) in enumerate(given)}
+    sets: list[FileSet] = []
+    refused: dict[Path, str] = {}
+    for name in dict.fromkeys(feed.name for _, feed in given):
+        feed = next(feed for _, feed in given if feed.name == name)
+        own = [path for path, other in given if other.name == name]
+        try:
+            sets += [FileSet(feed, files) for files in feed.group(own)]
+        except DataError as error:
+            refused |= dict.fromkeys(own, str(error))
+    return sorted(sets, key=lambda one: min(place[path] for path in one.files)), refused
+
+
+def feed_named(name: str, feeds: Sequence[Feed] = FEEDS) -> Feed:
+    """The feed of that name.
+
+    Raises
+    ------
+    ValueError
+        When there is none.
+    """
+    for feed in feeds:
+        if feed.name == name:
+            return feed
+    raise ValueError(f"feed must be one of {', '.join(feed.name for feed in feeds)}; was {name!r}")
