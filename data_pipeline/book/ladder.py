@@ -12,6 +12,8 @@ from data_pipeline.book import ladder_kernels as kernels
 from data_pipeline.book.grid import NO_ASK, NO_BID, PriceGrid
 from data_pipeline.errors import DataError
 
+_rehash: Any = kernels.rehash
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -134,7 +136,7 @@ class Ladder:
             _empty(size, of=np.float64),
             _empty(size),
         )
-        kernels.rehash(*self.orders(), self.head, *grown)
+        _rehash(*self.orders(), self.head, *grown)
         self.keys, self.order_side, self.order_tick, self.order_left, self.order_epoch = grown
 
 

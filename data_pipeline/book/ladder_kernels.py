@@ -193,7 +193,7 @@ def _highest_bit(word: int) -> int:
 
 
 @njit(cache=True)
-def _below(k: int, tick: int, head: Any, directory: Any, summary: Any, words: Any) -> int:
+def _below(k: int, tick: int, head: Any, directory: Any, summary: Any, words: Any) -> Any:
     """Highest occupied tick of side k below `tick`, NO_BID where there is none."""
     page = (tick >> PAGE_BITS) - head[BASE]
     inside = tick & (PAGE - 1)
@@ -225,7 +225,7 @@ def _below(k: int, tick: int, head: Any, directory: Any, summary: Any, words: An
 
 
 @njit(cache=True)
-def _above(k: int, tick: int, head: Any, directory: Any, summary: Any, words: Any) -> int:
+def _above(k: int, tick: int, head: Any, directory: Any, summary: Any, words: Any) -> Any:
     """Lowest occupied tick of side k above `tick`, NO_ASK where there is none."""
     page = (tick >> PAGE_BITS) - head[BASE]
     inside = tick & (PAGE - 1)
@@ -256,21 +256,22 @@ def _above(k: int, tick: int, head: Any, directory: Any, summary: Any, words: An
     return ((page + head[BASE]) << PAGE_BITS) + (w << 5) + _highest_bit(words[slot, w] & -words[slot, w])
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def _occupy(k: int, tick: int, slot: int, head: Any, summary: Any, words: Any) -> None:
     page, inside = (tick >> PAGE_BITS) - head[BASE], tick & (PAGE - 1)
     words[slot, inside >> 5] |= 1 << (inside & 31)
     summary[k, page >> 5] |= 1 << (page & 31)
     if k == 0:
-        head[BEST_BID] = max(head[BEST_BID], tick)
-    else:
-        head[BEST_ASK] = min(head[BEST_ASK], tick)
+        if tick > head[BEST_BID]:
+            head[BEST_BID] = tick
+    elif tick < head[BEST_ASK]:
+        head[BEST_ASK] = tick
 
 
 @njit(cache=True)
-def _vacate(k: int, tick: int, slot: int, head: Any, directory: Any, summary: Any, words: Any) -> None:
-    page, inside = (tick >> PAGE_BITS) - head[BASE], tick & (PAGE - 1)
-    words[slot, inside >> 5] &= ~(1 << (inside & 31))
+def _settle(k: int, tick: int, slot: int, head: Any, directory: Any, summary: Any, words: Any) -> None:
+    """What a level that became empty in an empty word, or at the best, leaves to do: the page's bit, the next best."""
+    page = (tick >> PAGE_BITS) - head[BASE]
     empty = True
     for w in range(WORDS):
         if words[slot, w]:
@@ -284,7 +285,17 @@ def _vacate(k: int, tick: int, slot: int, head: Any, directory: Any, summary: An
         head[BEST_ASK] = _above(1, tick, head, directory, summary, words)
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
+def _vacate(k: int, tick: int, slot: int, head: Any, directory: Any, summary: Any, words: Any) -> None:
+    inside = tick & (PAGE - 1)
+    word = words[slot, inside >> 5] & ~(1 << (inside & 31))
+    words[slot, inside >> 5] = word
+    # a call with seven arrays costs more than the rest of an event: only where it has something to do
+    if word == 0 or tick == head[BEST_BID + k]:
+        _settle(k, tick, slot, head, directory, summary, words)
+
+
+@njit(cache=True, inline="always")
 def _set_level(
     k: int, tick: int, amount: float, head: Any, directory: Any, summary: Any, words: Any, quantity: Any
 ) -> None:
@@ -323,7 +334,7 @@ def _clear_side(
 
 
 @njit(cache=True)
-def _slot_of(order: int, keys: Any, order_side: Any) -> int:
+def _slot_of(order: int, keys: Any, order_side: Any) -> Any:
     """Slot of an order, or the empty slot where it would stand: linear probing, at most half full."""
     mask = keys.size - 1
     mixed = order * -7046029254386353131  # Fibonacci hashing: 2**64 over the golden ratio

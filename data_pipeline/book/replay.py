@@ -44,6 +44,9 @@ TWO_SIDED, LOCKED, CROSSED, NO_ASKS, NO_BIDS, EMPTY = 0, 1, 2, 3, 4, 5
 
 MOST_ROWS: Final = 50_000_000
 _BLOCK: Final = 8192
+# the state goes in as a star of arrays, which a compiled function's declared type does not know
+_apply: Any = kernels.apply
+_flush: Any = kernels.flush
 _SOURCES: Final = {"l2": kernels.L2, "l3": kernels.L3, "best": kernels.BEST_ONLY}
 _EVERY: Final = {"event": kernels.EVERY_EVENT, "time": kernels.EVERY_TIME, "clock": kernels.ON_CLOCK}
 _FAULTS: Final = (
@@ -255,7 +258,7 @@ def finish(book: Book, until: int | None = None) -> BookRows:
     if until < now:
         raise ValueError(f"until must not be before the last event at {now}; was {until}")
     outputs = _outputs(book, 1, until)
-    rows = kernels.flush(
+    rows = _flush(
         until,
         _EVERY[book.every],
         book.interval,
@@ -347,7 +350,7 @@ def _feed_block(book: Book, events: Events) -> tuple[NDArray[Any], ...]:
         _refuse(book, events, faults, first)
     ladder.make_room(code, side, tick, book.grid)
     outputs = _outputs(book, ev.size + 1, int(times[-1]) if book.every == "clock" else 0, times, code)
-    rows = kernels.apply(
+    rows = _apply(
         code,
         side,
         tick,
