@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
 from data_pipeline.errors import DataError
+from data_pipeline.feeds.reading import Tally
 from data_pipeline.feeds.reference_files import content_of
 from data_pipeline.feeds.reference_text import FIRST_YEAR, LAST_YEAR, decoded
 
@@ -193,6 +195,22 @@ def refuse_null(columns: Mapping[str, pa.Array], names: Sequence[str], shown: st
         if columns[name].null_count:
             row = pc.index(pc.is_null(columns[name]), True).as_py() + first
             raise DataError(f"{shown} row {row}: {name} is absent: fetch the file again")
+
+
+def distinct_rows(rows: pa.Table, keys: Sequence[str], tally: Tally, repeated: str, contradicted: str) -> pa.Table:
+    """The last row of each key, in their order; the others are counted under the rule `repeated`.
+
+    Those among them that differ from each other in more than nothing are counted under `contradicted` too.
+    """
+    numbered = rows.append_column("row", pa.array(np.arange(rows.num_rows)))
+    last = numbered.group_by(list(keys)).aggregate([("row", "max")])["row_max"]
+    if len(last) == rows.num_rows:
+        return rows
+    tally.add(repeated, rows.num_rows - len(last))
+    different = rows.group_by(rows.column_names).aggregate([]).num_rows
+    if different > len(last):
+        tally.add(contradicted, different - len(last))
+    return rows.take(pa.array(np.sort(last.to_numpy())))
 
 
 def page_table(content: bytes, table: str, shown: str) -> tuple[list[list[str]], dict[str, str], str]:

@@ -26,6 +26,7 @@ from data_pipeline.feeds.reading import Batch, RawHead, Tally
 from data_pipeline.feeds.reference_contracts import ROOTS, SAME_SETTLEMENT, settlement_table
 from data_pipeline.feeds.reference_files import content_of, names_in
 from data_pipeline.feeds.reference_tables import (
+    distinct_rows,
     header_of,
     is_parquet,
     page_table,
@@ -49,6 +50,7 @@ _NUMBERS: Final = {
     "price_change": "change",
     "settlement_value": "value",
 }
+_PAGE_MARKS: Final = (b"tbldadosajustes", b"ajustes-do-pregao", b"ddata1")
 _CELLS: Final = 6
 _MATURITY: Final = re.compile(r"[FGHJKMNQUVXZ]\d{1,2}|([FGHJKMNQUVXZ]\d){2}")
 _UPDATED: Final = re.compile(r"atualizado em:? *(\d{2}/\d{2}/\d{4})", re.IGNORECASE)
@@ -66,7 +68,8 @@ class SettlementsFeed:
         """Whether the content says so."""
         if is_parquet(head.start):
             return set(_COLUMNS) <= set(parquet_names(head.path))
-        return (b"ajustes" in head.start.lower() and b"<" in head.start) or set(_COLUMNS) <= set(header_of(head.start))
+        start = head.start.lower()
+        return any(mark in start for mark in _PAGE_MARKS) or set(_COLUMNS) <= set(header_of(head.start))
 
     def group(self, paths: Sequence[Path]) -> list[tuple[Path, ...]]:
         """Each file alone."""
@@ -85,7 +88,8 @@ class SettlementsFeed:
             shown = f"{path.name}:{name}" if name else path.name
             columns = _columns(path, name, shown)
             tally.rows += len(columns["session"])
-            rows = _distinct(_table(columns, tally, shown), tally)
+            rows = _table(columns, tally, shown)
+            rows = distinct_rows(rows, ("session", "symbol"), tally, RULE_REPEATED, RULE_CONTRADICTED)
             _count_oddities(rows, tally)
             for start in range(0, rows.num_rows, BATCH_ROWS):
                 yield Batch("settlements", "B3", rows.slice(start, BATCH_ROWS))
@@ -158,18 +162,6 @@ def _table(columns: dict[str, pa.Array], tally: Tally, shown: str) -> pa.Table:
         return settlement_table(pa.chunked_array([columns["session"]]), pa.chunked_array([columns["code"]]), figures)
     except ValueError as error:
         raise DataError(f"{shown}: {error}") from error
-
-
-def _distinct(rows: pa.Table, tally: Tally) -> pa.Table:
-    numbered = rows.append_column("row", pa.array(np.arange(rows.num_rows)))
-    last = numbered.group_by(["session", "symbol"]).aggregate([("row", "max")])["row_max"]
-    if len(last) == rows.num_rows:
-        return rows
-    tally.add(RULE_REPEATED, rows.num_rows - len(last))
-    whole = rows.group_by(rows.column_names).aggregate([]).num_rows
-    if whole > len(last):
-        tally.add(RULE_CONTRADICTED, whole - len(last))
-    return rows.take(pa.array(np.sort(last.to_numpy())))
 
 
 def _count_oddities(rows: pa.Table, tally: Tally) -> None:
