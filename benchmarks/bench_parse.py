@@ -1,4 +1,4 @@
-"""Rows per CPU second from raw COTAHIST text to typed columns and to a finished store, beside pandas and polars.
+"""Rows per CPU second from raw COTAHIST text to typed columns and to a finished store, beside numpy, polars and pandas.
 
     python benchmarks/bench_parse.py [FILE...] [--rows N] [--repeat K]
 
@@ -123,9 +123,43 @@ def parse_with_polars(path: Path):
     return spent, frame.height, {f.name: frame[f.name].to_numpy() for f in INTEGERS}
 
 
+def parse_with_numpy(path: Path):
+    """Blocks of 8,192 records, each digit column added to a transposed block: the fast way without a compiler."""
+    import numpy as np
+
+    start = clock()
+    lines = np.memmap(path, np.uint8, "r").reshape(-1, 247)[1:-1]
+    columns = {
+        f.name: np.empty(len(lines), np.int64 if f.kind in ("number", "date") else f"S{f.stop - f.start}")
+        for f in FIELDS
+    }
+    days = {name: np.empty(len(lines), "M8[D]") for name in ("DATA", "DATVEN")}
+    for first in range(0, len(lines), 8_192):
+        block = np.ascontiguousarray(lines[first : first + 8_192])
+        digits = np.ascontiguousarray(block.T).astype(np.int64) - 48
+        rows = slice(first, first + len(block))
+        for f in FIELDS:
+            if f.kind in ("number", "date"):
+                value = columns[f.name][rows]
+                value[:] = 0
+                for digit in digits[f.start : f.stop]:
+                    value *= 10
+                    value += digit
+            else:
+                text = np.ascontiguousarray(block[:, f.start : f.stop]).view(f"S{f.stop - f.start}")[:, 0]
+                columns[f.name][rows] = np.strings.rstrip(text, b" ")
+        for name, day in days.items():
+            number = columns[name][rows]
+            months = (number // 10_000 - 1970) * 12 + number // 100 % 100 - 1
+            day[rows] = months.astype("M8[M]").astype("M8[D]") + (number % 100 - 1)
+    spent = clock_since(start)
+    return spent, len(lines), {f.name: columns[f.name] for f in INTEGERS}
+
+
 METHODS = {
     "fairfield, text to typed columns": parse_with_fairfield,
     "fairfield, text to finished Parquet store": store_with_fairfield,
+    "numpy, blocks of digit columns": parse_with_numpy,
     "polars str.slice and cast": parse_with_polars,
     "pandas.read_fwf, dtypes given": parse_with_read_fwf,
 }
