@@ -149,7 +149,7 @@ def _digit_clock(value: int, digits: int) -> int:
 
 
 @njit(cache=True)
-def _hash(raw: Any, start: int, stop: int) -> int:
+def _hash(raw: Any, start: int, stop: int) -> Any:
     """FNV-1a (Fowler, Noll & Vo 1991) of the bytes, its upper bits folded onto the lower ones."""
     value = np.int64(-3750763034362895579)
     for k in range(start, stop):
@@ -158,7 +158,7 @@ def _hash(raw: Any, start: int, stop: int) -> int:
 
 
 @njit(cache=True)
-def _symbol(raw: Any, start: int, stop: int, table: Any, names: Any, widths: Any, state: Any) -> int:
+def _symbol(raw: Any, start: int, stop: int, table: Any, names: Any, widths: Any, state: Any) -> Any:
     """Number of the symbol raw[start:stop], a new one where it is not known; -1 where no place is left."""
     mask = table.size - 1
     width = stop - start

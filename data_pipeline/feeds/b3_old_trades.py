@@ -63,6 +63,7 @@ class Frame:
     """The first and last line of an old file, which count its lines."""
 
     def __init__(self, name: str, kinds: Sequence[str], fields: tuple[Field, ...]) -> None:
+        """A file called `name` in errors, whose first line says one of `kinds`."""
         self.name, self.kinds, self.fields = name, kinds, fields
         self.lines, self.kind = 0, ""
         self.ended = False
@@ -72,8 +73,8 @@ class Frame:
         found = _edge(line)
         if found is None or found[1] != "H" or not found[2].startswith(tuple(self.kinds)):
             raise DataError(
-                f"{self.name}, line 1 must be the header RH {' or '.join(self.kinds)} with dates and a count; it begins "
-                f"with {line[:40].decode('latin-1')!r}: give the file as B3 made it"
+                f"{self.name}, line 1 must be the header RH {' or '.join(self.kinds)} with dates and a count; it "
+                f"begins with {line[:40].decode('latin-1')!r}: give the file as B3 made it"
             )
         self.lines, self.kind = int(found[5]), found[2]
         return Layout(self.fields, comma=".", last=self._last)

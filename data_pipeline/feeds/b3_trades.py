@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +30,7 @@ from data_pipeline.feeds.b3_trades_text import (
     Field,
     Layout,
     Symbols,
+    Waiting,
     iter_blocks,
     session_column,
     time_column,
@@ -197,7 +198,7 @@ def _read(path: Path, tally: Tally) -> Iterator[Batch]:
     cancels: list[Rows] = []
     with open_raw(path) as raw, tempfile.TemporaryFile(prefix="fairfield-trades-") as spill:
         file = _File(raw.name, tally, Symbols())
-        waiting = _Waiting(spill)
+        waiting = Waiting(spill, _ROW, _IN_MEMORY)
         for block in iter_blocks(raw, file.layout, file.symbols, padded):
             trades, cancelled = file.rows(block)
             waiting.put(trades)
@@ -216,34 +217,6 @@ def _read(path: Path, tally: Tally) -> Iterator[Batch]:
                 tally.add("trades_of_futures_and_their_options", future[trades["symbol"]].sum())
                 yield Batch("trades", VENUE, _table(trades, symbols, tally))
         strike.report(raw.name, texts, tally)
-
-
-class _Waiting:
-    """Rows that wait for the end of the file: in memory while they are few, the others in a temporary file."""
-
-    def __init__(self, spill: IO[bytes]) -> None:
-        self.spill = spill
-        self.held: list[Rows] = []
-        self.bytes = 0
-        self.spilled: list[int] = []
-
-    def put(self, rows: Rows) -> None:
-        """Add rows after those before."""
-        self.bytes += rows.nbytes
-        if self.bytes <= _IN_MEMORY:
-            self.held.append(rows)
-        else:
-            self.spill.write(rows.data)
-            self.spilled.append(rows.size)
-
-    def take(self) -> Iterator[Rows]:
-        """All rows in their order; those in memory are let go as they are given."""
-        self.held.reverse()
-        while self.held:
-            yield self.held.pop()
-        self.spill.seek(0)
-        for size in self.spilled:
-            yield np.frombuffer(self.spill.read(size * _ROW.itemsize), dtype=_ROW)
 
 
 class _Cancels:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import IO, Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -238,6 +238,35 @@ class _Reader:
 
     def _error(self, place: str, what: str) -> DataError:
         return DataError(f"{self.raw.name}, {place}: {what}; fetch the file again")
+
+
+class Waiting:
+    """Rows that wait for the end of a file: in memory while they are few, the others in a temporary file."""
+
+    def __init__(self, spill: IO[bytes], dtype: np.dtype[Any], in_memory: int) -> None:
+        """No rows yet; the first `in_memory` bytes of them are held in memory."""
+        self.spill, self.dtype, self.in_memory = spill, dtype, in_memory
+        self.held: list[NDArray[Any]] = []
+        self.bytes = 0
+        self.spilled: list[int] = []
+
+    def put(self, rows: NDArray[Any]) -> None:
+        """Add rows after those before."""
+        self.bytes += rows.nbytes
+        if self.bytes <= self.in_memory:
+            self.held.append(rows)
+        elif rows.size:
+            self.spill.write(rows.data)
+            self.spilled.append(rows.size)
+
+    def take(self) -> Iterator[NDArray[Any]]:
+        """All rows in their order; those in memory are let go as they are given."""
+        self.held.reverse()
+        while self.held:
+            yield self.held.pop()
+        self.spill.seek(0)
+        for size in self.spilled:
+            yield np.frombuffer(self.spill.read(size * self.dtype.itemsize), dtype=self.dtype)
 
 
 def iter_blocks(
