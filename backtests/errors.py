@@ -11,5 +11,9 @@ class WindowError(BacktestError, ValueError):
     """Training and test windows that do not fit the data or each other."""
 
 
+class DataQualityError(BacktestError):
+    """Sessions of the run are below the data quality that its plan asks for."""
+
+
 class WalkForwardError(BacktestError):
     """Tasks that the run needs have failed; the message names each with its reason."""

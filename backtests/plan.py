@@ -88,6 +88,10 @@ class WalkForwardPlan:
         Of the bootstrap.
     bootstrap_draws : int
     sessions_per_year : int
+    minimum_quality : float
+        Data-quality score in [0, 1] below which a session is refused or flagged.
+    below_minimum : "refuse" or "flag"
+        What becomes of such a session.
     risk_free_source : str
         Where the panel's risk-free return comes from, in words.
     """
@@ -109,6 +113,8 @@ class WalkForwardPlan:
     bootstrap_draws: int = 2000
     sessions_per_year: int = SESSIONS_PER_YEAR
     risk_free_source: str = "CDI"
+    minimum_quality: float = 0.5
+    below_minimum: Literal["refuse", "flag"] = "flag"
 
     def __post_init__(self) -> None:
         """Check what can be checked without data."""
@@ -122,6 +128,10 @@ class WalkForwardPlan:
             raise ValueError(f"benchmark must be one of the pods {', '.join(names)}; was {self.benchmark!r}")
         if not 0.0 < self.capital < math.inf:
             raise ValueError(f"capital must be positive and finite; was {self.capital}")
+        if not 0.0 <= self.minimum_quality <= 1.0:
+            raise ValueError(f"minimum_quality must be in [0, 1]; was {self.minimum_quality}")
+        if self.below_minimum not in ("refuse", "flag"):
+            raise ValueError(f"below_minimum must be refuse or flag; was {self.below_minimum!r}")
         for name in ("horizon", "var_window", "bootstrap_draws", "sessions_per_year"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; was {getattr(self, name)}")
@@ -156,6 +166,8 @@ def describe(plan: WalkForwardPlan) -> dict[str, Any]:
         "bootstrap_draws",
         "sessions_per_year",
         "risk_free_source",
+        "minimum_quality",
+        "below_minimum",
     )
     described: dict[str, Any] = {name: plain_json(getattr(plan, name)) for name in names}
     described["execution"] = describe_execution(plan)

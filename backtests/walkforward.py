@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from backtests.assembly import assemble_run
+from backtests.data_gate import judge_sessions
 from backtests.errors import WalkForwardError, WindowError
 from backtests.fold_tasks import (
     AccountTask,
@@ -77,12 +78,14 @@ def run_walkforward(
     progress : Progress
         Called after each task.
     quality : mapping, optional
-        The data-quality summary, written as it is.
+        The data-quality summary; its sessions below the plan's minimum are refused or flagged.
 
     Raises
     ------
     WindowError
         When the folds do not fit the data.
+    DataQualityError
+        When sessions are below the data quality that the plan asks for, and it says to refuse them.
     WalkForwardError
         When tasks failed. Everything that does not need them was finished first and is kept.
     RunInterruptedError
@@ -98,7 +101,7 @@ def run_walkforward(
             f"held {sum(len(fold.test) for fold in folds)} of the {panel.sessions.size} sessions of the data: shorten "
             "the training window or add data"
         )
-    quality = plain_json(quality) if quality else None
+    quality = judge_sessions(plan, panel.sessions, folds, plain_json(quality)) if quality else None
     store = Path(out_folder) / LEDGER_FOLDER
     ledger = Ledger(store)
     with ledger.exclusive():

@@ -78,6 +78,8 @@ def make_plan(config: RunConfig) -> WalkForwardPlan:
             var_window=config.limits.var_window,
             seed=config.run.seed,
             risk_free_source=_risk_free_source(config),
+            minimum_quality=config.data.minimum_quality,
+            below_minimum=config.data.below_minimum,
         )
     except (TypeError, ValueError) as error:  # a rule of a room that a value of the file breaks
         raise ConfigError(str(error)) from error

@@ -51,6 +51,7 @@ class DataSection(Section):
     """Where prices come from: a store made by `fairfield ingest`, or a file of closes and traded values.
 
     `min_median_value` (R$ per session) and `min_presence` choose the panel's columns by what was ever liquid;
+    a session with a data-quality score below `minimum_quality` is refused or flagged, as `below_minimum` says;
     `risk_free_annual` is what cash earns where the store has no CDI.
     """
 
@@ -61,6 +62,8 @@ class DataSection(Section):
     risk_free_annual: float | None = Field(default=None, ge=0.0, lt=2.0)
     min_median_value: float = Field(default=0.0, ge=0.0)
     min_presence: float = Field(default=0.0, ge=0.0, le=1.0)
+    minimum_quality: float = Field(default=0.5, ge=0.0, le=1.0)
+    below_minimum: Literal["refuse", "flag"] = "flag"
 
     @model_validator(mode="after")
     def _one_source(self) -> DataSection:

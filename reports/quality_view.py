@@ -33,6 +33,19 @@ PARTS = (
         "Every session that B3 held is there, and no other.",
     ),
     Part(
+        "flagged_sessions",
+        "Sessions of the run below the minimum",
+        "The run went on with them, as its configuration says.",
+        "No session of the run is below the minimum.",
+    ),
+    Part(
+        "poor_sessions",
+        "Sessions with a low score",
+        "Score: instruments that traded over the median of the 20 sessions before, times the share of rows without a "
+        "defect. A backtest refuses or flags sessions below the minimum of its configuration.",
+        "Every session has a score of at least 0.98.",
+    ),
+    Part(
         "quarantine",
         "Quarantined rows",
         "Rows that broke a rule and are not in the store's tables.",
@@ -82,15 +95,18 @@ FORMS: Mapping[str, Callable[[Any], str]] = {
     "share_factor": lambda v: significant(v, 6),
     "return": lambda v: percent(v, 1, signed=True),
     "robust_z": lambda v: number(v, 1),
+    "score": lambda v: number(v, 3),
+    "cover": percent,
     "value_ratio": lambda v: number(v, 2),
     "jump": lambda v: number(v, 3),
 }
 """Forms of the numeric columns; whole numbers and others have a general one."""
 
 COLUMNS = (
-    "session", "month", "instrument", "ticker", "old", "new", "kind", "reason", "problem", "share_factor", "cash",
-    "jump", "liquid", "return", "robust_z", "value_ratio", "confidence", "known", "joined", "first", "last", "sessions",
-    "presence", "median_value", "instruments", "rows", "traded_value", "unwrapped", "source", "line",
+    "session", "month", "instrument", "ticker", "old", "new", "kind", "reason", "problem", "score", "light",
+    "share_factor", "cash", "jump", "liquid", "return", "robust_z", "value_ratio", "confidence", "known", "joined",
+    "first", "last", "sessions", "presence", "median_value", "instruments", "rows", "traded_value",
+    "unwrapped", "source", "line",
 )  # fmt: skip
 """Order of the columns: what and when first, where it came from last; others follow in their own order."""
 
@@ -100,7 +116,7 @@ HEADINGS = {"cash": "Cash, R$ a share", "jump": "Jump, log", "median_value": "Me
 SAYS_NOTHING = {"unsized": ("share_factor", "cash")}
 """Columns left out of a list because they have one value there by its definition."""
 
-BRIEF = ("gaps", "quarantine", "unsized", "outliers")
+BRIEF = ("flagged_sessions", "gaps", "quarantine", "unsized", "outliers")
 """Lists that the report shows the beginning of; the quality page shows them all."""
 
 

@@ -19,6 +19,8 @@ there is a worst; `totals` says how many there are):
     outliers            session, instrument, return, robust_z, value_ratio: returns that no event explains
     suspicious          session, instrument, problem: rows that cannot be quite right
     missing_cdi         sessions whose CDI was carried from the day before (store only)
+    poor_sessions       session, score, problems: those with a score below 0.98 (see `session_scores`), worst first, all
+                        of them: the backtester refuses or flags those below the minimum of its configuration
     rule_counts         every named repair and its count
     provenance          where the panel came from
 
@@ -42,6 +44,7 @@ from numpy.typing import NDArray
 
 from data_pipeline.panel import CorporateEvent, DailyPanel
 from data_pipeline.quality.daily_checks import Record, median_or_zero, outliers, stale_quotes, suspicious_rows
+from data_pipeline.quality.session_scores import score_records, session_scores
 from data_pipeline.renames import renames_to_chain
 from data_pipeline.risk_free import risk_free_returns
 from data_pipeline.sessions.calendar import calendar_gaps
@@ -135,15 +138,24 @@ def store_quality(store: Store, panel: DailyPanel, *, risk_free_annual: float | 
 
 
 def _summary(panel: DailyPanel, parts: dict[str, list[Record]]) -> dict[str, Any]:
+    defects = {
+        "quarantined": parts["quarantine"],
+        "suspicious": parts["suspicious"],
+        "unexplained outliers": parts["outliers"],
+    }
+    scores, words = session_scores(panel.sessions, ~np.isnan(panel.close), defects)
+    poor = score_records(panel.sessions, scores, words)
     counts = {name: len(content) for name, content in parts.items()}
     counts["rows"] = int(np.sum(~np.isnan(panel.close)))
     counts["sessions"] = int(panel.sessions.size)
+    counts["poor_sessions"] = len(poor)
     red, amber = _reasons(parts, counts)
     return {
         "light": "red" if red else "amber" if amber else "green",
         "reasons": red + amber,
         "totals": dict(sorted(counts.items())),
         **{name: content[:MOST] for name, content in parts.items()},
+        "poor_sessions": poor,
         "rule_counts": {name: int(count) for name, count in panel.rule_counts.items()},
         "provenance": dict(panel.provenance),
     }

@@ -19,7 +19,7 @@ from data_pipeline.store import Store
 
 KEYS = {
     "light", "reasons", "totals", "coverage", "months", "gaps", "quarantine", "events", "unsized", "renames",
-    "trade_counts", "stale", "outliers", "suspicious", "missing_cdi", "rule_counts", "provenance",
+    "trade_counts", "stale", "outliers", "suspicious", "missing_cdi", "poor_sessions", "rule_counts", "provenance",
 }  # fmt: skip
 
 
