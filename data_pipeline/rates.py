@@ -52,7 +52,7 @@ def parse_cdi(document: Sequence[Any], name: str) -> tuple[pa.Table, dict[str, i
     latest = datetime.date.min
     for index, entry in enumerate(document):
         where = f"{name} record {index}"
-        day, percent = _entry(entry, where)
+        day, percent = parse_entry(entry, where)
         if day in rows:
             raise DataError(f"{where}: the day {day} is given twice")
         limit = next(value for until, value in _LIMITS if day < until)
@@ -75,7 +75,14 @@ def _is_entry(entry: Any) -> bool:
     return isinstance(entry, dict) and "data" in entry and "valor" in entry
 
 
-def _entry(entry: Any, where: str) -> tuple[datetime.date, Decimal]:
+def parse_entry(entry: Any, where: str) -> tuple[datetime.date, Decimal]:
+    """Day and value of one object of an SGS answer; the value as it is printed, not yet rounded to a double.
+
+    Raises
+    ------
+    DataError
+        When it has another shape, an impossible date, or a value that is no finite number in text.
+    """
     if not _is_entry(entry):
         raise DataError(f"{where}: must be an object with data and valor; was {entry!r}")
     try:
@@ -84,11 +91,11 @@ def _entry(entry: Any, where: str) -> tuple[datetime.date, Decimal]:
         raise DataError(f"{where}: data must be a date dd/mm/yyyy; was {entry['data']!r}") from error
     try:
         # a JSON number would already have been rounded to a double
-        percent = Decimal(entry["valor"] if isinstance(entry["valor"], str) else "not text")
+        value = Decimal(entry["valor"] if isinstance(entry["valor"], str) else "not text")
     except InvalidOperation as error:
         raise DataError(
             f"{where}: valor must be text with a decimal point ('0.050788'); was {entry['valor']!r}"
         ) from error
-    if not percent.is_finite():
+    if not value.is_finite():
         raise DataError(f"{where}: valor must be a finite number; was {entry['valor']!r}")
-    return day, percent
+    return day, value
