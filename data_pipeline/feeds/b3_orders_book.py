@@ -37,9 +37,9 @@ def rebuild_book(events: OrderSequence) -> tuple[NDArray[Any], dict[str, int]]:
     """The book events of one instrument, (m,) EVENT_DTYPE in order, and what the checks of the book found.
 
     Counts: `book_events`; `times_behind_the_sequence_raised`; `crossed_book_states` (calls, in which orders wait, and
-    crosses, which enter as two orders; none in continuous trading); `book_levels_below_zero` (0 unless the rebuilding is wrong);
-    `trades_at_the_best_price`; of those that are not: `..._without_aggressor` (calls, crosses),
-    `..._order_of_before_the_file` (the book did not know the resting order) and `trades_off_the_best_price`.
+    crosses, which enter as two orders; none in continuous trading); `book_levels_below_zero` (0 unless the rebuilding
+    is wrong); trades with an aggressor as `trades_at_the_best_price`, `trades_of_an_order_of_before_the_file` (the book
+    did not know the resting order) and `trades_off_the_best_price` (0 in continuous trading).
     """
     counts: dict[str, int] = {}
     matches = Matches(events, counts)
