@@ -9,6 +9,7 @@ from typing import Final
 
 from data_pipeline.errors import DataError
 from data_pipeline.feeds.b3_old_trades import B3_OLD_TRADES
+from data_pipeline.feeds.b3_orders import B3_ORDERS
 from data_pipeline.feeds.b3_trades import B3_TRADES
 from data_pipeline.feeds.price_report import PRICE_REPORT
 from data_pipeline.feeds.reading import Feed, RawHead
@@ -17,6 +18,7 @@ from data_pipeline.raw_file import refuse_foreign
 
 FEEDS: Final[tuple[Feed, ...]] = (
     B3_OLD_TRADES,
+    B3_ORDERS,
     B3_TRADES,
     PRICE_REPORT,
     SETTLEMENTS,
