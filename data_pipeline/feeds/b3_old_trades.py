@@ -104,7 +104,7 @@ def _edge(line: bytes) -> re.Match[str] | None:
 class OldTradesFeed:
     """The `Feed` of NEG_ files, zipped or plain."""
 
-    name = "b3_old_trades"
+    name = "B3 old trades"
 
     def recognises(self, head: RawHead) -> bool:
         """Whether the first line is RH NEG."""

@@ -87,7 +87,7 @@ Rows = NDArray[Any]
 class TradesFeed:
     """The `Feed` of NEGOCIOSAVISTA and TradeIntraday, zipped or plain, with 9, 11, 12 or more columns in any order."""
 
-    name = "b3_trades"
+    name = "B3 trades"
 
     def recognises(self, head: RawHead) -> bool:
         """Whether the first line names the columns, in the old or the new words."""
