@@ -40,7 +40,7 @@ _HEAD_BYTES: Final = 4_096
 class PriceReportFeed:
     """BVBG.086 price reports, plain, in a gzip, a zip or a zip of zips."""
 
-    name = "B3 price report"
+    name = "b3_price_report"
 
     def recognises(self, head: RawHead) -> bool:
         """Whether the content says so."""

@@ -62,7 +62,7 @@ _CENT: Final = 0.0051
 class SettlementsFeed:
     """Settlement prices: HTML page, CSV, Parquet."""
 
-    name = "B3 futures settlements"
+    name = "b3_settlements"
 
     def recognises(self, head: RawHead) -> bool:
         """Whether the content says so."""

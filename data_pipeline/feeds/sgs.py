@@ -84,7 +84,7 @@ _TAGS: Final = re.compile(r"<[^<>]*>")
 class SgsFeed:
     """SGS answers, JSON and CSV."""
 
-    name = "BCB SGS"
+    name = "bcb_sgs"
 
     def recognises(self, head: RawHead) -> bool:
         """Whether the content has the shape of an answer and the name tells a series.

@@ -51,7 +51,7 @@ _CURVE: Final = re.compile(r"[A-Z0-9]{1,10}")
 class YieldCurvesFeed:
     """Reference rates: HTML page, CSV, Parquet."""
 
-    name = "B3 reference rates"
+    name = "b3_yield_curves"
 
     def recognises(self, head: RawHead) -> bool:
         """Whether the content says so."""
