@@ -80,7 +80,7 @@ def exclusive_lock(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path | str) -> Iterator[None]:
     """Turn what the operating system says about a full, read-only or broken disk into a DataError that names `path`."""
     try:
         yield
