@@ -27,6 +27,8 @@ RED_SCORE: Final = 0.80
 AMBER_SCORE: Final = 0.98
 LEAST_COVER: Final = 0.5
 MAX_OUTSIDE: Final = 0.05
+QUIET_BEFORE_AUCTION: Final = 60 * tape.SECOND
+"""An auction during the day collects orders without a trade for at least so long."""
 _ROUND_THE_CLOCK: Final = np.timedelta64(24, "h")
 
 Record = dict[str, Any]
@@ -118,8 +120,9 @@ def judge_day(
     inside = every[(every >= start) & (every <= end)]
     whole = max(1, end - start)
     cover = float(inside[-1] - inside[0]) / whole if inside.size else 0.0
-    if round_the_clock and inside.size:
-        # a capture of a venue that never closes is as long as somebody recorded
+    partial = hours is not None and not round_the_clock and cover < LEAST_COVER
+    if (round_the_clock or partial) and inside.size:
+        # a record of a part of the day is judged over that part; how small it is counts once, below
         start, end = int(inside[0]), int(inside[-1])
     _look_at_times(found, every, trade_times, start, end, hours, round_the_clock)
     _look_at_trades(found, venue, symbol, trades, trade_times)
@@ -129,7 +132,6 @@ def judge_day(
     lost = tape.covered(found.spans, start, end) / max(1, end - start)
     rows = trades.num_rows + quotes.num_rows
     score = (1.0 - lost) * (1.0 - found.bad_rows / max(1, rows)) if rows else 0.0
-    partial = hours is not None and not round_the_clock and cover < LEAST_COVER
     if partial:
         found.add("cover", 1, f"the rows cover {cover:.1%} of the session")
         score *= cover
@@ -263,6 +265,8 @@ def _bursts(
         moment = np.array([burst.time]).astype("datetime64[ns]")
         place = -1 if hours is None else int(hours.phase_of(moment)[0])
         phase = "unknown" if hours is None or place < 0 else str(hours.phases[place].name)
+        if phase == "continuous" and burst.quiet < QUIET_BEFORE_AUCTION:
+            continue
         made.append((str(moment[0]), burst.price, burst.trades, burst.quantity, phase))
     return tuple(made)
 

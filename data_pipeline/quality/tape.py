@@ -91,19 +91,22 @@ class Burst:
     price : float
     trades : int
     quantity : float
+    quiet : int
+        Nanoseconds without a trade before it; the longest int64 for the first.
     """
 
     time: int
     price: float
     trades: int
     quantity: float
+    quiet: int
 
 
 def bursts(times: Times, price: Floats, quantity: Floats) -> tuple[Burst, ...]:
     """Runs of at least `BURST_TRADES` trades at one time and price, in order of time.
 
-    A large order that walks the book prints at several prices, or against few orders at one; a call prints all of its
-    orders at one price.
+    A call prints all of its orders at one price after a time without trades; a large order may print as many at once
+    amid others, which `quiet` tells apart.
     """
     if times.size == 0:
         return ()
@@ -111,11 +114,10 @@ def bursts(times: Times, price: Floats, quantity: Floats) -> tuple[Burst, ...]:
     first = np.flatnonzero(fresh)
     length = np.diff(np.append(first, times.size))
     sums = np.add.reduceat(quantity, first)
+    quiet = np.append(np.iinfo(np.int64).max, times[first[1:]] - times[first[1:] - 1])
     return tuple(
-        Burst(int(times[k]), float(price[k]), int(n), float(q))
-        for k, n, q in zip(
-            first[length >= BURST_TRADES], length[length >= BURST_TRADES], sums[length >= BURST_TRADES], strict=True
-        )
+        Burst(int(times[first[k]]), float(price[first[k]]), int(length[k]), float(sums[k]), int(quiet[k]))
+        for k in np.flatnonzero(length >= BURST_TRADES)
     )
 
 

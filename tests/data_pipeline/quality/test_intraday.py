@@ -136,3 +136,16 @@ def test_nothing_at_all_scores_zero():
     verdict = judge(empty, empty)
     assert (verdict.score, verdict.light) == (0.0, "red")
     assert verdict.record()["problems"]
+
+
+def test_a_print_during_the_day_is_an_auction_only_after_a_pause():
+    trades, quotes = day()
+    for pause, found in ((0, 0), (300, 1)):
+        kept = {name: np.delete(values, slice(5000 - pause, 5000)) for name, values in trades.items()}
+        at = 5000 - pause
+        print_ = {"time": np.full(25, kept["time"][at] - 1), "price": np.full(25, kept["price"][at])}
+        print_ |= {"quantity": np.full(25, 500.0), "condition": np.full(25, "regular")}
+        print_["trade_id"] = np.array([f"a{k}" for k in range(25)])
+        mixed = {name: np.insert(values.astype(object), at, print_[name]) for name, values in kept.items()}
+        typed = {name: np.array(values.tolist()) for name, values in mixed.items()}
+        assert len(judge(typed, quotes).bursts) == found

@@ -62,6 +62,7 @@ def test_bursts_are_prints_at_one_time_and_price():
     price = np.concatenate([np.full(80, 10.0), np.linspace(10.0, 10.24, 25)])
     (burst,) = bursts(times, price, np.full(105, 100.0))
     assert (burst.time, burst.price, burst.trades, burst.quantity) == (60 * SECOND, 10.0, 30, 3000.0)
+    assert burst.quiet == 11 * SECOND
     assert bursts(times[:0], price[:0], price[:0]) == ()
 
 
