@@ -19,7 +19,7 @@ from data_pipeline.sizing import (
     student_density,
     usual_factors,
 )
-from data_pipeline.spot import spot_rows
+from data_pipeline.spot import EQUITY_TYPES, spot_rows
 
 DAYS = [str(day) for day in np.datetime64("2024-01-01") + np.arange(40)]
 
@@ -32,8 +32,8 @@ def history(ticker="AAAA3", n=30, price=10.0, **last):
     return [*rows, {"ticker": ticker, "session": DAYS[n - 1], "price": price, "distribution": 102} | last]
 
 
-def detect(table):
-    rows = spot_rows(table)
+def detect(table, types=EQUITY_TYPES):
+    rows = spot_rows(table, types)
     candidates = find_candidates(rows, np.unique(rows.session))
     issuers = [rows.isin[c.row][2:6] for c in candidates]
     return {
@@ -252,9 +252,88 @@ def test_real_cases_of_2021(realdata: Path):
         assert [case for case in found if case[0] == ticker] == [], "DISMES did not change"
 
 
+YEAR_2023, JANUARY_2023, JANUARY_2021 = (
+    f"COTAHIST_A{name}.ZIP" for name in ("2023_EQUITIES", "2023_12_SESSIONS", "2021_16_SESSIONS")
+)
+OPENINGS = {
+    (YEAR_2023, "OIBR3", "2023-01-09"): ("9.6", 1 / 10),
+    (YEAR_2023, "IRBR3", "2023-01-25"): ("28.5", 1 / 30),
+    (YEAR_2023, "NEXP3", "2023-01-27"): ("44.6", 1 / 50),
+    (YEAR_2023, "BRPR3", "2023-02-24"): ("39.5", 1 / 40),
+    (YEAR_2023, "BRPR3", "2023-04-05"): ("0.27", 1.0),
+    (YEAR_2023, "PDGR3", "2023-03-06"): ("93", 1 / 100),
+    (YEAR_2023, "KEPL3", "2023-04-04"): ("0.52", 2.0),
+    (YEAR_2023, "TPIS3", "2023-04-28"): ("", 1 / 4),
+    (YEAR_2023, "CASH3", "2023-06-01"): ("", 1 / 10),
+    (YEAR_2023, "PCAR3", "2023-08-23"): ("0.325", 1.0),
+    (YEAR_2023, "BHIA3", "2023-12-15"): ("23.9", 1 / 25),
+    (YEAR_2023, "SLCE3", "2023-12-14"): ("0.51", 2.0),
+    (JANUARY_2021, "BSLI3", "2021-01-05"): ("0.115", 1.0),
+    (JANUARY_2023, "HGAG11", "2023-01-06"): ("0.26", 1.0),
+}
+"""Opening over the close before, where it has been published, and the factor: 1 where prices cannot tell the size."""
+
+NON_EVENTS = {
+    (YEAR_2023, "AMER3", "2023-01-12"): ("close", "0.23"),
+    (YEAR_2023, "PDGR3", "2023-12-08"): ("close", "0.46"),
+    (YEAR_2023, "CTNM4", "2023-04-24"): ("close", "3"),
+    (JANUARY_2021, "ODER4", "2021-01-26"): ("close", "2.0"),
+    (JANUARY_2021, "BSLI4", "2021-01-06"): ("open", "1.7"),
+}
+"""Price over the close before, where nothing but the price moved."""
+
+
+@pytest.fixture(scope="module")
+def year_tables(realdata: Path):
+    return {name: read_cotahist(realdata / "cotahist" / name) for name in (YEAR_2023, JANUARY_2023, JANUARY_2021)}
+
+
+@pytest.fixture(scope="module")
+def found(year_tables):
+    # shares of funds too: HGAG11 is one
+    return {name: detect(table, (*EQUITY_TYPES, "CTF")) for name, table in year_tables.items()}
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("case", OPENINGS)
+def test_real_openings_are_those_published_and_their_factors_leave_an_ordinary_night(found, case):
+    file, *key = case
+    published, factor = OPENINGS[case]
+    item = found[file][tuple(key)]
+    digits = len(published.partition(".")[2])
+    assert published in ("", f"{1.0 / item.candidate.ratio:.{digits}f}")
+    assert item.share_factor == pytest.approx(factor, rel=1e-12)
+    if factor != 1.0:
+        # what the factor leaves of the jump is a night, of a share that may cost cents
+        assert abs(math.log(item.candidate.ratio / factor)) < 0.12
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("case", NON_EVENTS)
+def test_real_jumps_without_an_event_stay_in_the_prices(year_tables, found, case):
+    file, ticker, session = case
+    rows = spot_rows(year_tables[file])
+    span = rows.rows_of(rows.instruments.index(ticker))
+    row = int(np.flatnonzero(rows.session[span] == np.datetime64(session))[0])
+    name, published = NON_EVENTS[case]
+    digits = len(published.partition(".")[2])
+    assert f"{getattr(rows, name)[span][row] / rows.close[span][row - 1]:.{digits}f}" == published
+    assert (ticker, session) not in found[file]
+
+
 @pytest.mark.realdata
 def test_real_records_of_2024(realdata: Path):
-    found = detect(parse_records((realdata / "cotahist" / "EVENT_RECORDS_2024.TXT").read_bytes()))
+    table = parse_records((realdata / "cotahist" / "EVENT_RECORDS_2024.TXT").read_bytes())
+    assert table.num_rows == 14
+    found = detect(table)
+    assert set(found) == {
+        ("MGLU3", "2024-05-27"),
+        ("BBAS3", "2024-04-16"),
+        ("BBAS3", "2024-06-12"),
+        ("BBAS3", "2024-06-14"),
+        ("VALE3", "2024-03-12"),
+        ("ITUB4", "2025-01-02"),
+    }
     assert found["MGLU3", "2024-05-27"].share_factor == pytest.approx(0.1)
     assert found["BBAS3", "2024-04-16"].share_factor == 2.0
     assert {case for case in found if case[0] == "BBAS3"} == {
