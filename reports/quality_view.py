@@ -81,6 +81,31 @@ PARTS = (
         "No count was wrapped.",
     ),
     Part("missing_cdi", "Sessions without CDI", "Carried from the session before.", "Every session has its CDI."),
+    Part(
+        "intraday",
+        "Intraday days",
+        "Score: the share of the session without silences, crossed or one-sided quotes, times the share of rows "
+        "without a defect of their own. The worst first.",
+        "No trades or quotes are in the store.",
+    ),
+    Part(
+        "auctions",
+        "Prints of auctions",
+        "Many trades at one time and price: the calls, and possible auctions during the day.",
+        "No print of an auction was seen.",
+    ),
+    Part(
+        "tables",
+        "Tables of the store",
+        "Missing: sessions that B3 held between the first and the last and that the table lacks.",
+        "No table beside the daily quotes.",
+    ),
+    Part(
+        "sources",
+        "Files of the feeds",
+        "What the reader of each file dropped, repaired or noticed, by rule; breaks tell of missing data.",
+        "No file of a feed.",
+    ),
     Part("coverage", "Coverage by instrument", "The least present first.", "No instrument."),
     Part("months", "Coverage by month", "", "No month."),
 )
@@ -103,7 +128,8 @@ FORMS: Mapping[str, Callable[[Any], str]] = {
 """Forms of the numeric columns; whole numbers and others have a general one."""
 
 COLUMNS = (
-    "session", "month", "instrument", "ticker", "old", "new", "kind", "reason", "problem", "score", "light",
+    "session", "month", "table", "venue", "instrument", "ticker", "old", "new", "kind", "reason", "problem", "score",
+    "light",
     "share_factor", "cash", "jump", "liquid", "return", "robust_z", "value_ratio", "confidence", "known", "joined",
     "first", "last", "sessions", "presence", "median_value", "instruments", "rows", "traded_value",
     "unwrapped", "source", "line",
