@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Final
@@ -177,8 +177,8 @@ class Document:
         """Tables with rows, in order."""
         return tuple(self.content["tables"])
 
-    def table(self, name: str) -> tuple[TablePartition, ...]:
-        """Partitions of one table, none when it has no rows.
+    def table(self, name: str, near: Callable[[str, str], bool] | None = None) -> tuple[TablePartition, ...]:
+        """Partitions of one table, none when it has no rows; only those whose venue and period are `near`, if given.
 
         Raises
         ------
@@ -186,7 +186,7 @@ class Document:
             When the manifest is damaged.
         """
         try:
-            return decode(name, self.content["tables"].get(name, ()))
+            return decode(name, self.content["tables"].get(name, ()), near)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise self._damaged(error) from error
 

@@ -1,14 +1,16 @@
-"""The clean store on disk: Parquet by month, committed by one manifest.
+"""The clean store: Parquet by table and period, committed by one manifest, in a folder or at a URL.
 
 store/manifest.json                                     the commit point: what it does not name does not exist
 store/cotahist/year=2023/month=01/part-<sha>.parquet    quotes, sorted by (session, ticker, market_type, forward_days)
 store/quarantine/year=2023/month=01/part-<sha>.parquet  rows that parse but cannot be true, with the reason
 store/events/part-<sha>.parquet, store/cdi/part-<sha>.parquet
+store/<table>/venue=B3/date=2023-01-05/part-<sha>.parquet   the tables of data_pipeline.tables.catalog
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,45 +20,139 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from data_pipeline.book.events import EVENT_DTYPE
 from data_pipeline.company_feed import distinct_events
 from data_pipeline.errors import DataError
-from data_pipeline.manifest import Manifest, Part, Partition, read_manifest
+from data_pipeline.manifest import Document, Manifest, Part, Partition, read_document
 from data_pipeline.raw_file import sha256_of_file
 from data_pipeline.schema import CDI_SCHEMA, EVENT_SCHEMA, QUARANTINE_SCHEMA, QUOTE_SCHEMA
+from data_pipeline.tables.files import Place, StoreFiles, open_files
+from data_pipeline.tables.reading import Day, Selection, event_rows, iso_day, read_selection, select
+from data_pipeline.tables.versions import refuse_other_versions
 
-Day = np.datetime64 | str
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Store:
     """A committed state of a store; opening again shows a later state.
 
     Attributes
     ----------
-    path : Path
-        Folder of the store.
-    manifest : Manifest
-        Sources, partitions, quarantine counts, schema version.
+    files : StoreFiles
+        Where it lies.
+    document : Document
+        Its manifest as read; `manifest` is it decoded.
     """
 
-    path: Path
-    manifest: Manifest
+    files: StoreFiles
+    document: Document
 
     @classmethod
-    def open(cls, path: Path | str) -> Store:
-        """Store in that folder.
+    def open(cls, place: Place | StoreFiles) -> Store:
+        """Store in that folder, or at that URL (s3://..., file://..., anything fsspec knows).
 
         Raises
         ------
         DataError
             When there is none, or it is damaged or of another schema version.
         """
-        return cls(Path(path), read_manifest(Path(path)))
+        files = open_files(place)
+        return cls(files, read_document(files))
+
+    @property
+    def name(self) -> str:
+        """Its folder or URL, for messages."""
+        return self.files.name
+
+    @property
+    def manifest(self) -> Manifest:
+        """Sources, partitions, quarantine counts, tables, schema version."""
+        return self.document.manifest
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 over the committed quotes, events and rates; independent of file names, order, time and machine."""
+        """SHA-256 over the committed rows; independent of file names, order of ingestion, time and machine."""
         return self.manifest.content_hash
+
+    def table(
+        self,
+        name: str,
+        *,
+        venue: str | None = None,
+        symbols: Iterable[str] | str | None = None,
+        start: Day | None = None,
+        end: Day | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """Rows of a table, by period, venue and then the table's order.
+
+        Parameters
+        ----------
+        name : str
+            A table of `data_pipeline.tables.catalog`.
+        venue : str, optional
+            All by default; the column `venue` can be asked for.
+        symbols : str or iterable of str, optional
+            All by default.
+        start, end : datetime64 or ISO date, optional
+            First and last date (`TableSpec.date`), both included.
+        columns : sequence of str, optional
+            All columns of the table by default, without `venue`.
+
+        Raises
+        ------
+        ValueError
+            For an unknown table or column, or an `end` before `start`.
+        DataError
+            When a part is missing or damaged, or the table is of another version than the program's.
+        """
+        wanted = select(name, venue=venue, symbols=symbols, start=start, end=end, columns=columns)
+        pieces = list(self._pieces(wanted))
+        return pa.concat_tables(pieces) if pieces else wanted.schema.empty_table()
+
+    def iter_table(
+        self,
+        name: str,
+        *,
+        venue: str | None = None,
+        symbols: Iterable[str] | str | None = None,
+        start: Day | None = None,
+        end: Day | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> Iterator[pa.Table]:
+        """The rows of `table`, one venue and period (a day, for trades) at a time."""
+        yield from self._pieces(select(name, venue=venue, symbols=symbols, start=start, end=end, columns=columns))
+
+    def _pieces(self, wanted: Selection) -> Iterator[pa.Table]:
+        partitions = self.document.table(wanted.spec.name, wanted.can_be_in)
+        refuse_other_versions(self.name, partitions)
+        return read_selection(self.files, partitions, wanted)
+
+    def event_array(self, venue: str, symbol: str, start: Day, end: Day | None = None) -> NDArray[np.void]:
+        """(n,) market events of a symbol, of `data_pipeline.book.events.EVENT_DTYPE`, in the order of the feed.
+
+        Parameters
+        ----------
+        venue, symbol : str
+        start, end : datetime64 or ISO date
+            First and last session, both included; `start` alone is one session.
+        """
+        names = EVENT_DTYPE.names
+        return event_rows(
+            self.iter_table(
+                "book_events",
+                venue=venue,
+                symbols=symbol,
+                start=start,
+                end=start if end is None else end,
+                columns=names,
+            )
+        )
+
+    def sql(self, query: str) -> pa.Table:
+        """What a query in DuckDB's SQL gives; see `data_pipeline.tables.sql.run_query`."""
+        from data_pipeline.tables.sql import run_query
+
+        return run_query(self, query)
 
     def sessions(self) -> NDArray[np.datetime64]:
         """(S,) datetime64[D], increasing: the sessions with at least one quote record."""
@@ -124,7 +220,7 @@ class Store:
         market_types: Sequence[int] | None,
     ) -> pa.Table:
         needed = list(dict.fromkeys([*names, "session", *(["market_type"] if market_types is not None else [])]))
-        table = read_part(self.path, partition.part, needed)
+        table = read_part(self.files, partition.part, needed)
         keep = []
         if first is not None:
             keep.append(pc.greater_equal(table["session"], pa.scalar(first.item(), pa.date32())))
@@ -139,18 +235,18 @@ class Store:
     def quarantine(self) -> pa.Table:
         """Rows put aside as impossible, with `reason`, `source` (raw file) and `line`, in the order of `read`."""
         parts = [p.quarantine for p in self.manifest.partitions if p.quarantine is not None]
-        tables = [read_part(self.path, part) for part in parts]
+        tables = [read_part(self.files, part) for part in parts]
         return pa.concat_tables(tables) if tables else QUARANTINE_SCHEMA.empty_table()
 
     def events(self) -> pa.Table:
         """Company events (`schema.EVENT_SCHEMA`), each once, in the order (last_date_prior, issuer, isin, ...)."""
         part = self.manifest.events
-        return EVENT_SCHEMA.empty_table() if part is None else distinct_events(read_part(self.path, part))
+        return EVENT_SCHEMA.empty_table() if part is None else distinct_events(read_part(self.files, part))
 
     def cdi(self) -> pa.Table:
         """Daily CDI (`schema.CDI_SCHEMA`), one row per bank day, increasing."""
         part = self.manifest.cdi
-        return CDI_SCHEMA.empty_table() if part is None else read_part(self.path, part)
+        return CDI_SCHEMA.empty_table() if part is None else read_part(self.files, part)
 
     def verify(self) -> None:
         """Read every part and compare its SHA-256 with the manifest.
@@ -161,30 +257,37 @@ class Store:
             That names the first part which is missing or whose bytes changed.
         """
         for part in self.manifest.parts():
-            path = self.path / part.path
-            if not path.is_file():
-                raise DataError(_missing(path))
-            if sha256_of_file(path) != part.sha256:
-                raise DataError(f"{path} changed since it was written: delete the store and ingest again")
+            place = f"{self.name.rstrip('/')}/{part.path}"
+            try:
+                with self.files.open_input(part.path) as stream:
+                    found = sha256_of_stream(stream)
+            except FileNotFoundError as error:
+                raise DataError(_missing(place)) from error
+            except OSError as error:
+                raise DataError(f"cannot read {place}: {error.strerror or error}") from error
+            if found != part.sha256:
+                raise DataError(f"{place} changed since it was written: delete the store and ingest again")
 
 
-def read_part(store: Path, part: Part, columns: Sequence[str] | None = None) -> pa.Table:
-    """Table of one committed part.
+def read_part(store: Place | StoreFiles, part: Part, columns: Sequence[str] | None = None) -> pa.Table:
+    """Table of one committed part of the quotes, events or rates.
 
     Raises
     ------
     DataError
         When the file is missing, damaged or has another number of rows than the manifest says.
     """
-    path = store / part.path
+    files = open_files(store)
+    place = f"{files.name.rstrip('/')}/{part.path}"
     try:
-        table = pq.ParquetFile(path).read(columns=None if columns is None else list(columns))
+        with files.open_input(part.path) as stream:
+            table = pq.ParquetFile(stream).read(columns=None if columns is None else list(columns))
     except FileNotFoundError as error:
-        raise DataError(_missing(path)) from error
+        raise DataError(_missing(place)) from error
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} is damaged ({error}): delete the store and ingest again") from error
+        raise DataError(f"{place} is damaged ({error}): delete the store and ingest again") from error
     if table.num_rows != part.rows:
-        raise DataError(f"{path} must have {part.rows} rows; has {table.num_rows}: delete the store and ingest again")
+        raise DataError(f"{place} must have {part.rows} rows; has {table.num_rows}: delete the store and ingest again")
     return table if columns is None else table.select(list(columns))
 
 
@@ -216,14 +319,18 @@ def write_part(table: pa.Table, staging: Path, folder: str) -> Part:
 _DICTIONARY_TYPES = (pa.string(), pa.date32(), pa.int8(), pa.int16(), pa.int32())
 
 
-def _missing(path: Path) -> str:
-    return f"{path} is missing: the store changed while it was read (open it again) or was damaged (ingest again)"
-
-
 def _day(value: Day | None, name: str) -> np.datetime64 | None:
-    if value is None:
-        return None
-    try:
-        return np.datetime64(str(value), "D")
-    except ValueError as error:
-        raise ValueError(f"{name} must be an ISO date (2023-01-31); was {value!r}") from error
+    day = iso_day(value, name)
+    return None if day is None else np.datetime64(day)
+
+
+def _missing(place: str) -> str:
+    return f"{place} is missing: the store changed while it was read (open it again) or was damaged (ingest again)"
+
+
+def sha256_of_stream(stream: pa.NativeFile) -> str:
+    """SHA-256 of what is left of a stream, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    while chunk := stream.read(1 << 20):
+        digest.update(chunk)
+    return digest.hexdigest()

@@ -10,7 +10,6 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_pipeline.errors import DataError
 from data_pipeline.manifest import Manifest, Source
 from data_pipeline.tables.catalog import TABLES
 from data_pipeline.tables.files import LocalFiles, StoreFiles
@@ -18,6 +17,7 @@ from data_pipeline.tables.parts import DraftPart
 from data_pipeline.tables.rewrite import PlacedPart, cells_of, join_parts, only_cells, without_cells
 from data_pipeline.tables.spec import TableSpec
 from data_pipeline.tables.state import Name, TablePart, TablePartition, in_order
+from data_pipeline.tables.versions import refuse_other_versions
 
 SMALL_ROWS: Final = 1 << 20
 """New parts of one partition with fewer rows than this are joined into one when they come in one call."""
@@ -95,22 +95,6 @@ def merge_drafts(
         spec = specs[name[0]]
         partitions[name] = TablePartition(*name, spec.version, _joined(spec, name, parts, files, staging))
     return in_order(partitions.values()), tuple(changes)
-
-
-def refuse_other_versions(place: str, partitions: Iterable[TablePartition], specs: Mapping[str, TableSpec]) -> None:
-    """Raise DataError when a table is of another version than this program's."""
-    for p in partitions:
-        wanted = specs[p.table].version if p.table in specs else 0
-        if p.version < wanted:
-            raise DataError(
-                f"{place}: table {p.table} has version {p.version}, this program reads version {wanted}: "
-                f"run `fairfield store migrate --store {place}`"
-            )
-        if p.version > wanted:
-            raise DataError(
-                f"{place}: table {p.table} of version {p.version} is not known to this program: "
-                "use the program's version that wrote it"
-            )
 
 
 def _settle(

@@ -14,12 +14,15 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pyarrow as pa
 
 from data_pipeline.atomic import atomic_path, exclusive_lock, publish, write_atomically
 from data_pipeline.errors import DataError
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
 
 LOCK: Final = ".lock"
 Place = Path | str
@@ -50,6 +53,10 @@ class StoreFiles(Protocol):
 
     def open_input(self, path: str) -> pa.NativeFile:
         """The file, open for reading at any place; FileNotFoundError when it is not there."""
+        ...
+
+    def arrow(self) -> tuple[FileSystem, str]:
+        """An Arrow file system and the store's path in it, for scanners that open files themselves."""
         ...
 
     def put(self, path: str, content: bytes) -> None:
@@ -129,6 +136,12 @@ class LocalFiles:
         """See `StoreFiles`."""
         return pa.OSFile(os.fspath(self.root / path), "rb")
 
+    def arrow(self) -> tuple[FileSystem, str]:
+        """See `StoreFiles`."""
+        from pyarrow.fs import LocalFileSystem
+
+        return LocalFileSystem(), os.fspath(self.root.resolve())
+
     def put(self, path: str, content: bytes) -> None:
         """See `StoreFiles`."""
         target = self.root / path
@@ -206,9 +219,13 @@ class RemoteFiles:
 
     def open_input(self, path: str) -> pa.NativeFile:
         """See `StoreFiles`."""
+        return self.arrow()[0].open_input_file(self._at(path))
+
+    def arrow(self) -> tuple[FileSystem, str]:
+        """See `StoreFiles`."""
         from pyarrow.fs import FSSpecHandler, PyFileSystem
 
-        return PyFileSystem(FSSpecHandler(self._system)).open_input_file(self._at(path))
+        return PyFileSystem(FSSpecHandler(self._system)), self._root
 
     def put(self, path: str, content: bytes) -> None:
         """See `StoreFiles`."""

@@ -5,7 +5,7 @@ Named tuples, not dataclasses: a store of ten thousand parts is opened in millis
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 DIGEST_BITS: Final = 128
@@ -109,8 +109,10 @@ def encode(partitions: Sequence[TablePartition]) -> dict[str, list[list[Any]]]:
     return tables
 
 
-def decode(table: str, rows: Sequence[Sequence[Any]]) -> tuple[TablePartition, ...]:
-    """The partitions of one table from their JSON form.
+def decode(
+    table: str, rows: Sequence[Sequence[Any]], near: Callable[[str, str], bool] | None = None
+) -> tuple[TablePartition, ...]:
+    """The partitions of one table from their JSON form; only those whose venue and period are `near`, if given.
 
     Raises
     ------
@@ -119,6 +121,8 @@ def decode(table: str, rows: Sequence[Sequence[Any]]) -> tuple[TablePartition, .
     """
     found = []
     for venue, period, version, parts in rows:
+        if near is not None and not near(venue, period):
+            continue
         folder = f"{table}/venue={venue}/date={period}/part-"
         found.append(
             TablePartition(
