@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+_CLOCK: Final = re.compile(r"^[-_T ]?\d{6}(?!\d)")
+_PART: Final = re.compile(r"(?<![0-9A-Za-z])\d{1,4}(?![0-9A-Za-z])")
 _DATE: Final = re.compile(r"(20\d\d)[-_]?(\d\d)[-_]?(\d\d)")
 
 
@@ -51,6 +53,7 @@ def days_together(paths: Sequence[Path]) -> list[tuple[Path, ...]]:
         if found is None:
             key = path.name
         else:
-            key = path.name[: found.start()] + "".join(found.groups()) + re.sub(r"\d+", "#", path.name[found.end() :])
+            rest = _PART.sub("#", _CLOCK.sub("#", path.name[found.end() :]))
+            key = path.name[: found.start()] + "".join(found.groups()) + rest
         sets.setdefault((path.parent, key), []).append(path)
     return [tuple(group) for group in sets.values()]

@@ -11,11 +11,15 @@ from data_pipeline.errors import DataError
 from data_pipeline.feeds.b3_old_trades import B3_OLD_TRADES
 from data_pipeline.feeds.b3_orders import B3_ORDERS
 from data_pipeline.feeds.b3_trades import B3_TRADES
+from data_pipeline.feeds.binance_dump import BINANCE_DUMP
+from data_pipeline.feeds.binance_feed import BINANCE_CAPTURE
+from data_pipeline.feeds.hftbacktest import HFTBACKTEST
 from data_pipeline.feeds.index_levels import INDEX_LEVELS
 from data_pipeline.feeds.price_report import PRICE_REPORT
 from data_pipeline.feeds.reading import Feed, RawHead
 from data_pipeline.feeds.settlements import SETTLEMENTS
 from data_pipeline.feeds.sgs import SGS
+from data_pipeline.feeds.tardis import TARDIS
 from data_pipeline.feeds.yield_curves import YIELD_CURVES
 from data_pipeline.raw_file import refuse_foreign
 
@@ -23,10 +27,14 @@ FEEDS: Final[tuple[Feed, ...]] = (
     B3_OLD_TRADES,
     B3_ORDERS,
     B3_TRADES,
+    BINANCE_CAPTURE,
+    BINANCE_DUMP,
+    HFTBACKTEST,
     INDEX_LEVELS,
     PRICE_REPORT,
     SETTLEMENTS,
     SGS,
+    TARDIS,
     YIELD_CURVES,
 )
 """One instance of each format, in order of name; COTAHIST and the JSON of company events and CDI are not among them."""
