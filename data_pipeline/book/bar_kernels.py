@@ -205,8 +205,9 @@ def sum_bars(
         real[VALUE], real[QUANTITY], real[BOUGHT], real[SOLD] = value, total, bought, sold
         real[VARIANCE] = variance
         whole[TRADES], whole[UNSIGNED] = count, unsigned
-        _weigh(now, whole, real)
+        # a quote is weighed where it ends or a bar does: at each trade, chunks would change the rounding
         if full:
+            _weigh(now, whole, real)
             _close_bar(rows, now, whole, real, out_whole, out_real)
             rows += 1
     whole[AT_TRADE], whole[AT_QUOTE] = i, j

@@ -82,7 +82,7 @@ def bar_rule(text: str) -> BarRule:
             raise ValueError(f"a time bar must go into a day a whole number of times; was {text!r}")
         try:
             ZoneInfo(zone or "UTC")
-        except (OSError, ValueError) as error:
+        except (KeyError, OSError, ValueError) as error:
             raise ValueError(
                 f"the zone must be a name of the IANA database, as America/Sao_Paulo; was {zone!r}"
             ) from error
