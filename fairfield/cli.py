@@ -25,6 +25,9 @@ class Feed(StrEnum):
     lobster = "lobster"
     binance = "binance"
     b3_orders = "b3_orders"
+    b3_trades = "b3_trades"
+    b3_old_trades = "b3_old_trades"
+    b3_raw_orders = "b3_raw_orders"
 
 
 class Source(StrEnum):
@@ -83,6 +86,11 @@ def synthetic_book(
     seed: Annotated[int, typer.Option(help="Seed of every random number.", min=0)] = 1,
 ) -> None:
     """Write a simulated order book of known truth, and the configuration for `fairfield calibrate`."""
+    if feed in (Feed.b3_trades, Feed.b3_old_trades, Feed.b3_raw_orders):
+        from fairfield.b3_book_stage import write_b3_files
+
+        write_b3_files(folder, feed=feed.value, seconds=seconds, seed=seed)
+        return
     from fairfield.stages import write_synthetic_book
 
     write_synthetic_book(folder, feed=feed.value, seconds=seconds, seed=seed)
