@@ -292,12 +292,22 @@ class Rows:
         stop = min(self._whole, at + _LONGEST_LINE)
         return self._buffer[at:stop].tobytes().split(b"\n", 1)[0]
 
+    def _skip_blanks(self) -> None:
+        while self.state[kernels.POSITION] < self._whole and self._next_line() in (b"", b"\r"):
+            self._skip_line()
+            self.state[kernels.BLANKS] += 1
+
+    def _skip_line(self) -> None:
+        self.state[kernels.POSITION] += len(self._next_line()) + 1
+        self.state[kernels.LINES] += 1
+
     def _skip_header(self) -> bool:
+        self._skip_blanks()
         cells = self._next_line().strip().split(b",")
         header = any(re.search(rb"[A-Za-z]{2}", cell) and cell.strip().lower() not in _NO_NUMBERS for cell in cells[:6])
         if header:
-            self.state[kernels.POSITION] += len(self._next_line()) + 1
-            self.state[kernels.LINES] = 1
+            self._skip_line()
+            self._skip_blanks()
         return header
 
     def _check_width(self) -> int:
