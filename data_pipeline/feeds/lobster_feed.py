@@ -9,6 +9,7 @@ receiver's time. Its seconds after midnight are those of New York's wall clock.
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,7 @@ from data_pipeline.tables.spec import TableSpec
 VENUE: Final = "NASDAQ"
 ZONE: Final = "America/New_York"
 EVENT_KINDS: Final = ("levels", "orders", "none")
+_FILE_NAME: Final = re.compile(r"._(message|orderbook)_\d+\b", re.IGNORECASE)
 _OPTIONS: Final = {"symbol", "day", "events"}
 _FIRST_DAY, _LAST_DAY = dt.date(1970, 1, 2), dt.date(2261, 12, 30)
 _EVENTS_AT_ONCE: Final = 1 << 18
@@ -56,7 +58,7 @@ class LobsterFeed:
     def recognises(self, head: RawHead) -> bool:
         """Whether the name is LOBSTER's, or the first rows are messages."""
         parts = (head.path.name, Path(head.member).name)
-        return any(_is_lobster_name(name) for name in parts) or bool(_starts_with_messages(head.start))
+        return any(_FILE_NAME.search(name) for name in parts) or bool(_starts_with_messages(head.start))
 
     def group(self, paths: Sequence[Path]) -> list[tuple[Path, ...]]:
         """Message and order-book files in pairs, by name; a zip of several files is a group of its own."""
@@ -94,11 +96,6 @@ class LobsterFeed:
             raise ValueError(f"events must be one of {', '.join(EVENT_KINDS)}; was {events!r}")
         for pair in find_pairs(files):
             yield from _read_pair(pair, tally, options, events)
-
-
-def _is_lobster_name(name: str) -> bool:
-    lowered = name.lower()
-    return any(f"_{kind}_" in lowered and lowered.split("_")[0] != "" for kind in ("message", "orderbook"))
 
 
 def _starts_with_messages(start: bytes) -> bool:

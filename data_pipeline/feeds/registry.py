@@ -15,6 +15,7 @@ from data_pipeline.feeds.binance_dump import BINANCE_DUMP
 from data_pipeline.feeds.binance_feed import BINANCE_CAPTURE
 from data_pipeline.feeds.hftbacktest import HFTBACKTEST
 from data_pipeline.feeds.index_levels import INDEX_LEVELS
+from data_pipeline.feeds.lobster_feed import LOBSTER
 from data_pipeline.feeds.price_report import PRICE_REPORT
 from data_pipeline.feeds.reading import Feed, RawHead
 from data_pipeline.feeds.settlements import SETTLEMENTS
@@ -31,6 +32,7 @@ FEEDS: Final[tuple[Feed, ...]] = (
     BINANCE_DUMP,
     HFTBACKTEST,
     INDEX_LEVELS,
+    LOBSTER,
     PRICE_REPORT,
     SETTLEMENTS,
     SGS,
