@@ -101,7 +101,7 @@ class _Form:
 class BinanceDumpFeed:
     """CSV files of data.binance.vision, in their zips or out of them, and depth history."""
 
-    name: str = "binance_dump"
+    name = "binance_dump"
 
     def recognises(self, head: RawHead) -> bool:
         """Whether header or first row is of a known form and the name says the symbol."""

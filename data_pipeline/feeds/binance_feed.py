@@ -39,7 +39,7 @@ Ints = NDArray[np.int64]
 class BinanceCaptureFeed:
     """Raw captures of Binance's websocket streams, plain or gzipped."""
 
-    name: str = "binance_capture"
+    name = "binance_capture"
 
     def recognises(self, head: RawHead) -> bool:
         """Whether the file starts with the receiver's time and a JSON object."""

@@ -1,4 +1,4 @@
-"""hftbacktest's event arrays, in and out: .npz with the array "data", or .npy; reading one and writing it is identical.
+"""hftbacktest's event arrays: .npz with the array "data", or .npy; `hftbacktest_export` writes them back identically.
 
 The layout is that of hftbacktest 2 (module `types`): 64 bytes an event, both orders in one array by the flags EXCH and
 LOCAL. Version 1 had six columns of floats, whose meaning is not that; such files are refused.
@@ -7,18 +7,16 @@ LOCAL. Version 1 had six columns of floats, whose meaning is not that; such file
 from __future__ import annotations
 
 import re
-import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.atomic import atomic_path
 from data_pipeline.book.events import DEPTH_CLEAR, EVENT_DTYPE, EXCH, KIND_MASK, LOCAL
-from data_pipeline.book.normalise import check_event_order, check_layout
+from data_pipeline.book.normalise import check_event_order
 from data_pipeline.errors import DataError
 from data_pipeline.feeds.binance_messages import LAST_NS
 from data_pipeline.feeds.crypto_options import days_together
@@ -28,7 +26,7 @@ from data_pipeline.raw_file import RawFile, open_raw
 
 _MAGIC: Final = b"\x93NUMPY"
 _ROWS: Final = 65_536
-_MEMBER: Final = "data.npy"
+MEMBER: Final = "data.npy"
 _NAME: Final = re.compile(
     r"([A-Za-z0-9]{2,20})[-_](?:(usdm|coinm|spot)[-_])?(?:20\d{6}|20\d\d-\d\d-\d\d)(?:[-_](usdm|coinm|spot))?"
 )
@@ -42,7 +40,7 @@ Events = NDArray[np.void]
 class HftbacktestFeed:
     """Event arrays of hftbacktest 2."""
 
-    name: str = "hftbacktest"
+    name = "hftbacktest"
 
     def recognises(self, head: RawHead) -> bool:
         """Whether it is a NumPy array of the event layout, or of version 1's floats (to refuse it with words)."""
@@ -65,7 +63,7 @@ class HftbacktestFeed:
         edge = np.empty(0, dtype=EVENT_DTYPE)
         for path in files:
             for start, events in iter_event_file(path):
-                edge = _checked(events, edge, f"{path.name}", start)
+                edge = checked_events(events, edge, f"{path.name}", start)
                 tally.rows += events.size
                 both = np.uint64(EXCH | LOCAL)
                 tally.add("events_in_both_orders_at_once", int(((events["ev"] & both) == both).sum()))
@@ -115,62 +113,6 @@ def iter_event_file(path: Path) -> Iterator[tuple[int, Events]]:
             raise DataError(f"{path.name} goes on after its {count:,} events: it is damaged; fetch it again")
 
 
-def export_hftbacktest(source: Events | Iterable[Events], path: Path, *, count: int | None = None) -> int:
-    """Write events to a .npz (array "data") or .npy file that hftbacktest reads; number of events.
-
-    Parameters
-    ----------
-    source : (n,) EVENT_DTYPE, or an iterable of such arrays
-        In the order of both clocks (`data_pipeline.book.normalise`), flags kept as they are.
-    path : Path
-        Ends with .npz or .npy; must not be there yet.
-    count : int, optional
-        Number of events of an iterable, which then is never whole in memory.
-
-    Raises
-    ------
-    ValueError
-        For another layout, ending, or number of events.
-    DataError
-        When the events are not in order, or the file is there already.
-    """
-    if path.suffix not in (".npz", ".npy"):
-        raise ValueError(f"path must end with .npz or .npy; was {path.name}")
-    if path.exists():
-        raise DataError(f"{path} is there already: name another file, or delete it")
-    pieces: Iterable[Events] = [source] if isinstance(source, np.ndarray) else source
-    if count is None:
-        pieces = list(pieces)
-        count = sum(piece.size for piece in pieces)
-    with atomic_path(path) as temporary:
-        if path.suffix == ".npy":
-            with temporary.open("wb") as stream:
-                _write(stream, pieces, count)
-        else:
-            # the member's date is the format's first day: the same events are the same bytes
-            info = zipfile.ZipInfo(_MEMBER)
-            info.compress_type = zipfile.ZIP_DEFLATED
-            with zipfile.ZipFile(temporary, "w") as archive, archive.open(info, "w", force_zip64=True) as member:
-                _write(member, pieces, count)
-    return count
-
-
-def _write(stream: Any, pieces: Iterable[Events], count: int) -> None:
-    header = {"descr": np.lib.format.dtype_to_descr(_PLAIN), "fortran_order": False, "shape": (count,)}
-    np.lib.format.write_array_header_1_0(stream, header)
-    written, edge = 0, np.empty(0, dtype=EVENT_DTYPE)
-    for piece in pieces:
-        check_layout(piece)
-        edge = _checked(piece, edge, "the events to export", written)
-        stream.write(np.ascontiguousarray(piece).tobytes())
-        written += piece.size
-    if written != count:
-        raise ValueError(f"count must be the number of events, {written}; was {count}")
-
-
-_PLAIN: Final = np.dtype([(name, EVENT_DTYPE[name]) for name in EVENT_DTYPE.names or ()])
-
-
 def _is_zip(path: Path) -> bool:
     try:
         with path.open("rb") as stream:
@@ -180,12 +122,12 @@ def _is_zip(path: Path) -> bool:
 
 
 def _data_member(names: Sequence[str]) -> str:
-    if _MEMBER not in names:
+    if MEMBER not in names:
         raise DataError(
             f"the .npz file holds {', '.join(names[:5])}, not the array data: save it with np.savez_compressed(file, "
             "data=events)"
         )
-    return _MEMBER
+    return MEMBER
 
 
 def _header(raw: RawFile) -> int:
@@ -215,7 +157,9 @@ def _header(raw: RawFile) -> int:
     return int(found[2])
 
 
-_DESCRIPTION: Final = re.sub(r"\s", "", repr(np.lib.format.dtype_to_descr(_PLAIN))).encode()
+PLAIN_DTYPE: Final = np.dtype([(name, EVENT_DTYPE[name]) for name in EVENT_DTYPE.names or ()])
+"""The layout as files name it: the same bytes, without the mark of alignment."""
+_DESCRIPTION: Final = re.sub(r"\s", "", repr(np.lib.format.dtype_to_descr(PLAIN_DTYPE))).encode()
 
 
 def _take(raw: RawFile, size: int) -> bytes:
@@ -225,7 +169,7 @@ def _take(raw: RawFile, size: int) -> bytes:
     return bytes(content)
 
 
-def _checked(events: Events, edge: Events, place: str, start: int) -> Events:
+def checked_events(events: Events, edge: Events, place: str, start: int) -> Events:
     """The last event of each order so far; DataError for times out of order or numbers that cannot be.
 
     `edge` holds the last events of the pieces before.

@@ -52,7 +52,7 @@ Ints = NDArray[np.int64]
 class TardisFeed:
     """Tardis' downloadable CSV files, plain or gzipped."""
 
-    name: str = "tardis"
+    name = "tardis"
 
     def recognises(self, head: RawHead) -> bool:
         """Whether the header begins as all of Tardis' do."""
