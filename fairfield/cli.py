@@ -241,6 +241,24 @@ def calibrate(
 
 @app.command()
 @answering
+def export(
+    output: Annotated[Path, typer.Argument(help="File to write, .npz or .npy.")],
+    venue: Annotated[str, typer.Option(help="Venue, e.g. BINANCE_USDM.")],
+    symbol: Annotated[str, typer.Option(help="Instrument at the venue.")],
+    start: Annotated[str, typer.Option(help="First session (YYYY-MM-DD).")],
+    end: Annotated[str | None, typer.Option(help="Last session; the first alone without it.")] = None,
+    store: StoreOption = Path("store"),
+    trades: Annotated[bool, typer.Option("--trades", help="Add the table's trades, where events have none.")] = False,
+    shift: Annotated[bool, typer.Option("--shift", help="Move receiver's times until no latency is negative.")] = False,
+) -> None:
+    """Write a symbol's market events to a file for hftbacktest."""
+    from fairfield.export_stage import run_export
+
+    run_export(store, output, venue=venue, symbol=symbol, start=start, end=end, trades=trades, shift=shift)
+
+
+@app.command()
+@answering
 def demo(
     folder: Annotated[Path, typer.Argument(help="Folder for raw files, store, runs and pages.")] = Path("demo"),
 ) -> None:

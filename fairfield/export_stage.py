@@ -26,6 +26,6 @@ def run_export(
         )
     elif done.seen_before_they_happened:
         typer.echo(
-            f"{done.seen_before_they_happened:,} events have a receiver's time before the exchange's (a wrong clock): a "
-            "backtest would see them early; --shift moves the receiver's times."
+            f"{done.seen_before_they_happened:,} events have a receiver's time before the exchange's (a wrong clock); "
+            "a backtest would see them early; --shift moves the receiver's times."
         )

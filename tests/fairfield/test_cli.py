@@ -19,6 +19,7 @@ COMMANDS = (
     "compare",
     "report",
     "demo",
+    "export",
     "solve",
     "calibrate",
     "synthetic-book",
