@@ -21,6 +21,7 @@ from fairfield.tables import aligned, pod_table
 if TYPE_CHECKING:
     from data_pipeline.ingest_report import IngestReport
     from data_pipeline.panel import DailyPanel
+    from data_pipeline.store import Store
     from data_pipeline.synthetic.exchange import ExchangeManifest
 
 CONFIGURATIONS = Path(__file__).parent / "configurations"
@@ -97,23 +98,39 @@ def ingest_files(paths: Sequence[Path], store: Path) -> IngestReport:
 
 def check_quality(store_path: Path, output: Path | None, start: str | None = None, end: str | None = None) -> Path:
     """Print the quality table of a store and write its page."""
-    from data_pipeline.panel_build import build_panel
-    from data_pipeline.quality.daily import store_quality
+    from data_pipeline.quality.feeds import feeds_quality
+    from data_pipeline.quality.summary import joined
     from data_pipeline.store import Store
     from reports.quality_page import write_quality_page
 
     store = Store.open(store_path)
-    rate = None if store.cdi().num_rows else 0.0  # cash earns nothing here where there is no CDI: prices are checked
     first, last = day(start, "--start"), day(end, "--end")
     if first is not None and last is not None and last < first:
         raise ConfigError(f"--end must not be before --start {first}; was {last}")
-    with console.status("checking the store"):
-        panel = build_panel(store, start=first, end=last, risk_free_annual=rate)
-        summary = store_quality(store, panel, risk_free_annual=rate)
+    with console.status("checking the store") as status:
+        parts = [_daily_quality(store, first, last)] if store.sessions().size else []
+        if store.manifest.tables:
+            parts.append(
+                feeds_quality(
+                    store, start=first, end=last, progress=lambda what: status.update(f"checking the store: {what}")
+                )
+            )
+        if not parts:
+            raise ConfigError(f"{store_path} holds no quotes, trades or other rows: ingest raw files first")
+        summary = joined(parts)
     _print_quality(summary)
     page = write_quality_page(summary, output or store_path.with_name(f"{store_path.name}-quality.html"))
     tell(f"page: {page}")
     return page
+
+
+def _daily_quality(store: Store, first: str | None, last: str | None) -> dict[str, Any]:
+    from data_pipeline.panel_build import build_panel
+    from data_pipeline.quality.daily import store_quality
+
+    rate = None if store.cdi().num_rows else 0.0  # cash earns nothing here where there is no CDI: prices are checked
+    panel = build_panel(store, start=first, end=last, risk_free_annual=rate)
+    return store_quality(store, panel, risk_free_annual=rate)
 
 
 def run_backtest(config_path: Path, *, workers: int | None = None) -> Path:
