@@ -4,6 +4,7 @@
 
 The economy (`market`) moves an efficient mid; what the companies do (`actions`) turns it into quoted prices; the
 `microstructure` shows them as records; `derivatives` adds what trades around the shares; `exchange` writes it all.
+`reference_files` writes the same exchange's price reports, settlements, rates and index levels.
 """
 
 from data_pipeline.synthetic.config import ExchangeConfig

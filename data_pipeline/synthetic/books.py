@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_pipeline.sessions.calendar import b3_sessions
 from data_pipeline.synthetic.actions import CorporateAction, plan_actions, price_actions
-from data_pipeline.synthetic.calendars import Days, option_expiries
+from data_pipeline.synthetic.calendars import Days, bank_days, option_expiries
 from data_pipeline.synthetic.companies import ROLES, Listing, distress_row, list_papers
 from data_pipeline.synthetic.config import ExchangeConfig
 from data_pipeline.synthetic.derivatives import (
@@ -17,12 +18,13 @@ from data_pipeline.synthetic.derivatives import (
     odd_lot_records,
     option_records,
 )
-from data_pipeline.synthetic.feeds import short_name
+from data_pipeline.synthetic.feeds import cash_returns, short_name, simulate_cdi
 from data_pipeline.synthetic.market import OVERNIGHT_SHARE, SESSIONS_PER_YEAR, Market, simulate_market
 from data_pipeline.synthetic.microstructure import Tape, simulate_tape
 from data_pipeline.synthetic.streams import FloatArray
 from data_pipeline.synthetic.writer import Records, ticker_keys
 
+MINIMUM_SESSIONS = 120
 _CARRY = 0.10
 """Annual rate in forwards and options."""
 
@@ -70,6 +72,22 @@ class Books:
         week = records["session"].astype("datetime64[W]")
         keys = (records["forward_days"], records["session"], *ticker_keys(records), week, records["market_type"])
         return records[np.lexsort(keys)]
+
+
+def open_exchange(config: ExchangeConfig) -> tuple[Days, FloatArray, Books]:
+    """Bank days, CDI in per cent per day on each, and the books of the exchange that the settings describe.
+
+    Raises
+    ------
+    ValueError
+        When the settings leave fewer than `MINIMUM_SESSIONS`.
+    """
+    sessions = b3_sessions(str(config.first_session), str(config.last_session))
+    if len(sessions) < MINIMUM_SESSIONS:
+        raise ValueError(f"last_session must leave at least {MINIMUM_SESSIONS} sessions; was {len(sessions)}")
+    days = bank_days(config.first_session, config.last_session)
+    cdi = simulate_cdi(config.seed, days)
+    return days, cdi, simulate_books(config, sessions, cash_returns(sessions, days, cdi))
 
 
 def simulate_books(config: ExchangeConfig, sessions: Days, risk_free: FloatArray) -> Books:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from data_pipeline.synthetic.writer import Records
 
 FORMAT_VERSION = 1
-MINIMUM_SESSIONS = 120
 _COMPRESSION = 4
 _OWN_NAMES = ("draft", "raw", "truth", "exchange.json.partial")
 
@@ -147,17 +146,10 @@ def _write_files(draft: Path, config: ExchangeConfig) -> Mapping[str, int]:
     """Simulate, write everything below `draft`, and return the number of records per COTAHIST file."""
     import pyarrow.parquet as pq
 
-    from data_pipeline.sessions.calendar import b3_sessions
-    from data_pipeline.synthetic import calendars, feeds, truth
-    from data_pipeline.synthetic.books import simulate_books
+    from data_pipeline.synthetic import feeds, truth
+    from data_pipeline.synthetic.books import open_exchange
 
-    sessions = b3_sessions(str(config.first_session), str(config.last_session))
-    if len(sessions) < MINIMUM_SESSIONS:
-        raise ValueError(f"last_session must leave at least {MINIMUM_SESSIONS} sessions; was {len(sessions)}")
-    days = calendars.bank_days(config.first_session, config.last_session)
-    cdi = feeds.simulate_cdi(config.seed, days)
-    books = simulate_books(config, sessions, feeds.cash_returns(sessions, days, cdi))
-
+    days, cdi, books = open_exchange(config)
     (draft / "raw" / "cdi.json").write_text(feeds.cdi_json(days, cdi), "utf-8")
     issuers: dict[str, list[Any]] = {}
     for column, paper in enumerate(books.papers):
@@ -167,7 +159,7 @@ def _write_files(draft: Path, config: ExchangeConfig) -> Mapping[str, int]:
         if any(actions for _, actions in group):
             code = group[0][0].new_ticker[:4] or group[0][0].root
             path = draft / "raw" / "events" / f"GetListedSupplementCompany_{code}.json"
-            path.write_text(feeds.issuer_json(group, sessions), "utf-8")
+            path.write_text(feeds.issuer_json(group, books.sessions), "utf-8")
 
     described = json.dumps(truth.describe_truth(config, books), indent=1)
     (draft / "truth" / "truth.json").write_text(described, "utf-8")
