@@ -24,7 +24,7 @@ Ints = NDArray[np.int64]
 
 UNKNOWN_SIDE: Final = 2
 """Side of a trade whose feed does not say who the aggressor was; 0 is nobody."""
-MOST_BARS: Final = 20_000_000
+MOST_BARS: Final = 2_000_000
 _BLOCK: Final = 4096
 _SORT: Final = "sort them by time first, chunk after chunk"
 _FAULTS: Final = {

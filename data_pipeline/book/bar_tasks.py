@@ -1,0 +1,274 @@
+"""Bars of the whole store: a task for each venue and session, one commit, and which bars are stale.
+
+    trades, quotes | book_events -> draft_session (on an executor) -> one commit by the driver
+
+A session's bars name what they were made from, by a hash of the rules and of the parts that were read, as their
+source. When those parts change, the hash does: the bars are stale and are made again. Made again from the same, they
+are the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from data_pipeline.book.bar_rules import bar_rule
+from data_pipeline.book.bar_session import session_bars
+from data_pipeline.disk import canonical_json, sha256_hex
+from data_pipeline.errors import DataError
+from data_pipeline.manifest import Manifest, Source
+from data_pipeline.tables.catalog import BARS
+from data_pipeline.tables.commit import merge_drafts
+from data_pipeline.tables.files import LocalFiles, Place, StoreFiles, open_files
+from data_pipeline.tables.parts import DraftPart, draft_parts
+from data_pipeline.tables.publish import held_manifest, publish_manifest, sweep_orphans
+from data_pipeline.tables.state import TablePart, TablePartition
+from data_pipeline.tasks.executor import LocalProcesses, Workforce
+from data_pipeline.tasks.ledger import Ledger, task_key
+from data_pipeline.tasks.report import Progress, ignore_progress
+from data_pipeline.tasks.worker import Task
+
+if TYPE_CHECKING:
+    from data_pipeline.store import Store
+
+KIND: Final = "bars"
+"""Kind of the manifest's sources that stand for computed bars."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionBars:
+    """The bars of one venue and session.
+
+    Attributes
+    ----------
+    venue, session : str
+    rules : tuple of str
+        Rules of the bars that are there.
+    state : "fresh", "stale" or "missing"
+        Stale: the trades or quotes that they were made from are not those of the store any more.
+    """
+
+    venue: str
+    session: str
+    rules: tuple[str, ...]
+    state: Literal["fresh", "stale", "missing"]
+
+
+@dataclass(frozen=True, slots=True)
+class BarsReport:
+    """What `compute_bars` did: sessions made, sessions that were fresh already, and rows written."""
+
+    made: tuple[tuple[str, str], ...]
+    fresh: tuple[tuple[str, str], ...]
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """The parts of one venue and session that bars are made from."""
+
+    venue: str
+    session: str
+    quotes_from: str | None
+    parts: tuple[tuple[str, str], ...]
+
+    def digest(self, rules: Sequence[str]) -> str:
+        """What stands for these inputs under these rules."""
+        return sha256_hex(canonical_json({"bars": BARS.version, "rules": sorted(rules), "parts": self.parts}))
+
+
+@dataclass(frozen=True, slots=True)
+class BarsWork:
+    """Argument of `draft_session`; `place` is the store's folder or URL."""
+
+    place: str
+    inputs: _Inputs
+    rules: tuple[str, ...]
+    source: str
+    staging: Path
+
+
+def bars_states(
+    store: Store, *, venue: str | None = None, start: str | None = None, end: str | None = None
+) -> tuple[SessionBars, ...]:
+    """Each venue and session with trades, and whether its bars are those of the trades and quotes in the store."""
+    manifest = store.manifest
+    return tuple(_state(manifest, inputs) for inputs in _inputs(manifest.tables, venue, start, end))
+
+
+def compute_bars(
+    place: Place,
+    rules: Sequence[str] = (),
+    *,
+    venue: str | None = None,
+    start: str | None = None,
+    end: str | None = None,
+    executor: Workforce | None = None,
+    staging: Path | None = None,
+    progress: Progress = ignore_progress,
+) -> BarsReport:
+    """Make the bars of these rules, and make again those that are stale; all become visible at once, or none.
+
+    Parameters
+    ----------
+    place : path or str
+        Folder or URL of the store.
+    rules : sequence of str
+        See `bar_rules.bar_rule`; those that a session has bars of already are kept. Without any, only what is stale.
+    venue, start, end : str, optional
+        Limits, ISO dates both included.
+    executor : Workforce, optional
+        `LocalProcesses(n)` or `DaskCluster(address)`; this process by default. Results do not depend on it.
+    staging : path, optional
+        Folder that all workers share, for what is not committed yet.
+    progress : callable, optional
+        Called after each task.
+
+    Raises
+    ------
+    ValueError
+        For a rule of another form.
+    DataError
+        When the store has no trades there, a task fails (its session and symbol are named), or another command is
+        writing to the store. The store is then as it was.
+    """
+    from data_pipeline.store import Store
+
+    wanted = {bar_rule(text).text for text in rules}
+    files = open_files(place)
+    Store.open(files)  # a store that is not there must not be made by its lock
+    with files.lock(), _staging(files, staging) as area:
+        base = Store.open(files).manifest
+        works: list[BarsWork] = []
+        fresh: list[tuple[str, str]] = []
+        for inputs in _inputs(base.tables, venue, start, end):
+            state = _state(base, inputs)
+            own = tuple(sorted(wanted | set(state.rules)))
+            if state.state == "fresh" and set(own) == set(state.rules):
+                fresh.append((inputs.venue, inputs.session))
+            elif own:
+                works.append(BarsWork(files.name, inputs, own, inputs.digest(own), area / "parts"))
+        if not works and not fresh and wanted:
+            raise DataError(f"{files.name} has no trades of that venue and time: ingest them first")
+        drafts = _run(works, area, executor or LocalProcesses(0), progress)
+        if works:
+            _commit(files, base, works, drafts, area)
+    made = tuple((work.inputs.venue, work.inputs.session) for work in works)
+    return BarsReport(made, tuple(fresh), sum(draft.part.rows for draft in drafts))
+
+
+def draft_session(work: BarsWork) -> bytes:
+    """JSON of the parts that the bars of a session are in; runs wherever an executor runs it."""
+    from data_pipeline.store import Store
+
+    store = Store.open(work.place)
+    rules = [bar_rule(text) for text in work.rules]
+    inputs = work.inputs
+    batches = session_bars(store, inputs.venue, inputs.session, rules, inputs.quotes_from)
+    drafts = draft_parts(batches, work.staging, work.source)
+    return json.dumps([[d.table, d.venue, d.period, d.version, list(d.part)] for d in drafts]).encode()
+
+
+def _read_drafts(payload: bytes, staging: Path) -> list[DraftPart]:
+    found = []
+    for table, venue, period, version, (*values, sources) in json.loads(payload):
+        part = TablePart._make((*values, tuple(sources)))
+        found.append(DraftPart(table, venue, period, version, part, staging))
+    return found
+
+
+def _inputs(
+    partitions: Sequence[TablePartition], venue: str | None, start: str | None, end: str | None
+) -> Iterator[_Inputs]:
+    """The venues and sessions with trades, in order."""
+    named = {p.name: p for p in partitions}
+    for p in partitions:
+        inside = (start is None or p.period >= start) and (end is None or p.period <= end)
+        if p.table != "trades" or not inside or venue not in (None, p.venue):
+            continue
+        quotes_from = next((t for t in ("quotes", "book_events") if (t, p.venue, p.period) in named), None)
+        used = [p, *([] if quotes_from is None else [named[quotes_from, p.venue, p.period]])]
+        parts = tuple((q.table, part.sha256) for q in used for part in q.parts)
+        yield _Inputs(p.venue, p.period, quotes_from, parts)
+
+
+def _state(manifest: Manifest, inputs: _Inputs) -> SessionBars:
+    """Whether the session's bars are those of its inputs, by what their source says and what their parts name."""
+    where = f"{inputs.venue} {inputs.session}"
+    record = next((s for s in manifest.sources if s.kind == KIND and s.file == where), None)
+    if record is None:
+        return SessionBars(inputs.venue, inputs.session, (), "missing")
+    rules = tuple(record.notes[0].split(" "))
+    held = [p for p in manifest.tables if p.name == ("bars", inputs.venue, inputs.session)]
+    named = {source for p in held for part in p.parts for source in part.sources}
+    # a session whose trades fill no bar has none, and its source says so
+    whole = named == {record.sha256} if record.rows else not named
+    fresh = whole and record.sha256 == inputs.digest(rules)
+    return SessionBars(inputs.venue, inputs.session, rules, "fresh" if fresh else "stale")
+
+
+def _run(works: Sequence[BarsWork], area: Path, workforce: Workforce, progress: Progress) -> list[DraftPart]:
+    tasks = [_task(work) for work in works]
+    ledger = Ledger(area / "ledger")
+    with workforce.over(ledger, progress) as pool:
+        report = pool.run(tasks)
+    if report.failed:
+        first = report.failed[0]
+        raise DataError(f"{len(report.failed)} of {len(tasks)} tasks failed; the first, {first.name}: {first.reason}")
+    return [draft for task, work in zip(tasks, works, strict=True) for draft in _read(ledger, task, work)]
+
+
+def _read(ledger: Ledger, task: Task, work: BarsWork) -> list[DraftPart]:
+    return _read_drafts(ledger.read(task.key), work.staging)
+
+
+def _task(work: BarsWork) -> Task:
+    described = {"task": KIND, "source": work.source, "venue": work.inputs.venue, "session": work.inputs.session}
+    name = f"bars {work.inputs.venue} {work.inputs.session}"
+    return Task(task_key(described), name, draft_session, work, described)
+
+
+def _commit(
+    files: StoreFiles, base: Manifest, works: Sequence[BarsWork], drafts: Sequence[DraftPart], area: Path
+) -> None:
+    """Put the drafts in the place of the bars that those sessions had, whole sessions at a time."""
+    remade = {("bars", work.inputs.venue, work.inputs.session) for work in works}
+    rows = {draft.name: draft.part.rows for draft in drafts}
+    bare = replace(base, tables=tuple(p for p in base.tables if p.name not in remade))
+    tables, _ = merge_drafts(files, bare, drafts, area / "parts")
+    replaced = {f"{venue} {session}" for _, venue, session in remade}
+    kept = [s for s in base.sources if s.kind != KIND or s.file not in replaced]
+    new = [_source(work, rows.get(("bars", work.inputs.venue, work.inputs.session), 0)) for work in works]
+    sources = tuple(sorted([*kept, *new], key=lambda s: (s.kind, s.file, s.sha256)))
+    publish_manifest(files, area / "parts", replace(base, tables=tables, sources=sources), base)
+    sweep_orphans(files, held_manifest(files))
+
+
+def _source(work: BarsWork, rows: int) -> Source:
+    """What the manifest says of a session's bars: the rules, then the parts that they were made from."""
+    notes = (" ".join(work.rules), *(f"{table} {sha256}" for table, sha256 in work.inputs.parts))
+    where = f"{work.inputs.venue} {work.inputs.session}"
+    return Source(work.source, where, KIND, "", rows, 0, (work.inputs.session,), {}, notes, {"bars": rows})
+
+
+@contextmanager
+def _staging(files: StoreFiles, folder: Path | None) -> Iterator[Path]:
+    """A folder of this call, removed afterwards."""
+    if folder is None and isinstance(files, LocalFiles):
+        folder = files.root / ".staging"
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    area = Path(tempfile.mkdtemp(prefix="bars-", dir=folder)).absolute()
+    try:
+        (area / "parts").mkdir()
+        yield area
+    finally:
+        shutil.rmtree(area, ignore_errors=True)
+        if folder is not None and not any(folder.iterdir()):
+            folder.rmdir()
