@@ -103,11 +103,10 @@ def write_history(folder: Path, rows: int) -> int:
 def ingest_history(folder: Path, store: Path, workers: int) -> dict[str, int]:
     from data_pipeline.ingest import ingest
     from data_pipeline.store import Store
+    from data_pipeline.tasks.executor import LocalProcesses
 
-    import inspect
-
-    kw = {"workers": workers} if "workers" in inspect.signature(ingest).parameters else {}
-    report = ingest(sorted((folder / "raw").glob("COTAHIST_*.ZIP")), store, **kw)
+    archives = sorted((folder / "raw").glob("COTAHIST_*.ZIP"))
+    report = ingest(archives, store, executor=LocalProcesses(workers))
     if not report.complete:
         sys.exit("\n".join(report.lines()))
     manifest = Store.open(store).manifest
@@ -143,6 +142,7 @@ def main() -> None:
 
 def measure(folder: Path, rows: int, workers: int) -> None:
     common = [sys.executable, __file__, "--folder", str(folder), "--rows", str(rows), "--workers", str(workers)]
+    present = (folder / "exchange" / "exchange.json").exists()
     written, printed = measured([*common, "--child", "write"])
     count = int(json.loads(printed))
     archives = sum(path.stat().st_size for path in (folder / "exchange" / "raw").glob("*.ZIP"))
@@ -155,7 +155,8 @@ def measure(folder: Path, rows: int, workers: int) -> None:
     size = sum(path.stat().st_size for path in (folder / "store").rglob("*.parquet"))
     print("| step | wall s | CPU s | records per wall s | peak memory of all processes, MB | processes |")
     print("|---|--:|--:|--:|--:|--:|")
-    for name, cost in (("written by the exchange", written), (f"ingested by {workers} workers", ingested)):
+    steps = [(f"ingested by {workers} workers", ingested)]
+    for name, cost in steps if present else [("written by the exchange", written), *steps]:
         print(
             f"| {name} | {cost.wall:.1f} | {cost.cpu:.1f} | {count / cost.wall:,.0f} "
             f"| {cost.peak / 2**20:,.0f} | {cost.most_processes} |"
