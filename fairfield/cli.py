@@ -148,13 +148,25 @@ def fetch(
 @app.command()
 @answering
 def ingest(
-    paths: Annotated[list[Path], typer.Argument(help="COTAHIST zip or text, event and CDI JSON, or folders.")],
-    store: StoreOption = Path("store"),
+    paths: Annotated[list[Path], typer.Argument(help="Raw files of any format (docs/data.md), or folders of them.")],
+    store: Annotated[str, typer.Option("--store", help="Folder of the store, or its URL.")] = "store",
+    workers: Annotated[
+        int | None, typer.Option(help="Processes; by default one per core. Never changes a result.", min=0)
+    ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="Dask cluster instead: tcp://host:port, or local:N for N processes.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="A fact that a file lacks, as name=value: venue=..., symbol=... (repeat).")
+    ] = None,
+    staging: Annotated[
+        Path | None, typer.Option(help="Folder for unfinished work, shared by the cluster's workers.")
+    ] = None,
 ) -> None:
     """Put raw files into the store; a file that cannot be used is refused by name and the others go in."""
-    from fairfield.stages import ingest_files
+    from fairfield.ingest_stage import ingest_files
 
-    report = ingest_files(paths, store)
+    report = ingest_files(paths, store, workers=workers, cluster=cluster, options=option or (), staging=staging)
     if not report.complete:
         taken = bool(report.accepted or report.unchanged)
         rest = f"everything else is in {store}" if taken else "nothing else was given"
@@ -255,6 +267,31 @@ def export(
     from fairfield.export_stage import run_export
 
     run_export(store, output, venue=venue, symbol=symbol, start=start, end=end, trades=trades, shift=shift)
+
+
+@app.command()
+@answering
+def bars(
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(help="time:60s, time:5m@America/Sao_Paulo, volume:10000, tick:100 (repeat); none: what is stale."),
+    ] = None,
+    store: Annotated[str, typer.Option("--store", help="Folder of the store, or its URL.")] = "store",
+    venue: Annotated[str | None, typer.Option(help="Only this venue.")] = None,
+    start: Annotated[str | None, typer.Option(help="First session (YYYY-MM-DD).")] = None,
+    end: Annotated[str | None, typer.Option(help="Last session (YYYY-MM-DD).")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; never changes a result.", min=0)] = None,
+    cluster: Annotated[str | None, typer.Option(help="Dask cluster instead: tcp://host:port, or local:N.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Make nothing; name what is missing or stale.")] = False,
+) -> None:
+    """Sum the store's trades and quotes into bars, again where they changed."""
+    from fairfield.bars_stage import run_bars
+
+    fresh = run_bars(
+        store, rule or (), venue=venue, start=start, end=end, workers=workers, cluster=cluster, check=check
+    )
+    if check and not fresh:
+        say("bars are missing or stale, see above: run `fairfield bars`", EXIT_FAILED)
 
 
 @app.command()

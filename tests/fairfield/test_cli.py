@@ -20,6 +20,7 @@ COMMANDS = (
     "report",
     "demo",
     "export",
+    "bars",
     "solve",
     "calibrate",
     "synthetic-book",
