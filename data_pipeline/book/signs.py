@@ -5,13 +5,14 @@ Both rules look only at what came before the trade. `0` says that the rule has n
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 Signs = NDArray[np.int8]
+_ROUNDING: Final = 8.0 * float(np.finfo(np.float64).eps)
 
 
 def tick_rule(price: ArrayLike) -> Signs:
@@ -79,8 +80,10 @@ def lee_ready(trades: pa.Table, quotes: pa.Table, *, delay_ns: int = 0) -> Signs
         at_mid = tick_rule(price[rows])
         met = np.searchsorted(quote_times[shown], times[rows] - delay_ns, side="left") - 1
         held = np.where(met >= 0, mid[shown][np.maximum(met, 0)], np.nan) if shown.size else np.full(rows.size, np.nan)
-        side = np.sign(price[rows] - held)
-        signs[rows] = np.where(np.isnan(side) | (side == 0.0), at_mid, side)
+        apart = price[rows] - held
+        # half the sum of two decimal prices is rounded: a price that close to it is at it
+        told = np.abs(apart) > _ROUNDING * np.abs(held)
+        signs[rows] = np.where(told, np.sign(np.where(told, apart, 0.0)), at_mid)
     return signs
 
 
