@@ -17,6 +17,7 @@ from data_pipeline.manifest import Manifest, Part, Source
 from data_pipeline.raw_file import open_raw
 from data_pipeline.schema import CDI_SCHEMA
 from data_pipeline.store import read_part, write_part
+from data_pipeline.tables.files import StoreFiles
 
 _MOST_JSON: Final = 256 << 20
 """Bytes of a JSON document: decades of a daily series are a few."""
@@ -114,18 +115,18 @@ def _company_of(path: Path, companies: Sequence[company_feed.Company]) -> compan
     return chosen[0]
 
 
-def merge_event_feeds(store: Path, staging: Path, manifest: Manifest, feeds: Sequence[Feed]) -> Part | None:
+def merge_event_feeds(files: StoreFiles, staging: Path, manifest: Manifest, feeds: Sequence[Feed]) -> Part | None:
     """Part of the store's events and those of `feeds`, written below `staging`; the committed part without news."""
     tables = [feed.table for feed in feeds if feed.source.kind == "company_events"]
     if not tables:
         return manifest.events
     if manifest.events is not None:
-        tables.append(read_part(store, manifest.events))
+        tables.append(read_part(files, manifest.events))
     return write_part(company_feed.merge_events(tables), staging, "events")
 
 
 def merge_cdi_feeds(
-    store: Path, staging: Path, manifest: Manifest, feeds: Sequence[Feed]
+    files: StoreFiles, staging: Path, manifest: Manifest, feeds: Sequence[Feed]
 ) -> tuple[Part | None, tuple[str, ...]]:
     """Part of the store's CDI and that of `feeds`, the latest file holding, and a note per file that changed days."""
     news = [feed for feed in feeds if feed.source.kind == "cdi"]
@@ -133,7 +134,7 @@ def merge_cdi_feeds(
         return manifest.cdi, ()
     rows: dict[datetime.date, float] = {}
     if manifest.cdi is not None:
-        rows.update(_pairs(read_part(store, manifest.cdi)))
+        rows.update(_pairs(read_part(files, manifest.cdi)))
     notes = []
     for feed in sorted(news, key=lambda feed: (feed.source.file, feed.source.sha256)):
         given = dict(_pairs(feed.table))

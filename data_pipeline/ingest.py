@@ -1,269 +1,193 @@
 """Raw files into the store: all of a call becomes visible at once, or nothing does.
 
-    paths -> files -> (parse, spill) each -> merge by month -> publish parts -> replace manifest.json -> sweep
+    paths -> files by kind -> one task each (spill | draft) -> one task a month (merge) -> publish -> sweep
 
-The replacement of `manifest.json` is the commit: before it the new parts are orphans that the next ingest sweeps,
-after it the old ones are.
+The tasks run on an executor, here or on a cluster, into a staging folder whose ledger says what is finished: an ingest
+that was stopped goes on from there when the same files are given again. What they write does not depend on who did
+them or in which order. The replacement of `manifest.json` is the commit: before it the new parts are orphans that the
+next ingest sweeps, after it the old ones are.
 """
 
 from __future__ import annotations
 
-import re
+import hashlib
+import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
-from data_pipeline.atomic import disk_errors, exclusive_lock, publish, write_atomically
-from data_pipeline.cotahist import Header, read_header
+from data_pipeline.atomic import disk_errors
 from data_pipeline.errors import DataError
-from data_pipeline.feed_files import (
-    Document,
-    Feed,
-    details_by_folder,
-    merge_cdi_feeds,
-    merge_event_feeds,
-    read_document,
-    read_feed,
-)
-from data_pipeline.ingest_report import IngestReport, Refusal
-from data_pipeline.manifest import MANIFEST, Manifest, Source, read_manifest
-from data_pipeline.merge import Month, SessionChange, Spilled, merge_month, spill
-from data_pipeline.raw_file import sha256_of_file
+from data_pipeline.ingest_files import RawFiles, find_files, sort_files
+from data_pipeline.ingest_report import IngestReport, Refusal, named_change, unused_notes
+from data_pipeline.ingest_run import Harvest, Settled, read_all, settle
+from data_pipeline.ingest_staging import Staging
+from data_pipeline.ingest_tasks import rows_of
+from data_pipeline.manifest import MANIFEST, Manifest
+from data_pipeline.tables.files import LOCK, LocalFiles, Place, StoreFiles, open_files
+from data_pipeline.tables.publish import held_manifest, is_own_part, publish_manifest, sweep_orphans
+from data_pipeline.tasks.executor import LocalProcesses, Workforce
+from data_pipeline.tasks.report import Progress as TaskProgress
+from data_pipeline.tasks.report import TaskEvent, ignore_progress
 
 Progress = Callable[[str, int], None]
 """Called with a file's name and the rows of it read so far, and with ("merging 2023-01", rows) for each month."""
 
-_SUFFIXES = (".zip", ".txt", ".json")
-_LOCK = ".lock"
-_STAGING = ".staging"
-_PART_FOLDERS = ("cotahist", "quarantine", "events", "cdi")
-_PART = re.compile(r"part-[0-9a-f]{16}\.parquet")
-"""Names of the store's own files: nothing else is ever removed."""
-
-
-@dataclass(slots=True)
-class _Harvest:
-    """What the files of one call gave, before anything of it is committed."""
-
-    spilled: list[Spilled] = field(default_factory=list)
-    feeds: list[Feed] = field(default_factory=list)
-    unchanged: list[str] = field(default_factory=list)
-    refused: dict[Path, Refusal] = field(default_factory=dict)
-    seen: set[str] = field(default_factory=set)
+_STAGING: Final = ".staging"
 
 
 def ingest(
-    paths: Iterable[Path | str] | Path | str, store_path: Path | str, progress: Progress | None = None
+    paths: Iterable[Path | str] | Path | str,
+    store_path: Place,
+    progress: Progress | None = None,
+    *,
+    executor: Workforce | None = None,
+    options: Mapping[str, str] | None = None,
+    staging: Path | str | None = None,
+    on_task: TaskProgress = ignore_progress,
 ) -> IngestReport:
     """Put raw files into the store (made if there is none) and report what became of each.
 
     A file that cannot be used is refused with its reason while the others go in; see `IngestReport.complete`. A file
-    already in the store changes nothing. Of two versions of a session the one from the file made later holds.
+    already in the store changes nothing. Of two versions of a session of daily quotes the one from the file made later
+    holds; of two files that give the same symbol and session of another table, the one ingested later. Stopped by
+    Ctrl-C or killed, it goes on from the files that it had finished when it is called again for the same store.
 
     Parameters
     ----------
     paths : path or iterable of paths
-        COTAHIST files (.zip, .txt), company events and CDI (.json), or folders of them at any depth.
-    store_path : path
-        Folder of the store.
+        Raw files of the formats that docs/data.md lists, or folders of them at any depth.
+    store_path : path or str
+        Folder of the store, or its URL (s3://bucket/store).
     progress : callable, optional
         See `Progress`.
+    executor : Workforce, optional
+        Who reads the files and merges the months: `LocalProcesses(n)` or `DaskCluster(address)`; this process by
+        default. The store has the same bytes from any of them.
+    options : mapping, optional
+        Facts that the files of some formats lack, such as the venue or the symbol; a reader that needs one says so.
+    staging : path, optional
+        Folder for what is not committed yet, on a disk that the executor's workers share; inside the store's folder
+        by default, for a store at a URL in the user's cache.
+    on_task : callable, optional
+        Called after each event of a task, see `data_pipeline.tasks.report`.
 
     Raises
     ------
     DataError
         When a path does not exist, a folder holds no such file, the store's folder holds other things or a store of
-        another schema version, another ingest is writing to it, or the disk is full. The store is then as it was.
+        another schema version, another command is writing to it, or the disk is full. The store is then as it was.
+    RunInterruptedError
+        On Ctrl-C, or that of the executor.
     """
-    store = Path(store_path)
-    files = _expand([paths] if isinstance(paths, str | Path) else paths, store)
-    _refuse_foreign_folder(store)
-    with disk_errors(store):
-        store.mkdir(parents=True, exist_ok=True)
-        with exclusive_lock(store / _LOCK), _staging(store) as staging:
-            manifest = read_manifest(store) if (store / MANIFEST).exists() else Manifest()
-            _sweep(store, manifest)
-            try:
-                harvest = _read_files(files, staging, manifest, progress)
-                committed, replaced, kept, notes = _settle(store, staging, manifest, harvest, progress)
-                if committed != manifest:
-                    _commit(store, staging, committed)
-            finally:
-                # what is named by the manifest on disk stays, whether that is the old one or the new one
-                _sweep(store, read_manifest(store) if (store / MANIFEST).exists() else Manifest())
-    known = {source.sha256 for source in manifest.sources}
-    taken = {s.sha256 for s in harvest.spilled} | {feed.source.sha256 for feed in harvest.feeds}
-    accepted = tuple(s for s in committed.sources if s.sha256 in taken and s.sha256 not in known)
-    refused = tuple(harvest.refused[path] for path in files if path in harvest.refused)
-    return IngestReport(accepted, tuple(harvest.unchanged), replaced, kept, refused, notes)
+    files = open_files(store_path)
+    own = files.root.resolve() if isinstance(files, LocalFiles) else None
+    found = find_files([paths] if isinstance(paths, str | Path) else paths, own)
+    _refuse_foreign_folder(files)
+    with disk_errors(files.name), files.lock(), _staging(files, staging) as area:
+        base = held_manifest(files)
+        _sweep(files, base)
+        try:
+            raw = sort_files(found, options or {})
+            listen = _Listener(area, progress, on_task)
+            with (executor or LocalProcesses(0)).over(area.ledger, listen) as pool:
+                harvest = read_all(raw, base, area, pool)
+                settled = settle(files, base, area, harvest, pool)
+            if settled.manifest != base:
+                publish_manifest(files, area.parts, settled.manifest, base)
+        finally:
+            # what is named by the manifest on disk stays, whether that is the old one or the new one
+            _sweep(files, held_manifest(files))
+    return _report(found, raw, base, harvest, settled, options or {})
 
 
-def _expand(paths: Iterable[Path | str], store: Path) -> list[Path]:
-    files: list[Path] = []
-    own = store.resolve()
-    for path in map(Path, paths):
-        if path.is_dir():
-            named = (p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
-            # a store that lies in the folder of its raw files is no raw file
-            found = sorted(p for p in named if own not in p.resolve().parents)
-            if not found:
-                raise DataError(f"{path} holds no {', '.join(_SUFFIXES)} file: name the folder of the raw files")
-            files += found
-        elif path.exists():
-            files.append(path)
-        else:
-            raise DataError(f"{path} does not exist: name a raw file or a folder of raw files")
-    if not files:
-        raise DataError("no path was given: name a raw file or a folder of raw files")
-    return list(dict.fromkeys(files))
+class _Listener:
+    """Passes the events of tasks on, and says of each file and month how many rows of it are read."""
+
+    def __init__(self, staging: Staging, progress: Progress | None, on_task: TaskProgress) -> None:
+        self._ledger, self._progress, self._on_task = staging.ledger, progress, on_task
+
+    def __call__(self, event: TaskEvent) -> None:
+        self._on_task(event)
+        if self._progress is None:
+            return
+        if event.kind == "running":
+            self._progress(event.name, event.amount)
+        elif event.kind in ("finished", "skipped"):
+            self._progress(event.name, rows_of(self._ledger.read(event.key)))
 
 
-def _refuse_foreign_folder(store: Path) -> None:
-    """Raise DataError when the folder is a file or holds anything but a store or what a stopped ingest left of one."""
-    if store.exists() and not store.is_dir():
-        raise DataError(f"{store} is a file, not a folder: name a new or an empty folder for the store")
-    if not store.is_dir() or (store / MANIFEST).exists():
+def _refuse_foreign_folder(files: StoreFiles) -> None:
+    """Raise DataError when the place is a file or holds anything but a store or what a stopped ingest left of one."""
+    if isinstance(files, LocalFiles) and files.root.exists() and not files.root.is_dir():
+        raise DataError(f"{files.name} is a file, not a folder: name a new or an empty folder for the store")
+    if files.exists(MANIFEST):
         return
-    for path in store.rglob("*"):
-        place = path.relative_to(store).parts
-        left_over = place[0] in (_LOCK, _STAGING) or place[0].startswith(f".{MANIFEST}.")
-        if not left_over and (place[0] not in _PART_FOLDERS or (path.is_file() and not _PART.fullmatch(path.name))):
-            raise DataError(f"{store} holds other files ({path.name}) and no store: name a new or an empty folder")
+    for path in files.list():
+        first, _, _ = path.partition("/")
+        if first not in (LOCK, _STAGING) and not _is_left_over(first) and not is_own_part(path):
+            name = path.rpartition("/")[2]
+            raise DataError(f"{files.name} holds other files ({name}) and no store: name a new or an empty folder")
+
+
+def _is_left_over(name: str) -> bool:
+    """Whether a file is what a killed process had begun to write in the manifest's place."""
+    return name.startswith(f".{MANIFEST}.") and name.endswith(".tmp")
+
+
+def _sweep(files: StoreFiles, manifest: Manifest) -> None:
+    if isinstance(files, LocalFiles):
+        for path in files.root.glob(f".{MANIFEST}.*.tmp"):
+            path.unlink()
+    sweep_orphans(files, manifest)
 
 
 @contextmanager
-def _staging(store: Path) -> Iterator[Path]:
-    staging = store / _STAGING
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
+def _staging(files: StoreFiles, folder: Path | str | None) -> Iterator[Staging]:
+    """The staging folder, with what a stopped ingest finished in it; it stays only when this one is stopped too."""
+    area = Staging(_staging_folder(files, folder).absolute())
+    if not area.is_of_this_boot():
+        shutil.rmtree(area.root, ignore_errors=True)
+    area.begin()
     try:
-        yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        yield area
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        shutil.rmtree(area.root, ignore_errors=True)
+        raise
+    shutil.rmtree(area.root, ignore_errors=True)
 
 
-def _sweep(store: Path, manifest: Manifest) -> None:
-    """Remove the parts that the manifest does not name, and the folders they leave empty."""
-    named = {store / part.path for part in manifest.parts()}
-    for leftover in store.glob(f".{MANIFEST}.*.tmp"):
-        leftover.unlink()
-    for folder in _PART_FOLDERS:
-        # children come after their folder in sorted order, so the reverse empties a folder before it is looked at
-        for path in (*sorted((store / folder).rglob("*"), reverse=True), store / folder):
-            if path.is_dir() and not any(path.iterdir()):
-                path.rmdir()
-            elif _PART.fullmatch(path.name) and path not in named:
-                path.unlink()
+def _staging_folder(files: StoreFiles, folder: Path | str | None) -> Path:
+    if folder is None and isinstance(files, LocalFiles):
+        return files.root / _STAGING
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fairfield"
+    store = hashlib.sha256(files.name.encode()).hexdigest()[:16]
+    return Path(folder or cache) / f"staging-{store}"
 
 
-def _read_files(files: list[Path], staging: Path, manifest: Manifest, progress: Progress | None) -> _Harvest:
-    harvest = _Harvest()
-    quotes: list[tuple[Header, Path, str]] = []
-    documents: list[Document] = []
-    for path in files:
-        try:
-            sha256 = sha256_of_file(path)
-            if path.suffix.lower() == ".json":
-                documents.append(read_document(path, sha256))
-            elif _is_news(sha256, path.name, manifest, harvest):
-                quotes.append((read_header(path), path, sha256))
-        except DataError as error:
-            harvest.refused[path] = Refusal(path.name, str(error))
-    # versions of a session settle in order of their making, whatever the order of the paths
-    for header, path, sha256 in sorted(quotes, key=lambda quote: (quote[0].generated, quote[1].name, quote[2])):
-        _spill_one(path, header, sha256, staging, harvest, progress)
-    companies = details_by_folder(documents)
-    for document in documents:
-        name = document.path.name
-        if _is_news(document.sha256, name, manifest, harvest):
-            try:
-                harvest.feeds.append(read_feed(document, companies.get(document.path.parent, [])))
-            except DataError as error:
-                harvest.refused[document.path] = Refusal(name, str(error))
-    return harvest
-
-
-def _is_news(sha256: str, name: str, manifest: Manifest, harvest: _Harvest) -> bool:
-    """Whether the file must be read; else it is noted as unchanged."""
-    source = manifest.source(sha256)
-    if sha256 in harvest.seen or (source is not None and _is_settled(source, manifest)):
-        harvest.unchanged.append(name)
-        return False
-    harvest.seen.add(sha256)
-    return True
-
-
-def _is_settled(source: Source, manifest: Manifest) -> bool:
-    """Whether each session of a known file is its own or belongs to a version made later.
-
-    It is not when another file made on the same day took its place since: then the latest ingested holds again.
-    """
-    holders = {day: entry.source for p in manifest.partitions for day, entry in p.sessions.items()}
-    made = {s.sha256: s.generated for s in manifest.sources}
-    own, generated = source.sha256, source.generated
-    return all(holders[day] == own or made[holders[day]] > generated for day in source.sessions)
-
-
-def _spill_one(
-    path: Path, header: Header, sha256: str, staging: Path, harvest: _Harvest, progress: Progress | None
-) -> None:
-    folder = staging / "spill" / sha256
-    tick = None if progress is None else lambda rows: progress(path.name, rows)
-    try:
-        harvest.spilled.append(spill(path, header, sha256, folder, tick))
-    except DataError as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        harvest.refused[path] = Refusal(path.name, str(error))
-
-
-def _settle(
-    store: Path, staging: Path, manifest: Manifest, harvest: _Harvest, progress: Progress | None
-) -> tuple[Manifest, tuple[SessionChange, ...], tuple[SessionChange, ...], tuple[str, ...]]:
-    """The manifest after the call, with every new part lying in `staging`; sessions replaced and kept; notes."""
-    months: list[Month] = []
-    for name in sorted({month for source in harvest.spilled for month in source.months}):
-        offered = [source for source in harvest.spilled if name in source.months]
-        months.append(merge_month(store, staging, manifest, name, offered))
-        if progress is not None:
-            progress(f"merging {name}", months[-1].partition.part.rows)
-    news = (*_quote_sources(harvest.spilled, months), *(feed.source for feed in harvest.feeds))
-    by_hash = {source.sha256: source for source in (*manifest.sources, *news)}
-    partitions = {p.month: p for p in (*manifest.partitions, *(month.partition for month in months))}
-    cdi, notes = merge_cdi_feeds(store, staging, manifest, harvest.feeds)
-    committed = Manifest(
-        sources=tuple(sorted(by_hash.values(), key=lambda s: (s.kind, s.file, s.sha256))),
-        partitions=tuple(partitions[month] for month in sorted(partitions)),
-        events=merge_event_feeds(store, staging, manifest, harvest.feeds),
-        cdi=cdi,
+def _report(
+    found: list[Path],
+    raw: RawFiles,
+    base: Manifest,
+    harvest: Harvest,
+    settled: Settled,
+    options: Mapping[str, str],
+) -> IngestReport:
+    known = {source.sha256 for source in base.sources}
+    new = harvest.taken - known
+    changes = [change for month in settled.months for change in month.changes if not change.identical]
+    asked = {name for _, drafted in harvest.drafted for name in drafted.asked}
+    unused = sorted(set(options) - asked) if not harvest.refused else []
+    return IngestReport(
+        accepted=tuple(source for source in settled.manifest.sources if source.sha256 in new),
+        unchanged=tuple(harvest.unchanged),
+        replaced=tuple(change for change in changes if change.replaced),
+        kept=tuple(change for change in changes if not change.replaced),
+        refused=tuple(Refusal(path.name, harvest.refused[path]) for path in found if path in harvest.refused),
+        notes=(*settled.notes, *unused_notes(unused)),
+        tables=tuple(named_change(change, settled.manifest) for change in settled.tables if not change.identical),
     )
-    changes = [change for month in months for change in month.changes]
-    replaced = tuple(c for c in changes if c.replaced and not c.identical)
-    kept = tuple(c for c in changes if not c.replaced and not c.identical)
-    return committed, replaced, kept, notes
-
-
-def _quote_sources(spilled: list[Spilled], months: list[Month]) -> list[Source]:
-    return [
-        Source(
-            sha256=s.sha256,
-            file=s.file,
-            kind="cotahist",
-            generated=s.generated,
-            rows=s.rows,
-            quarantined=sum(month.quarantined.get(s.sha256, 0) for month in months),
-            sessions=s.sessions,
-            rule_counts=s.rule_counts,
-        )
-        for s in spilled
-    ]
-
-
-def _commit(store: Path, staging: Path, manifest: Manifest) -> None:
-    for part in manifest.parts():
-        draft = staging / part.path
-        if draft.exists():
-            (store / part.path).parent.mkdir(parents=True, exist_ok=True)
-            publish(draft, store / part.path)
-    write_atomically(store / MANIFEST, manifest.to_bytes())

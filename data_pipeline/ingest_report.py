@@ -6,14 +6,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from data_pipeline.manifest import Source
+from data_pipeline.manifest import Manifest, Source
 from data_pipeline.merge import SessionChange
+from data_pipeline.tables.commit import TableChange
 
 _SMALL = {"company_events": "company event", "company_details": "company detail"}
 """Kinds of which there is a file per company."""
 
 _MOST_NAMES = 5
-"""Unchanged files that are named one by one."""
+"""Unchanged files, and symbols whose rows were replaced, that are named one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,15 @@ class Refusal:
 
     file: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NamedChange:
+    """Rows of a table that took the place of others; `held_by` and `offered_by` are file names."""
+
+    held_by: tuple[str, ...]
+    offered_by: tuple[str, ...]
+    change: TableChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +52,8 @@ class IngestReport:
         Files that could not be used.
     notes : tuple of str
         Other things worth saying.
+    tables : tuple of NamedChange
+        Rows of tables other than the daily quotes that took the place of others.
     """
 
     accepted: tuple[Source, ...]
@@ -50,6 +62,7 @@ class IngestReport:
     kept: tuple[SessionChange, ...]
     refused: tuple[Refusal, ...]
     notes: tuple[str, ...] = ()
+    tables: tuple[NamedChange, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -68,7 +81,10 @@ class IngestReport:
                 continue
             dropped = f", {source.quarantined:,} in quarantine" if source.quarantined else ""
             span = f" in {len(source.sessions)} sessions" if source.sessions else ""
-            yield f"accepted {source.file}: {source.rows:,} rows{span}{dropped}{_rules([source])}"
+            into = "".join(f", {rows:,} to {table}" for table, rows in source.tables.items())
+            yield f"accepted {source.file}: {source.rows:,} rows{span}{into}{dropped}{_rules([source])}"
+            for note in source.notes:
+                yield f"  {source.file}: {note}"
         if len(self.unchanged) > _MOST_NAMES:
             yield f"unchanged: {len(self.unchanged):,} files, already in the store"
         else:
@@ -76,6 +92,7 @@ class IngestReport:
                 yield f"unchanged {name}: already in the store"
         yield from _grouped(self.replaced, "replaced")
         yield from _grouped(self.kept, "kept")
+        yield from map(_replaced, self.tables)
         yield from self.notes
         for refusal in self.refused:
             named = refusal.reason if refusal.file in refusal.reason else f"{refusal.file}: {refusal.reason}"
@@ -106,3 +123,25 @@ def _grouped(changes: tuple[SessionChange, ...], word: str) -> Iterator[str]:
         lost = f"; market types no longer there: {', '.join(f'{t:03d}' for t in types)}" if types else ""
         rows = f"{before:,} rows before, {after:,} after"
         yield f"replaced {len(group)} sessions ({span}) of {held} by {offered}: {rows}{lost}"
+
+
+def named_change(change: TableChange, manifest: Manifest) -> NamedChange:
+    """The change with the names of its files."""
+    names = {source.sha256: source.file for source in manifest.sources}
+    held = tuple(names.get(sha256, sha256[:16]) for sha256 in change.held_by)
+    return NamedChange(held, tuple(names.get(sha256, sha256[:16]) for sha256 in change.offered_by), change)
+
+
+def unused_notes(options: Sequence[str]) -> tuple[str, ...]:
+    """A sentence for each option that no reader looked for."""
+    return tuple(f"option {name} was looked for by no reader of these files: check its spelling" for name in options)
+
+
+def _replaced(named: NamedChange) -> str:
+    change = named.change
+    more = f" and {len(change.symbols) - _MOST_NAMES:,} more" if len(change.symbols) > _MOST_NAMES else ""
+    symbols = ", ".join(change.symbols[:_MOST_NAMES]) + more
+    return (
+        f"replaced {change.table} of {change.venue} {change.period} ({symbols}) of {' and '.join(named.held_by)} by "
+        f"{' and '.join(named.offered_by)}: {change.rows_held:,} rows before, {change.rows_offered:,} after"
+    )

@@ -1,12 +1,13 @@
 """From raw files in any order to sorted months: spill blocks by month, then settle each month session by session.
 
 An external bucket sort: memory holds one block while a file is read and one month while it is merged, so a history
-of forty years needs no more than its largest month.
+of forty years needs no more than its largest month. A file's spill and a month's merge each depend on nothing but
+their arguments: they are tasks (data_pipeline.ingest_tasks) that run side by side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from data_pipeline import kernels
-from data_pipeline.cotahist import Block, Header, iter_blocks
+from data_pipeline.cotahist import Block, iter_blocks
 from data_pipeline.errors import DataError
 from data_pipeline.manifest import Manifest, Partition, SessionEntry
 from data_pipeline.schema import DUPLICATE_KEY, QUARANTINE_SCHEMA, QUOTE_SCHEMA, REASONS
 from data_pipeline.store import read_part, write_part
+from data_pipeline.tables.files import StoreFiles
 
 _SPILL_SCHEMA = QUOTE_SCHEMA.append(pa.field("reason", pa.uint8())).append(pa.field("line", pa.int64()))
 
@@ -89,7 +91,15 @@ class _Day:
     bad: pa.Table
 
 
-def spill(path: Path, header: Header, sha256: str, folder: Path, tick: Callable[[int], None] | None = None) -> Spilled:
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the store has of a month: its partition, and file name and making date (DATGER) of each source in it."""
+
+    partition: Partition
+    names: Mapping[str, tuple[str, str]]
+
+
+def spill(path: Path, generated: str, sha256: str, folder: Path, tick: Callable[[int], None] | None = None) -> Spilled:
     """Parse the COTAHIST file at `path` and write its rows below `folder`, one Arrow file per month.
 
     Raises
@@ -115,7 +125,7 @@ def spill(path: Path, header: Header, sha256: str, folder: Path, tick: Callable[
         raise DataError(f"{path.name} holds no quote record (01): the day had no session, or the file was cut")
     months = tuple(sorted(file.stem for file in folder.iterdir()))
     sessions = tuple(str(np.datetime64(day, "D")) for day in sorted(days))
-    return Spilled(sha256, path.name, str(header.generated), folder, rows, months, sessions, rules)
+    return Spilled(sha256, path.name, generated, folder, rows, months, sessions, rules)
 
 
 @contextmanager
@@ -152,24 +162,43 @@ def _month_name(key: int) -> str:
     return f"{key // 12:04d}-{key % 12 + 1:02d}"
 
 
-def merge_month(store: Path, staging: Path, manifest: Manifest, month: str, spilled: list[Spilled]) -> Month:
+def held_of(manifest: Manifest, month: str) -> Held | None:
+    """What the store has of a month, None when it has nothing.
+
+    Raises
+    ------
+    DataError
+        When a session names a source that the manifest does not have.
+    """
+    partition = next((p for p in manifest.partitions if p.month == month), None)
+    if partition is None:
+        return None
+    names = {}
+    for session, entry in partition.sessions.items():
+        source = manifest.source(entry.source)
+        if source is None:
+            raise DataError(f"the manifest names an unknown source for {session}: delete the folder and ingest again")
+        names[source.sha256] = source.file, source.generated
+    return Held(partition, names)
+
+
+def merge_month(files: StoreFiles, staging: Path, held: Held | None, month: str, spilled: Sequence[Spilled]) -> Month:
     """The month with the sessions of `spilled` (in that order) settled against those of the store.
 
     Of two versions of a session the one from the file made later (DATGER) holds; made on the same day, the one
     ingested later. The parts are written below `staging`, where nothing reads them yet.
     """
-    old = next((p for p in manifest.partitions if p.month == month), None)
-    days = _held_days(store, manifest, old) if old is not None else {}
+    days = _held_days(files, held) if held is not None else {}
     changes: list[SessionChange] = []
     quarantined: dict[str, int] = {}
     for source in spilled:
         offered = _spilled_days(source, month)
         quarantined[source.sha256] = sum(day.bad.num_rows for day in offered.values())
         for session, day in offered.items():
-            held = days.get(session)
-            replaces = held is None or day.generated >= held.generated
-            if held is not None and held.source != day.source:
-                changes.append(_change(session, held, day, replaces))
+            before = days.get(session)
+            replaces = before is None or day.generated >= before.generated
+            if before is not None and before.source != day.source:
+                changes.append(_change(session, before, day, replaces))
             if replaces:
                 days[session] = day
     return Month(_write_month(staging, month, days), tuple(changes), quarantined)
@@ -190,18 +219,14 @@ def _change(session: str, held: _Day, offered: _Day, replaced: bool) -> SessionC
     )
 
 
-def _held_days(store: Path, manifest: Manifest, old: Partition) -> dict[str, _Day]:
-    good = read_part(store, old.part)
-    bad = QUARANTINE_SCHEMA.empty_table() if old.quarantine is None else read_part(store, old.quarantine)
-    days = {}
-    for session, entry in old.sessions.items():
-        source = manifest.source(entry.source)
-        if source is None:
-            raise DataError(f"{store} names an unknown source for {session}: delete the folder and ingest again")
-        days[session] = _Day(
-            source.sha256, source.file, source.generated, _session(good, session), _session(bad, session)
-        )
-    return days
+def _held_days(files: StoreFiles, held: Held) -> dict[str, _Day]:
+    partition = held.partition
+    good = read_part(files, partition.part)
+    bad = QUARANTINE_SCHEMA.empty_table() if partition.quarantine is None else read_part(files, partition.quarantine)
+    return {
+        session: _Day(entry.source, *held.names[entry.source], _session(good, session), _session(bad, session))
+        for session, entry in partition.sessions.items()
+    }
 
 
 def _spilled_days(source: Spilled, month: str) -> dict[str, _Day]:

@@ -19,7 +19,6 @@ from fairfield.errors import ConfigError
 from fairfield.tables import aligned, pod_table
 
 if TYPE_CHECKING:
-    from data_pipeline.ingest_report import IngestReport
     from data_pipeline.panel import DailyPanel
     from data_pipeline.store import Store
     from data_pipeline.synthetic.exchange import ExchangeManifest
@@ -83,17 +82,6 @@ def write_synthetic_book(folder: Path, *, feed: str, seconds: float, seed: int) 
     tell(f"{folder}: {len(files)} {feed} file{'s' * (len(files) > 1)} of {seconds:,.0f} s (truth: {sizes})")
     tell(f"fairfield calibrate {config}")
     return config
-
-
-def ingest_files(paths: Sequence[Path], store: Path) -> IngestReport:
-    """Ingest files and folders, and print what became of each."""
-    from data_pipeline.ingest import ingest
-
-    with _counter("reading") as tick:
-        report = ingest(list(paths), store, progress=tick)
-    for line in report.lines():
-        print(line, file=sys.stderr if line.startswith("refused ") else sys.stdout, flush=True)
-    return report
 
 
 def check_quality(store_path: Path, output: Path | None, start: str | None = None, end: str | None = None) -> Path:
@@ -215,6 +203,7 @@ def write_run_report(run: Path, date: str | None, output: Path | None) -> Path:
 def run_demo(folder: Path) -> Path:
     """Everything on the synthetic exchange, each step as its own command would do it; the report."""
     from fairfield.calibration_stage import run_calibrate
+    from fairfield.ingest_stage import ingest_files
 
     folder.mkdir(parents=True, exist_ok=True)
     steps = (
@@ -302,17 +291,6 @@ def spinner(words: str) -> Iterator[None]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         progress.add_task(words, total=None)
         yield
-
-
-@contextmanager
-def _counter(verb: str) -> Iterator[Any]:
-    """A line that says which file is read and how far."""
-    with console.status(verb) as status:
-
-        def tick(name: str, rows: int) -> None:
-            status.update(f"{verb} {name}: {rows:,} rows")
-
-        yield tick
 
 
 @contextmanager

@@ -139,7 +139,7 @@ def test_folders_that_are_no_raw_files_or_no_store_are_refused_and_left_alone(wo
     (tmp_path / "file").write_text("x")
     before = world.contents(tmp_path)
     to = ("--store", tmp_path / "store")
-    world.refused(world.fairfield("ingest", tmp_path / "empty", *to), "holds no .zip, .txt, .json file")
+    world.refused(world.fairfield("ingest", tmp_path / "empty", *to), "holds no raw file (.zip, .txt, .json, ")
     world.refused(world.fairfield("ingest", tmp_path / "absent", *to), "does not exist")
     for command in (("ingest", world.raw), ("quality",)):
         world.refused(world.fairfield(*command, "--store", other), "schema version 99")
@@ -267,7 +267,7 @@ def test_ctrl_c_with_two_workers_keeps_what_is_finished_and_the_next_run_goes_on
 
 
 def test_ctrl_c_in_an_ingest_leaves_the_old_store(world, tmp_path, monkeypatch):
-    import data_pipeline.ingest
+    import data_pipeline.ingest_tasks
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
@@ -275,9 +275,11 @@ def test_ctrl_c_in_an_ingest_leaves_the_old_store(world, tmp_path, monkeypatch):
     store = tmp_path / "store"
     assert world.fairfield("ingest", world.raw / "cdi.json", "--store", store).exit_code == 0
     before = world.contents(store)
-    monkeypatch.setattr(data_pipeline.ingest, "merge_month", interrupted)
-    world.refused(world.fairfield("ingest", world.raw, "--store", store), "interrupted", status=130)
-    assert world.contents(store) == before
+    monkeypatch.setattr(data_pipeline.ingest_tasks, "merge_month", interrupted)
+    words = "tasks are finished and kept in", "run the same command again to go on from there"
+    world.refused(world.fairfield("ingest", world.raw, "--store", store), *words, status=130)
+    kept = world.contents(store)
+    assert {name: kept[name] for name in kept if not name.startswith(".staging")} == before
 
 
 def test_two_backtests_into_one_folder_at_once_are_refused(world, tmp_path, configured):

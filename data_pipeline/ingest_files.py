@@ -1,0 +1,151 @@
+"""The raw files of one ingest: found, hashed, and sorted by what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from data_pipeline.cotahist import Header, read_header
+from data_pipeline.errors import DataError
+from data_pipeline.feed_files import Document, read_document
+from data_pipeline.feeds.reading import Feed, RawHead
+from data_pipeline.feeds.registry import group_files, recognise, refuse_unknown
+from data_pipeline.raw_file import open_raw, read_head, sha256_of_file
+from data_pipeline.tasks.ledger import task_key
+
+SUFFIXES: Final = (".zip", ".txt", ".json", ".csv", ".gz", ".xml", ".html", ".npz", ".parquet")
+"""Names of files that are looked for in a folder."""
+_THREADS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class QuoteFile:
+    """A COTAHIST file and its header."""
+
+    path: Path
+    sha256: str
+    header: Header
+
+
+@dataclass(frozen=True, slots=True)
+class FeedFiles:
+    """Files that a feed reads together.
+
+    Attributes
+    ----------
+    feed : str
+    paths : tuple of Path
+    identity : str
+        What the store knows them by: the SHA-256 of a single file's bytes; of several files, or with options, a hash
+        of all of them and of the options.
+    options : mapping
+    """
+
+    feed: str
+    paths: tuple[Path, ...]
+    identity: str
+    options: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """The files' names."""
+        return " + ".join(path.name for path in self.paths)
+
+
+@dataclass(slots=True)
+class RawFiles:
+    """The files of one call by kind; `refused` says why a file is of none."""
+
+    quotes: list[QuoteFile] = field(default_factory=list)
+    documents: list[Document] = field(default_factory=list)
+    sets: list[FeedFiles] = field(default_factory=list)
+    refused: dict[Path, str] = field(default_factory=dict)
+
+
+def find_files(paths: Iterable[Path | str], own: Path | None) -> list[Path]:
+    """Every raw file among `paths` and in folders among them, each once; what lies in the folder `own` is none.
+
+    Raises
+    ------
+    DataError
+        When a path does not exist, a folder holds no raw file, or nothing is given.
+    """
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            named = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            # a store that lies in the folder of its raw files is no raw file
+            found = sorted(p for p in named if own is None or own not in p.resolve().parents)
+            if not found:
+                raise DataError(f"{path} holds no raw file ({', '.join(SUFFIXES)}): name the folder of the raw files")
+            files += found
+        elif path.exists():
+            files.append(path)
+        else:
+            raise DataError(f"{path} does not exist: name a raw file or a folder of raw files")
+    if not files:
+        raise DataError("no path was given: name a raw file or a folder of raw files")
+    return list(dict.fromkeys(files))
+
+
+def sort_files(files: Sequence[Path], options: Mapping[str, str]) -> RawFiles:
+    """The files by kind. Versions of a session settle in the order of their making, so quotes are in that order."""
+    raw = RawFiles()
+    known: list[tuple[Path, Feed]] = []
+    hashes: dict[Path, str] = {}
+    with ThreadPoolExecutor(_THREADS) as threads:
+        looked = threads.map(_look, files)
+        for path, found in zip(files, looked, strict=True):
+            if isinstance(found, DataError):
+                raw.refused[path] = str(found)
+                continue
+            hashes[path], head = found
+            try:
+                _place(raw, known, head, hashes[path])
+            except DataError as error:
+                raw.refused[path] = str(error)
+    sets, refused = group_files(known)
+    raw.refused |= refused
+    raw.sets = [
+        FeedFiles(one.feed.name, one.files, _identity([hashes[path] for path in one.files], options), dict(options))
+        for one in sets
+    ]
+    raw.quotes.sort(key=lambda quote: (quote.header.generated, quote.path.name, quote.sha256))
+    return raw
+
+
+def _look(path: Path) -> tuple[str, RawHead] | DataError:
+    try:
+        return sha256_of_file(path), read_head(path)
+    except DataError as error:
+        return error
+
+
+def _place(raw: RawFiles, known: list[tuple[Path, Feed]], head: RawHead, sha256: str) -> None:
+    path = head.path
+    if _is_quotes(head.start):
+        raw.quotes.append(QuoteFile(path, sha256, read_header(path)))
+        return
+    feed = recognise(head)
+    if feed is not None:
+        known.append((path, feed))
+    elif path.suffix.lower() == ".json":
+        raw.documents.append(read_document(path, sha256))
+    else:
+        # of an archive only the newest member was looked at: several of no known format are told as such
+        with open_raw(path, markup=True):
+            refuse_unknown(head)
+
+
+def _is_quotes(start: bytes) -> bool:
+    """Whether a file is, or was meant as, a COTAHIST file: record type, then the file's name or a date."""
+    return start[:2] in (b"00", b"01", b"99") and (start[2:10] == b"COTAHIST" or start[2:10].isdigit())
+
+
+def _identity(hashes: Sequence[str], options: Mapping[str, str]) -> str:
+    if len(hashes) == 1 and not options:
+        return hashes[0]
+    return task_key({"files": hashes, "options": dict(options)})

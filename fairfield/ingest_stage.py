@@ -1,0 +1,100 @@
+"""`fairfield ingest`: raw files into the store, by processes of this machine or a Dask cluster."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from fairfield.errors import ConfigError
+from fairfield.stages import console
+
+if TYPE_CHECKING:
+    from data_pipeline.ingest_report import IngestReport
+    from data_pipeline.tasks.executor import Workforce
+
+_SMALL: Final = 64 << 20
+"""Bytes of raw files below which starting other processes costs more than it saves."""
+
+
+def ingest_files(
+    paths: Sequence[Path],
+    store: Path | str,
+    *,
+    workers: int | None = None,
+    cluster: str | None = None,
+    options: Sequence[str] = (),
+    staging: Path | None = None,
+) -> IngestReport:
+    """Ingest files and folders, and print what became of each.
+
+    Raises
+    ------
+    ConfigError
+        When both workers and a cluster are named, or an option is not "name=value".
+    """
+    from data_pipeline.ingest import ingest
+
+    executor = _workforce(paths, workers, cluster)
+    facts = dict(_fact(option) for option in options)
+    with _bar() as bar:
+        report = ingest(
+            list(paths), store, bar.rows, executor=executor, options=facts, staging=staging, on_task=bar.event
+        )
+    for line in report.lines():
+        print(line, file=sys.stderr if line.startswith("refused ") else sys.stdout, flush=True)
+    return report
+
+
+def _workforce(paths: Sequence[Path], workers: int | None, cluster: str | None) -> Workforce:
+    from data_pipeline.tasks.executor import LocalProcesses, make_workforce
+
+    if workers is None and cluster is None and _size(paths) < _SMALL:
+        return LocalProcesses(0)
+    try:
+        return make_workforce(workers, cluster)
+    except ValueError as error:
+        raise ConfigError(f"--{error}") from error
+
+
+def _size(paths: Sequence[Path]) -> int:
+    """Bytes of the files at and below `paths`; what cannot be looked at is told by the ingest itself."""
+    files = (file for path in paths for file in (path.rglob("*") if path.is_dir() else (path,)))
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _fact(option: str) -> tuple[str, str]:
+    name, sign, value = option.partition("=")
+    if not (name.strip() and sign and value.strip()):
+        raise ConfigError(f"--option must be name=value, like venue=BINANCE_USDM; was {option!r}")
+    return name.strip(), value.strip()
+
+
+@dataclass(slots=True)
+class _Bar:
+    """The progress bar's two ears."""
+
+    bar: Any
+    task: Any
+
+    def event(self, event: Any) -> None:
+        self.bar.update(self.task, completed=event.done, total=event.total)
+        if event.message and event.kind != "failed":
+            self.bar.console.print(event.message, markup=False, soft_wrap=True)
+
+    def rows(self, what: str, rows: int) -> None:
+        self.bar.update(self.task, description=f"{what}: {rows:,} rows")
+
+
+@contextmanager
+def _bar() -> Iterator[_Bar]:
+    """A bar over the files, then over the months, with the file at hand and its rows; nothing where no terminal is."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    quiet = not console.is_terminal or console.is_dumb_terminal
+    with Progress(*columns, console=console, disable=quiet, transient=True) as bar:
+        yield _Bar(bar, bar.add_task("looking at the files", total=None))
