@@ -1,7 +1,7 @@
 """Adjustment factors of splits and cash events, point in time: what each event does to the rows before it.
 
 Let a share event give S new shares per old share and a cash event D reais (gross) per old share, ex at session e,
-and let P be the last close before e. Back-adjusted prices of rows before e are multiplied by
+and let P be the last close before e, less what went ex since. Back-adjusted prices of rows before e are multiplied by
 
     F = (1 - D / P) / S,
 
@@ -41,7 +41,9 @@ class EventGroup:
     events : tuple of CorporateEvent
         In panel order.
     reference : float
-        Last close before the ex session, R$ per share; NaN where the instrument had not traded before.
+        Last close before the ex session, R$ per share; NaN where the instrument had not traded before. Events between
+        that close and this ex session, as far as they were public at its close, are taken off it: a dividend of the
+        shares that a split in the same silence has made is a part of the split price.
     """
 
     instrument: int
@@ -135,17 +137,24 @@ def group_events(events: Iterable[CorporateEvent], close: NDArray[np.float64]) -
     members: dict[tuple[int, int], list[CorporateEvent]] = {}
     for event in events:
         members.setdefault((event.ex_session, event.instrument), []).append(event)
-    return tuple(
-        EventGroup(instrument, ex, tuple(members[ex, instrument]), last_close_before(close[:, instrument], ex))
-        for ex, instrument in sorted(members)
-    )
+    groups: list[EventGroup] = []
+    # of each instrument, those since its last close: an event of a silent session finds the price as they left it
+    silent: dict[int, list[EventGroup]] = {}
+    for ex, instrument in sorted(members):
+        row = _last_traded(close[:ex, instrument])
+        reference = float("nan") if row is None else float(close[row, instrument])
+        earlier = [group for group in silent.get(instrument, ()) if row is not None and group.ex_session > row]
+        for group in earlier:
+            known = group.known_at(ex)
+            reference = (reference - gross_cash(known)) / share_multiplier(known)
+        groups.append(EventGroup(instrument, ex, tuple(members[ex, instrument]), reference))
+        silent[instrument] = [*earlier, groups[-1]]
+    return tuple(groups)
 
 
-def last_close_before(close: NDArray[np.float64], row: int) -> float:
-    """Return the last close of one instrument in the rows before `row`; NaN where there is none."""
-    past = close[:row]
+def _last_traded(past: NDArray[np.float64]) -> int | None:
     traded = np.flatnonzero(~np.isnan(past))
-    return float(past[traded[-1]]) if traded.size else float("nan")
+    return int(traded[-1]) if traded.size else None
 
 
 def compute_factors(close: NDArray[np.float64], events: Iterable[CorporateEvent]) -> AdjustmentFactors:

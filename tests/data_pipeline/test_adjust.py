@@ -53,6 +53,30 @@ def test_the_reference_is_the_last_close_even_when_the_share_did_not_trade_the_d
     assert window_price_factor(factors, 0, 3)[0, 0] == 0.75
 
 
+def test_events_in_one_silence_follow_each_other():
+    """10.00, two for one, then 1.00 on each new share: 4.00 without either is what the share was worth."""
+    close = np.array([[10.0], [np.nan], [np.nan], [4.0], [4.4]])
+    events = [event(1, shares=2.0), event(2, cash=1.0)]
+    factors = compute_factors(close, events)
+    adjusted = (close * window_price_factor(factors, 0, 4)).ravel()
+    assert adjusted[0] == pytest.approx(4.0, rel=1e-15)
+    np.testing.assert_array_equal(adjusted[3:], [4.0, 4.4])
+    # with a trade between them the later event has a close of its own
+    traded = close.copy()
+    traded[1] = 4.8
+    first, second = group_events(events, traded)
+    assert (first.reference, second.reference) == (10.0, 4.8)
+
+
+def test_an_event_unknown_at_the_next_one_leaves_its_reference_alone():
+    close = np.array([[10.0], [np.nan], [np.nan], [4.0], [4.4]])
+    late, later = (group_events([event(1, known=known, cash=2.0), event(2, cash=1.0)], close) for known in (4, 9))
+    assert [group.reference for group in late] == [10.0, 10.0]
+    assert [group.reference for group in later] == [10.0, 10.0]
+    (_, prompt) = group_events([event(1, known=2, cash=2.0), event(2, cash=1.0)], close)
+    assert prompt.reference == 8.0
+
+
 def test_cash_before_the_first_trade_adjusts_nothing():
     close = np.array([[np.nan], [np.nan], [7.0]])
     factors = compute_factors(close, [event(1, cash=2.0)])
