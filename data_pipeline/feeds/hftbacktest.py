@@ -95,7 +95,7 @@ def iter_event_file(path: Path) -> Iterator[tuple[int, Events]]:
     DataError
         When the file is damaged or of another layout.
     """
-    with open_raw(path, choose=_data_member if _is_zip(path) else None) as raw:
+    with open_raw(path, choose=(lambda names: _data_member(path.name, names)) if _is_zip(path) else None) as raw:
         count = _header(raw)
         done = 0
         while done < count:
@@ -121,11 +121,11 @@ def _is_zip(path: Path) -> bool:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _data_member(names: Sequence[str]) -> str:
+def _data_member(file: str, names: Sequence[str]) -> str:
     if MEMBER not in names:
         raise DataError(
-            f"the .npz file holds {', '.join(names[:5])}, not the array data: save it with np.savez_compressed(file, "
-            "data=events)"
+            f"{file} holds {', '.join(names[:5]) or 'nothing'}, not the array data: save it with np.savez_compressed("
+            "file, data=events)"
         )
     return MEMBER
 
