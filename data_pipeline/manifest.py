@@ -188,7 +188,7 @@ class Document:
         try:
             return decode(name, self.content["tables"].get(name, ()), near)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise self._damaged(error) from error
+            raise self.damaged(error) from error
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -219,9 +219,10 @@ class Document:
                 generation=document["generation"],
             )
         except (KeyError, TypeError, AttributeError) as error:
-            raise self._damaged(error) from error
+            raise self.damaged(error) from error
 
-    def _damaged(self, error: Exception) -> DataError:
+    def damaged(self, error: object) -> DataError:
+        """The error that says so."""
         return DataError(f"{self.place} is damaged ({error}): delete the folder and ingest the raw files again")
 
 
@@ -237,13 +238,30 @@ _SHAPE: Final = {"sources": list, "partitions": list, "tables": dict, "generatio
 """Of the values that reading needs at once, checked when a store is opened; the rest is when it is decoded."""
 
 
-def read_document(place: Place | StoreFiles, version: int = SCHEMA_VERSION) -> Document:
-    """The manifest of the store at that place, undecoded; of another schema version only when asked for by `version`.
+def read_document(place: Place | StoreFiles) -> Document:
+    """The manifest of the store at that place, undecoded.
 
     Raises
     ------
     DataError
         When there is no store, its manifest is damaged, or it is of another schema version.
+    """
+    files = open_files(place)
+    document = read_any_version(files)
+    _refuse_other_version(files.name, document.content["schema_version"], SCHEMA_VERSION)
+    wrong = [key for key, kind in _SHAPE.items() if not isinstance(document.content.get(key), kind)]
+    if wrong:
+        raise document.damaged(f"no {', '.join(wrong)}")
+    return document
+
+
+def read_any_version(place: Place | StoreFiles) -> Document:
+    """The manifest of a store of whatever version, unchecked but for its `schema_version`.
+
+    Raises
+    ------
+    DataError
+        When there is no store or its manifest is no such document.
     """
     import orjson
 
@@ -258,15 +276,11 @@ def read_document(place: Place | StoreFiles, version: int = SCHEMA_VERSION) -> D
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     try:
-        document = orjson.loads(content)
-        found = document["schema_version"]
+        document = Document(path, orjson.loads(content))
+        document.content["schema_version"]
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is damaged ({error}): delete the folder and ingest the raw files again") from error
-    _refuse_other_version(files.name, found, version)
-    wrong = [key for key, kind in _SHAPE.items() if not isinstance(document.get(key), kind)]
-    if wrong and version == SCHEMA_VERSION:
-        raise DataError(f"{path} is damaged (no {', '.join(wrong)}): delete the folder and ingest the raw files again")
-    return Document(path, document)
+        raise Document(path, {}).damaged(error) from error
+    return document
 
 
 def _refuse_other_version(name: str, found: object, wanted: int) -> None:

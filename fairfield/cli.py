@@ -294,6 +294,61 @@ def bars(
         say("bars are missing or stale, see above: run `fairfield bars`", EXIT_FAILED)
 
 
+store_app = typer.Typer(help="Look into a store, check it, and keep it in shape.", no_args_is_help=True)
+app.add_typer(store_app, name="store")
+PlaceOption = Annotated[str, typer.Option("--store", help="Folder of the store, or its URL (s3://bucket/store).")]
+
+
+@store_app.command("info")
+@answering
+def store_info(store: PlaceOption = "store") -> None:
+    """Print the tables of a store with venues, dates, rows and bytes, and the raw files it was made of."""
+    from fairfield.store_stage import show_info
+
+    show_info(store)
+
+
+@store_app.command("verify")
+@answering
+def store_verify(store: PlaceOption = "store") -> None:
+    """Read every byte of a store and compare it with the manifest."""
+    from fairfield.store_stage import verify_store
+
+    verify_store(store)
+
+
+@store_app.command("compact")
+@answering
+def store_compact(store: PlaceOption = "store") -> None:
+    """Join the small parts of each table, venue and period; the rows stay as they are."""
+    from fairfield.store_stage import compact_store
+
+    compact_store(store)
+
+
+@store_app.command("migrate")
+@answering
+def store_migrate(store: PlaceOption = "store") -> None:
+    """Bring a store of an older version to this program's; stopped in the middle, the old one is whole."""
+    from fairfield.store_stage import migrate_store
+
+    migrate_store(store)
+
+
+@app.command()
+@answering
+def sql(
+    query: Annotated[str, typer.Argument(help="One SELECT in DuckDB's SQL; `show tables` lists the tables.")],
+    store: PlaceOption = "store",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write: .parquet or .csv.")] = None,
+    rows: Annotated[int, typer.Option(help="Rows that are printed.", min=0)] = 40,
+) -> None:
+    """Ask a store in SQL: print the answer as a table, or write it to a file."""
+    from fairfield.sql_stage import answer_query
+
+    answer_query(query, store, output, rows)
+
+
 @app.command()
 @answering
 def demo(

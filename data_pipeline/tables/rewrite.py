@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,17 +31,34 @@ def join_parts(spec: TableSpec, name: Name, parts: Sequence[PlacedPart], staging
     """One part below `staging` with the rows of all of them, whose symbols and sessions are disjoint."""
     sources = tuple(dict.fromkeys(source for placed in parts for source in placed.part.sources))
     with PartWriter(spec, name, staging, sources) as writer:
-        runs = [_numbered(placed, number) for number, placed in enumerate(parts)]
+        numbered = {placed.part.path: number for number, placed in enumerate(parts)}
+        runs = [_chain(chain, numbered) for chain in chains_of(parts)]
         for rows in merge_sorted(runs, spec.order):
             writer.write(rows)
     return writer.part
 
 
-def _numbered(placed: PlacedPart, number: int) -> Iterator[pa.Table]:
-    first = number << 40
-    for rows in iter_rows(placed.files, placed.part):
-        yield with_rows(rows, first)
-        first += rows.num_rows
+def chains_of(parts: Sequence[PlacedPart]) -> list[list[PlacedPart]]:
+    """The parts in as few chains as their symbols allow: in a chain each part ends before the next one begins.
+
+    Thousands of parts of one symbol each are then one run, read one after the other.
+    """
+    chains: list[list[PlacedPart]] = []
+    for placed in sorted(parts, key=lambda p: (p.part.first, p.part.last)):
+        chain = next((c for c in chains if c[-1].part.last < placed.part.first), None)
+        if chain is None:
+            chains.append([placed])
+        else:
+            chain.append(placed)
+    return chains
+
+
+def _chain(chain: Sequence[PlacedPart], numbered: Mapping[str, int]) -> Iterator[pa.Table]:
+    for placed in chain:
+        first = numbered[placed.part.path] << 40
+        for rows in iter_rows(placed.files, placed.part):
+            yield with_rows(rows, first)
+            first += rows.num_rows
 
 
 def cells_of(spec: TableSpec, placed: PlacedPart) -> pa.Table:

@@ -87,6 +87,8 @@ class _Cursor:
         self._names = names
         self._block: pa.Table | None = None
         self._columns: list[pa.Array] = []
+        self._first: Key = ()
+        self.last: Key = ()
         self.advance()
 
     def advance(self) -> None:
@@ -94,6 +96,7 @@ class _Cursor:
         self._block = next((block for block in self._blocks if block.num_rows), None)
         if self._block is not None:
             self._columns = [_plain(self._block[name]) for name in self._names]
+            self._first, self.last = self.key(0), self.key(self._block.num_rows - 1)
 
     @property
     def is_live(self) -> bool:
@@ -102,22 +105,19 @@ class _Cursor:
     def key(self, row: int) -> Key:
         return tuple(column[row].as_py() for column in self._columns)
 
-    def last_key(self) -> Key:
-        return self.key(len(self._columns[0]) - 1)
-
-    def take_up_to(self, pivot: Key) -> pa.Table:
-        """The rows with a key up to and including `pivot`, which are then gone."""
+    def take_up_to(self, pivot: Key) -> pa.Table | None:
+        """The rows with a key up to and including `pivot`, which are then gone; None when there are none."""
         block = self._block
-        if block is None:
-            raise ValueError("cursor must have rows left; has none")
-        count = bisect_right(range(block.num_rows), pivot, key=self.key)
-        taken = block.slice(0, count)
-        if count == block.num_rows:
+        if block is None or self._first > pivot:
+            return None
+        if self.last <= pivot:
             self.advance()
-        elif count:
-            self._block = block.slice(count)
-            self._columns = [column.slice(count) for column in self._columns]
-        return taken
+            return block
+        count = bisect_right(range(block.num_rows), pivot, key=self.key)
+        self._block = block.slice(count)
+        self._columns = [column.slice(count) for column in self._columns]
+        self._first = self.key(0)
+        return block.slice(0, count)
 
 
 def _plain(column: pa.ChunkedArray) -> pa.Array:
@@ -144,6 +144,6 @@ def merge_sorted(runs: Sequence[Iterable[pa.Table]], order: Sequence[str]) -> It
     cursors = [_Cursor(run, names) for run in runs]
     while live := [cursor for cursor in cursors if cursor.is_live]:
         # every block ends at or after the smallest of the last keys, so nothing below it is still to come
-        pivot = min(cursor.last_key() for cursor in live)
-        pieces = [cursor.take_up_to(pivot) for cursor in live]
+        pivot = min(cursor.last for cursor in live)
+        pieces = [rows for cursor in live if (rows := cursor.take_up_to(pivot)) is not None]
         yield sort_rows(pa.concat_tables(pieces), names)

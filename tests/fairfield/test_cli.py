@@ -24,6 +24,8 @@ COMMANDS = (
     "solve",
     "calibrate",
     "synthetic-book",
+    "store",
+    "sql",
 )
 HEAVY = ("numpy", "pandas", "pyarrow", "numba", "vectorbt", "scipy", "jinja2", "pydantic", "exchange_calendars")
 
