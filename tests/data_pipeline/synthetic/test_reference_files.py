@@ -220,3 +220,23 @@ def test_the_same_settings_write_the_same_bytes(config, tmp_path):
 )
 def test_the_oscillation_is_cut_towards_zero(last, base, printed):
     assert decimal(cut_percent(Fraction(last, base) - 1)) == printed
+
+
+def test_the_files_go_into_a_store_like_any_others(files, tmp_path):
+    report, page = (list(paths.values())[:2] for paths in (files.reports, files.pages))
+    outcome = ingest([*report, *page, files.settlements, files.rates, files.annual_rates, files.levels], tmp_path / "s")
+    assert outcome.complete
+    store = Store.open(tmp_path / "s")
+    sessions = list(files.reports)[:2]
+    shares = store.table("price_reports", columns=["session", "symbol", "close"]).to_pylist()
+    closes = {(row["session"], row["symbol"]): row["close"] for row in shares}
+    for session in sessions:
+        for one in files.shares[session]:
+            assert closes[session, one.ticker] == float(one.close)
+    rows = store.table("settlements", columns=["session", "symbol", "settlement"]).to_pylist()
+    told = {(one.session, one.symbol): one.price for futures in files.futures.values() for one in futures}
+    assert {(row["session"], row["symbol"]): row["settlement"] for row in rows} == told, "each once, whoever tells it"
+    levels = store.table("index_levels").to_pylist()
+    assert {row["session"]: row["level"] for row in levels} == dict(files.index)
+    daily = store.table("rates", symbols=["12"]).to_pylist()
+    assert {row["session"]: row["value"] for row in daily} == dict(files.cdi)
