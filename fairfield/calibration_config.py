@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import time
+from datetime import date, time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,19 +15,34 @@ FEEDS = {"lobster": 2, "binance": 1, "b3_orders": 1}
 
 
 class FeedSection(Section):
-    """What is read: a LOBSTER message and order-book file, a Binance capture, or B3's order events.
+    """What is read: a LOBSTER message and order-book file, a Binance capture, B3's order events, or a store's session.
 
-    `instrument` names one of a B3 file; for the others it is what the page calls it. `quotes`: where a capture's best
-    quotes come from.
+    `instrument` names one of a B3 file or of a store; for the others it is what the page calls it. `quotes`: where a
+    capture's best quotes come from. With `store` there are `venue`, `instrument` and `session` and no feed and files.
     """
 
-    feed: Literal["lobster", "binance", "b3_orders"]
-    files: list[FilePath] = Field(min_length=1)
+    feed: Literal["lobster", "binance", "b3_orders"] | None = None
+    files: list[FilePath] = Field(default=[])
     instrument: str | None = Field(default=None, min_length=1, max_length=40)
     quotes: Literal["auto", "ticker", "depth"] = "auto"
+    store: FilePath | None = None
+    venue: str | None = Field(default=None, min_length=1, max_length=40)
+    session: date | None = None
 
     @model_validator(mode="after")
     def _files(self) -> FeedSection:
+        if self.store is not None:
+            if self.feed is not None or self.files:
+                raise ValueError("store must be given without feed and files: the session is read from one of the two")
+            for name in ("venue", "instrument", "session"):
+                if getattr(self, name) is None:
+                    raise ValueError(f"{name} must be given with store")
+            return self
+        for name in ("venue", "session"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name} must be given with store only")
+        if self.feed is None:
+            raise ValueError("feed must be lobster, binance or b3_orders, or a store must be given")
         if len(self.files) != FEEDS[self.feed]:
             wanted = "the message file and the orderbook file" if self.feed == "lobster" else "one file"
             raise ValueError(f"files must be {wanted}; was {len(self.files)}")

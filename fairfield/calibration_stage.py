@@ -78,12 +78,18 @@ def run_calibrate(config_path: Path, output: Path | None = None) -> Path:
 
 
 def read_feed(config: CalibrationConfig, base: Path) -> IntradayRecord:
-    """The record of the configured files within the configured window; relative paths start at `base`."""
+    """The record of the configured files or session within the configured window; relative paths start at `base`."""
     from data_pipeline.book.record import within
 
     data, window = config.data, config.window
     files = [base / path.expanduser() for path in data.files]
-    if data.feed == "lobster":
+    if data.store is not None:
+        from data_pipeline.book.from_store import intraday_record
+        from data_pipeline.store import Store
+
+        place = Store.open(base / data.store.expanduser())
+        record = intraday_record(place, data.venue or "", data.instrument or "", str(data.session))
+    elif data.feed == "lobster":
         from data_pipeline.feeds.lobster import read_lobster
 
         record = read_lobster(files[0], files[1])

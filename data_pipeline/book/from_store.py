@@ -1,0 +1,166 @@
+"""One symbol's session out of the store as an `IntradayRecord`, as the direct readers of raw files give it."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from data_pipeline.book.bar_session import quotes_of_events
+from data_pipeline.book.events import BUY, EXCH, KIND_MASK, SELL, TRADE
+from data_pipeline.book.record import IntradayRecord, QuotePath, TradeTape, empty_side_gaps, refuse_empty, within
+from data_pipeline.book.replay import book_source
+from data_pipeline.errors import DataError
+
+if TYPE_CHECKING:
+    from data_pipeline.store import Store
+
+VENUE_CLOCKS: Final = {"B3": "America/Sao_Paulo", "NASDAQ": "America/New_York"}
+"""Clocks of the venues that have one of their own; the others go by UTC."""
+_TRADED: Final = ("regular", "cross", "hidden")
+_TABLES: Final = ("trades", "quotes", "book_events")
+_QUOTES: Final = ("time", "bid", "ask")
+
+
+def intraday_record(
+    store: Store,
+    venue: str,
+    symbol: str,
+    session: str,
+    start: float | None = None,
+    end: float | None = None,
+    *,
+    clock: str | None = None,
+) -> IntradayRecord:
+    """Best quotes and trades of a symbol's session.
+
+    Quotes and trades are those of the tables `quotes` and `trades`, and where the symbol has none there those that its
+    market events give. Trades after hours and off the book are left out, counted. The tables hold neither halts, so
+    that gaps are the times in which a side was empty, nor what became of single orders.
+
+    Parameters
+    ----------
+    store : Store
+    venue, symbol, session : str
+        The session as an ISO date.
+    start, end : float, optional
+        Window in seconds after midnight, see `record.within`.
+    clock : str, optional
+        IANA name of the clock; by default the venue's own (`VENUE_CLOCKS`), else UTC.
+
+    Raises
+    ------
+    DataError
+        When the store has no quotes or no trades of it.
+    """
+    clock = clock or VENUE_CLOCKS.get(venue, "UTC")
+    midnight = _midnight(date.fromisoformat(session), clock)
+    counts: dict[str, int] = {}
+    notes: list[str] = []
+    quotes = _quotes(store, venue, symbol, session, midnight, counts, notes)
+    trades = _trades(store, venue, symbol, session, midnight, counts, notes)
+    place = f"{store.name}: {venue} {symbol} {session}"
+    if not quotes.times.size or not trades.times.size:
+        missing = "quotes or book events" if not quotes.times.size else "trades"
+        raise DataError(f"{place} has no {missing}: ingest the files that have them, or name another one")
+    refuse_empty(quotes, place)
+    last = float(max(quotes.times[-1], trades.times[-1]))
+    record = IntradayRecord(
+        feed=f"store, {venue}",
+        instrument=symbol,
+        day=session,
+        clock=clock,
+        quotes=quotes,
+        trades=trades,
+        orders=None,
+        start=float(quotes.times[0]),
+        end=last,
+        gaps=empty_side_gaps(quotes, last),
+        counts=counts,
+        notes=tuple(notes),
+        files=_sources(store, venue, session),
+    )
+    return record if start is None and end is None else within(record, start, end)
+
+
+def _midnight(session: date, clock: str) -> int:
+    """Nanoseconds since 1970 UTC from which the clock counts, by its offset at noon: it may change during the night."""
+    noon = datetime(session.year, session.month, session.day, 12, tzinfo=ZoneInfo(clock))
+    since = (noon - timedelta(hours=12)).astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * 10**9
+
+
+def _seconds(times: NDArray[np.int64], midnight: int) -> NDArray[np.float64]:
+    return (times - midnight) / 1e9
+
+
+def _quotes(
+    store: Store, venue: str, symbol: str, session: str, midnight: int, counts: dict[str, int], notes: list[str]
+) -> QuotePath:
+    """The best quotes; crossed ones, and prices not above 0, are none on that side, counted."""
+    rows = store.table("quotes", venue=venue, symbols=symbol, start=session, end=session, columns=_QUOTES)
+    if rows.num_rows:
+        times = rows["time"].cast(pa.int64()).to_numpy()
+        bid, ask = (np.asarray(rows[name].to_numpy(), dtype=np.float64) for name in ("bid", "ask"))
+    else:
+        events = store.event_array(venue, symbol, session)
+        found = quotes_of_events(events)
+        if found is None:
+            return QuotePath(np.empty(0), np.empty(0), np.empty(0))
+        times, bid, ask = found.times, found.bid, found.ask
+        notes.append("the store has no quotes of it: the best quotes are those of the book that its events build.")
+        if book_source(events) == "l3":
+            # a book of orders is crossed while an incoming one is being matched: that is no quote
+            kept = ~(bid >= ask)
+            counts["crossed_states_while_matching_left_out"] = int((~kept).sum())
+            times, bid, ask = times[kept], bid[kept], ask[kept]
+    crossed = bid >= ask
+    counts["quotes"], counts["crossed_rows_removed"] = times.size, int(crossed.sum())
+    empty = crossed | ~(bid > 0), crossed | ~(ask > 0)
+    return QuotePath(_seconds(times, midnight), np.where(empty[0], np.nan, bid), np.where(empty[1], np.nan, ask))
+
+
+def _trades(
+    store: Store, venue: str, symbol: str, session: str, midnight: int, counts: dict[str, int], notes: list[str]
+) -> TradeTape:
+    columns = ("time", "price", "quantity", "side", "condition")
+    rows = store.table("trades", venue=venue, symbols=symbol, start=session, end=session, columns=columns)
+    if not rows.num_rows:
+        notes.append("the store has no trades of it: those among its market events are taken.")
+        return _trades_of_events(store.event_array(venue, symbol, session), midnight, counts)
+    kept = rows.filter(pc.is_in(rows["condition"], pa.array(_TRADED)))
+    counts["trades"] = rows.num_rows
+    counts["trades_after_hours_or_off_the_book_left_out"] = rows.num_rows - kept.num_rows
+    counts["trades_of_unknown_side"] = kept["side"].null_count
+    return TradeTape(
+        _seconds(kept["time"].cast(pa.int64()).to_numpy(), midnight),
+        np.asarray(kept["price"].to_numpy()),
+        np.asarray(kept["quantity"].to_numpy()),
+        pc.fill_null(kept["side"], 0).to_numpy(),
+        np.asarray(pc.equal(kept["condition"], "hidden").to_numpy(zero_copy_only=False), dtype=np.bool_),
+    )
+
+
+def _trades_of_events(events: NDArray[Any], midnight: int, counts: dict[str, int]) -> TradeTape:
+    """The trades among market events, in the exchange's order; without a side flag nobody was the aggressor."""
+    ev = events["ev"].astype(np.int64)
+    chosen = (ev & KIND_MASK == TRADE) & (ev & EXCH != 0)
+    trades, ev = events[chosen], ev[chosen]
+    side = np.where(ev & BUY, 1, np.where(ev & SELL, -1, 0)).astype(np.int8)
+    counts["trades"] = trades.size
+    times = _seconds(trades["exch_ts"], midnight)
+    return TradeTape(times, trades["px"].copy(), trades["qty"].copy(), side, np.zeros(trades.size, dtype=np.bool_))
+
+
+def _sources(store: Store, venue: str, session: str) -> dict[str, str]:
+    """Name and SHA-256 of what the session's rows came from."""
+    manifest = store.manifest
+    used = [p for p in manifest.tables if p.table in _TABLES and (p.venue, p.period) == (venue, session)]
+    hashes = {source for p in used for part in p.parts for source in part.sources}
+    known = {source.sha256: source.file for source in manifest.sources}
+    return {known.get(sha256, sha256): sha256 for sha256 in sorted(hashes)}
