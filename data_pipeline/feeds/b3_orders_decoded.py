@@ -13,9 +13,9 @@ import pyarrow.compute
 import pyarrow.csv as pc
 from numpy.typing import NDArray
 
-from data_pipeline.book.record import whole_file
 from data_pipeline.errors import DataError
 from data_pipeline.feeds import b3_orders_rows as orders
+from data_pipeline.raw_file import open_raw
 
 NEEDED: Final = (
     "SessionDate",
@@ -50,6 +50,8 @@ _SIDES: Final = {"Buy": 1, "Sell": -1}
 _DATE: Final = re.compile(r"^\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}:\d{2})?$", re.ASCII)
 _TIME: Final = re.compile(r"^([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?$", re.ASCII)
 _LONGEST_SYMBOL: Final = 50
+_MOST_BYTES: Final = 1 << 29
+"""Some three million events: what is decoded is one instrument's day or a few."""
 _MOST_MEMBER: Final = 2.0**31
 
 Floats = NDArray[np.float64]
@@ -100,7 +102,8 @@ def read_decoded(path: Path) -> tuple[orders.Rows, list[str]]:
 
 def _table(path: Path) -> pa.Table:
     """The needed columns as text, found by name."""
-    content = whole_file(path)
+    with open_raw(path) as raw:
+        content = raw.whole(_MOST_BYTES)
     header = header_names(content[: content.find(b"\n")] if b"\n" in content else content)
     missing = [column for column in NEEDED if column not in header]
     if missing:
@@ -146,11 +149,10 @@ def _refuse(table: pa.Table, column: str, bad: Flags, name: str, rule: str) -> N
 
 
 def _number(table: pa.Table, column: str, name: str) -> Floats:
-    texts = table[column].to_numpy(zero_copy_only=False)
     try:
-        values = np.array(texts, dtype=np.float64)
-    except ValueError:
-        values = np.array([_float(text) for text in texts])
+        values = np.asarray(table[column].cast(pa.float64()).to_numpy(), dtype=np.float64)
+    except pa.ArrowInvalid:
+        values = np.array([_float(text) for text in table[column].to_pylist()])
     _refuse(table, column, ~(np.isfinite(values) & (values >= 0)), name, "a number, not negative")
     return values
 

@@ -63,6 +63,7 @@ _FUTURE: Final = re.compile(
     r"[FGHJKMNQUVXZ][0-9]{2}([CP][0-9]+)?"
 )
 _IN_MEMORY: Final = 160 << 20
+_MOST_CANCELS: Final = 1 << 21
 _NAMED: Final = 5
 """So many cancels without a trade are named in the notes."""
 
@@ -204,6 +205,8 @@ def _read(path: Path, tally: Tally) -> Iterator[Batch]:
             waiting.put(trades)
             if cancelled.size:
                 cancels.append(cancelled)
+                if sum(part.size for part in cancels) > _MOST_CANCELS:
+                    raise DataError(f"{raw.name} has more than {_MOST_CANCELS:,} cancels: it is no file of B3's")
         if file.sequence == 0:
             raise DataError(f"{raw.name} has no trades: fetch it again")
         tally.add("clocks_padded_to_nine_digits", padded[0])
