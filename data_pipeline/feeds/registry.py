@@ -13,6 +13,7 @@ from data_pipeline.feeds.b3_orders import B3_ORDERS
 from data_pipeline.feeds.b3_trades import B3_TRADES
 from data_pipeline.feeds.binance_dump import BINANCE_DUMP
 from data_pipeline.feeds.binance_feed import BINANCE_CAPTURE
+from data_pipeline.feeds.cvm import CVM
 from data_pipeline.feeds.hftbacktest import HFTBACKTEST
 from data_pipeline.feeds.index_levels import INDEX_LEVELS
 from data_pipeline.feeds.lobster_feed import LOBSTER
@@ -30,6 +31,7 @@ FEEDS: Final[tuple[Feed, ...]] = (
     B3_TRADES,
     BINANCE_CAPTURE,
     BINANCE_DUMP,
+    CVM,
     HFTBACKTEST,
     INDEX_LEVELS,
     LOBSTER,
