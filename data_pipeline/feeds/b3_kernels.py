@@ -7,9 +7,9 @@ from typing import Any, Final
 import numpy as np
 from numba import njit
 
-SKIP, DATE, SYMBOL, WHOLE, OPTIONAL, DECIMAL, DIGIT_CLOCK, CLOCK, MOMENT, LETTER = range(10)
+SKIP, DATE, SYMBOL, WHOLE, OPTIONAL, DECIMAL, DIGIT_CLOCK, CLOCK, LETTER = range(9)
 """What a field holds: anything; YYYY-MM-DD; an instrument; digits; digits or nothing (-1); a decimal number; a time as
-up to nine digits HHMMSSmmm; HH:MM:SS with up to nine decimals; a date and such a time; one printable byte."""
+up to nine digits HHMMSSmmm; HH:MM:SS with up to nine decimals; one printable byte."""
 
 NEXT, FAULT, SYMBOLS, PADDED = range(4)
 """Places in `state`: byte of the first line not parsed, its faulty field (-1 none, -2 the symbol table is full, the
@@ -278,16 +278,6 @@ def parse_lines(
                 value, at = _clock(raw, at)
                 good = value >= 0
                 wholes[slot, row] = value
-            elif kind == MOMENT:
-                day = _day(raw, at)
-                good = day >= 0
-                if good:
-                    at += 10
-                    good = raw[at] == _BLANK or raw[at] == 84
-                if good:
-                    value, at = _clock(raw, at + 1)
-                    good = value >= 0
-                    wholes[slot, row] = 86_400_000_000 * day + value
             elif kind == LETTER:
                 good = raw[at] > _BLANK and raw[at] < 127 and raw[at] != separator
                 wholes[slot, row] = int(raw[at])

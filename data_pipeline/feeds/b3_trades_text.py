@@ -35,7 +35,6 @@ _RULES: Final = {
     kernels.DECIMAL: "a decimal number below 2^53 without its comma",
     kernels.DIGIT_CLOCK: "a time HHMMSSmmm",
     kernels.CLOCK: "a time HH:MM:SS.mmm",
-    kernels.MOMENT: "a date and time YYYY-MM-DD HH:MM:SS",
     kernels.LETTER: "one character",
 }
 
