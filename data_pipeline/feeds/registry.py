@@ -14,6 +14,7 @@ from data_pipeline.feeds.b3_trades import B3_TRADES
 from data_pipeline.feeds.binance_dump import BINANCE_DUMP
 from data_pipeline.feeds.binance_feed import BINANCE_CAPTURE
 from data_pipeline.feeds.cvm import CVM
+from data_pipeline.feeds.facts_table import FACTS_TABLE
 from data_pipeline.feeds.hftbacktest import HFTBACKTEST
 from data_pipeline.feeds.index_levels import INDEX_LEVELS
 from data_pipeline.feeds.lobster_feed import LOBSTER
@@ -32,6 +33,7 @@ FEEDS: Final[tuple[Feed, ...]] = (
     BINANCE_CAPTURE,
     BINANCE_DUMP,
     CVM,
+    FACTS_TABLE,
     HFTBACKTEST,
     INDEX_LEVELS,
     LOBSTER,
