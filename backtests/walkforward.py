@@ -43,8 +43,9 @@ from backtests.result_files import write_run
 from data_pipeline.disk import plain_json
 from data_pipeline.errors import DataError
 from data_pipeline.panel import DailyPanel
+from data_pipeline.tasks.executor import Executor, LocalProcesses, Workforce
 from data_pipeline.tasks.ledger import Ledger, LedgerDamageError, task_key
-from data_pipeline.tasks.pool import Progress, TaskEvent, TaskFailure, TaskPool, ignore_progress
+from data_pipeline.tasks.report import Progress, TaskEvent, TaskFailure, ignore_progress
 from data_pipeline.tasks.worker import Task
 
 LEDGER_FOLDER = ".ledger"
@@ -64,6 +65,7 @@ def run_walkforward(
     workers: int = 1,
     progress: Progress = ignore_progress,
     quality: Mapping[str, Any] | None = None,
+    executor: Workforce | None = None,
 ) -> Path:
     """Run the plan on the panel; the folder of the finished run (docs/contracts.md, "Result on disk").
 
@@ -106,9 +108,9 @@ def run_walkforward(
     ledger = Ledger(store)
     with ledger.exclusive():
         ledger.sweep()
-        place = Workplace(_keep_panel(panel, store), store / "policies", code_hash(ROOMS))
+        place = Workplace(_keep_panel(panel, store).absolute(), (store / "policies").absolute(), code_hash(ROOMS))
         job = _Job(plan, panel, folds, place, library_versions(), _describe_windows(panel, folds))
-        with TaskPool(ledger, workers, progress=progress) as pool:
+        with (executor or LocalProcesses(workers)).over(ledger, progress) as pool:
             stages = _Stages(pool, ledger, len(folds) * (1 + len(plan.pods)) + len(plan.pods))
             calibrations = job.calibrations()
             _forget_without_policy(calibrations.values(), place, ledger, stages.total, progress)
@@ -125,7 +127,7 @@ def run_walkforward(
 class _Stages:
     """Stages of one run on one pool: each returns what it finished and remembers what failed."""
 
-    pool: TaskPool
+    pool: Executor
     ledger: Ledger
     total: int
     before: int = 0

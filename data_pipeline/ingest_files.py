@@ -13,6 +13,7 @@ from data_pipeline.errors import DataError
 from data_pipeline.feed_files import Document, read_document
 from data_pipeline.feeds.reading import Feed, RawHead
 from data_pipeline.feeds.registry import group_files, recognise, refuse_unknown
+from data_pipeline.ingest_report import FILES_JOIN
 from data_pipeline.raw_file import open_raw, read_head, sha256_of_file
 from data_pipeline.tasks.ledger import task_key
 
@@ -52,7 +53,7 @@ class FeedFiles:
     @property
     def name(self) -> str:
         """The files' names."""
-        return " + ".join(path.name for path in self.paths)
+        return FILES_JOIN.join(path.name for path in self.paths)
 
 
 @dataclass(slots=True)

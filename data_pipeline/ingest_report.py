@@ -13,6 +13,9 @@ from data_pipeline.tables.commit import TableChange
 _SMALL = {"company_events": "company event", "company_details": "company detail"}
 """Kinds of which there is a file per company."""
 
+FILES_JOIN = " + "
+"""Between the names of files that are read together."""
+
 _MOST_NAMES = 5
 """Unchanged files, and symbols whose rows were replaced, that are named one by one."""
 
@@ -84,7 +87,8 @@ class IngestReport:
             into = "".join(f", {rows:,} to {table}" for table, rows in source.tables.items())
             yield f"accepted {source.file}: {source.rows:,} rows{span}{into}{dropped}{_rules([source])}"
             for note in source.notes:
-                yield f"  {source.file}: {note}"
+                named = any(file in note for file in source.file.split(FILES_JOIN))
+                yield f"  {note}" if named else f"  {source.file}: {note}"
         if len(self.unchanged) > _MOST_NAMES:
             yield f"unchanged: {len(self.unchanged):,} files, already in the store"
         else:
@@ -105,7 +109,7 @@ def _rules(sources: Sequence[Source]) -> str:
     for source in sources:
         if source.kind != "cotahist":
             counts.update(source.rule_counts)
-    return "".join(f"; {count:,} {rule}" for rule, count in sorted(counts.items()))
+    return "".join(f"; {count:,} {rule}" for rule, count in sorted(counts.items()) if count)
 
 
 def _grouped(changes: tuple[SessionChange, ...], word: str) -> Iterator[str]:

@@ -32,6 +32,7 @@ from backtests.result_files import read_run
 from backtests.simulator import Segment, simulate
 from backtests.walkforward import LEDGER_FOLDER, run_walkforward
 from data_pipeline.panel import CorporateEvent, DailyPanel
+from data_pipeline.tasks.executor import DaskCluster
 from data_pipeline.tasks.ledger import Ledger
 from data_pipeline.tasks.pool import RunInterruptedError
 from mfg_core import rebuild_policy, solve_mfg
@@ -298,7 +299,7 @@ def test_an_interrupted_run_goes_on_and_runs_nothing_twice(tmp_path):
     assert len(done + events.names("finished")) == 8
 
 
-def test_any_number_of_workers_and_a_killed_one_give_the_same_bytes(tmp_path):
+def test_any_number_of_workers_a_killed_one_and_a_dask_cluster_give_the_same_bytes(tmp_path):
     plan, panel = make_plan(), make_panel()
     one = run_walkforward(plan, panel, tmp_path / "one", workers=1)
     events, killed = Events(), []
@@ -313,8 +314,9 @@ def test_any_number_of_workers_and_a_killed_one_give_the_same_bytes(tmp_path):
     assert killed
     assert sorted(events.names("finished")) == sorted(set(events.names("finished")))
     assert len(events.names("finished")) == 8
-    assert one.name == two.name
-    assert tree(one) == tree(two)
+    three = run_walkforward(plan, panel, tmp_path / "three", executor=DaskCluster("local:1"))
+    assert one.name == two.name == three.name
+    assert tree(one) == tree(two) == tree(three)
 
 
 def test_scrambling_the_future_of_a_fold_changes_none_of_its_artefacts(base, tmp_path):
