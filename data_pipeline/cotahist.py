@@ -25,6 +25,9 @@ from data_pipeline.schema import LAYOUT, QUOTE_SCHEMA, RECORD_WIDTH, RecordField
 BLOCK_ROWS = 8_192
 """Records parsed at a time: 2 MB of text and 3 MB of columns, about what a processor's cache holds."""
 
+MOST_MONTHS = 600
+"""Months of one file: any concatenation of B3's own has fewer, and each costs a reader an open file and a partition."""
+
 RULES = ("expiry 99991231 is none", "bid 0 is none", "ask 0 is none")
 """Names of the parser's counted rules."""
 
@@ -145,6 +148,7 @@ def _blocks(raw: RawFile, block_rows: int) -> Iterator[Block]:
     array = np.frombuffer(buffer, dtype=np.uint8)
     carried = bytes(start[stride:count])
     line = 2
+    months: set[int] = set()
     while True:
         filled, carried = _refill(raw, view[: stride * block_rows], carried)
         rows, rest = divmod(filled, stride)
@@ -153,6 +157,12 @@ def _blocks(raw: RawFile, block_rows: int) -> Iterator[Block]:
             buffer[filled : filled + stride - rest] = b"\r\n"[RECORD_WIDTH - stride :]
             rows, rest = rows + 1, 0
         block, parsed = _parse(array, stride, rows, generated, line)
+        months.update(np.unique(block.month).tolist())
+        if len(months) > MOST_MONTHS:
+            raise DataError(
+                f"{raw.name} line {line + parsed - 1}: sessions of more than {MOST_MONTHS} months, where a file has those "
+                "of a year at most: it is damaged or was put together from others"
+            )
         if parsed:
             yield block
         line += parsed
@@ -305,6 +315,8 @@ def _field_fault(field: RecordField, value: bytes) -> str:
         return f"must be digits or blank; was {_shown(value)}"
     if field.kind == "date" and _date(value) is None:
         return f"must be a date AAAAMMDD; was {_shown(value)}"
+    if field.name == "DATA" and not kernels.FIRST_SESSION <= int(value) <= kernels.LAST_SESSION:
+        return f"must be a session of 1986 to 2199; was {_shown(value)}"
     printable = range(32, 127) if field.kind == "code" else (*range(32, 127), *range(128, 256))
     if field.kind in ("code", "text") and any(byte not in printable for byte in value):
         return f"must be printable characters; was {_shown(value)}"

@@ -42,6 +42,8 @@ TEXT_CAPACITY = 2 * int((_TEXTS[:, 1] - _TEXTS[:, 0]).max())
 NO_DATE = np.int32(-(2**31))
 """Stands for DATVEN 99991231 (no expiry)."""
 BAD_DATE = np.int32(-(2**31) + 1)
+FIRST_SESSION, LAST_SESSION = 19860101, 21991231
+"""Days that a session can have: B3's series begin in 1986, and a later day than the last is damage."""
 
 Ints = NDArray[np.int64]
 
@@ -197,6 +199,8 @@ def parse_block(
         wrong |= _not_digits(word)
         yyyymmdd = int(_eight(word))
         session[r] = _day_number(yyyymmdd)
+        if yyyymmdd < FIRST_SESSION or yyyymmdd > LAST_SESSION:
+            session[r] = BAD_DATE
         month[r] = yyyymmdd // 10000 * 12 + yyyymmdd // 100 % 100 - 1
         word = words[at + _EXPIRY]
         wrong |= _not_digits(word)

@@ -125,7 +125,9 @@ def test_any_printable_record_reads_as_plain_slicing_does(raw, data):
     for _ in range(data.draw(st.integers(1, 4))):
         widths = {name: last - first + 1 for name, (first, last) in raw.columns.items()}
         values = {name: data.draw(st.integers(0, 10 ** widths[name] - 1)) for name in NUMBERS}
-        values["DATA"] = data.draw(st.dates(datetime.date(1986, 1, 1))).strftime("%Y%m%d").zfill(8)
+        values["DATA"] = (
+            data.draw(st.dates(datetime.date(1986, 1, 1), datetime.date(2199, 12, 31))).strftime("%Y%m%d").zfill(8)
+        )
         values["DATVEN"] = data.draw(st.dates(datetime.date(1986, 1, 1))).strftime("%Y%m%d").zfill(8)
         values["NOMRES"] = data.draw(LATIN)
         values["CODNEG"] = data.draw(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=12))
@@ -233,6 +235,26 @@ def test_a_control_character_in_a_text_is_refused(raw, name, byte):
 def test_a_day_that_does_not_exist_is_refused(raw, day, name):
     with pytest.raises(DataError, match=rf"\({name}\): must be a date AAAAMMDD; was '{day}'"):
         parse_records(raw.record(**{name: day}))
+
+
+@pytest.mark.parametrize("day", ["19851231", "22000101", "00010101", "99991231"])
+def test_a_session_outside_of_the_series_is_refused(raw, day):
+    with pytest.raises(
+        DataError, match=rf"line 1, columns 3-10 \(DATA\): must be a session of 1986 to 2199; was '{day}'"
+    ):
+        parse_records(raw.record(DATA=int(day)))
+    first_and_last = parse_records(b"".join(raw.record(DATA=day) + b"\r\n" for day in (19860101, 21991231)))
+    assert [str(session) for session in first_and_last["session"].to_pylist()] == ["1986-01-01", "2199-12-31"]
+
+
+def test_a_file_of_more_months_than_there_can_be_is_refused(raw, tmp_path):
+    months = [year * 10_000 + month * 100 + 2 for year in range(1990, 2042) for month in range(1, 13)]
+    records = [raw.record(DATA=day) for day in months]
+    assert read_cotahist(write(tmp_path / "a.txt", raw.text(records[:600], generated=20991231))).num_rows == 600
+    path = write(tmp_path / "b.txt", raw.text(records, generated=20991231))
+    for block_rows in (1, 7, 8_192):
+        with pytest.raises(DataError, match="sessions of more than 600 months"):
+            list(iter_blocks(path, block_rows))
 
 
 def test_day_numbers_are_those_of_the_calendar_and_nothing_else_is_a_day():
