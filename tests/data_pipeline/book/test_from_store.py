@@ -1,0 +1,120 @@
+"""What the store gives of a session is what the direct readers give of the same files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_pipeline.book.bar_tasks import compute_bars
+from data_pipeline.book.from_store import intraday_record
+from data_pipeline.book.record import IntradayRecord, QuotePath, within
+from data_pipeline.book.replay import replay
+from data_pipeline.errors import DataError
+from data_pipeline.feeds.b3_orders import read_b3_orders
+from data_pipeline.feeds.binance_capture import read_binance_capture
+from data_pipeline.feeds.lobster import read_lobster
+from data_pipeline.ingest import ingest
+from data_pipeline.store import Store
+from data_pipeline.synthetic.order_book import BookConfig, simulate_book
+from data_pipeline.synthetic.order_book_files import write_capture, write_lobster, write_ofer
+
+
+def quotes_at(quotes: QuotePath, times: np.ndarray) -> np.ndarray:
+    """(2, n) bid and ask in force at each time; of several at one time the last."""
+    place = np.searchsorted(quotes.times, times, side="right") - 1
+    assert (place >= 0).all()
+    return np.stack([quotes.bid[place], quotes.ask[place]])
+
+
+def assert_equal_records(found: IntradayRecord, wanted: IntradayRecord) -> None:
+    """The same quotes at every time at which either changes, the same trades."""
+    assert found.quotes.times[0] == wanted.quotes.times[0]
+    times = np.union1d(found.quotes.times, wanted.quotes.times)
+    np.testing.assert_array_equal(quotes_at(found.quotes, times), quotes_at(wanted.quotes, times))
+    assert found.trades.times.size == wanted.trades.times.size > 0
+    for name in ("times", "price", "size", "side", "hidden"):
+        np.testing.assert_array_equal(getattr(found.trades, name), getattr(wanted.trades, name), err_msg=name)
+    assert (found.instrument, found.day) == (wanted.instrument, wanted.day)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> dict[str, tuple[Path, ...]]:
+    """One simulated book in three raw formats."""
+    folder = tmp_path_factory.mktemp("raw")
+    events = simulate_book(BookConfig(seed=3, seconds=400.0))
+    return {
+        "lobster": write_lobster(folder, events, ticker="SYN", levels=5),
+        "capture": (write_capture(folder / "synusdt.gz", events),),
+        "ofer": (write_ofer(folder / "OFER_SYNT3F.csv", events),),
+    }
+
+
+@pytest.fixture(scope="module")
+def store(files, tmp_path_factory) -> Store:
+    """The three in one store."""
+    place = tmp_path_factory.mktemp("stored") / "store"
+    report = ingest([path for paths in files.values() for path in paths], place)
+    assert report.complete, list(report.lines())
+    return Store.open(place)
+
+
+def read(feed: str, files) -> tuple[IntradayRecord, tuple[str, str, str]]:
+    """What the direct reader gives, and where the store has it."""
+    if feed == "lobster":
+        record = read_lobster(*files[feed])
+        return record, ("NASDAQ", record.instrument, record.day)
+    if feed == "capture":
+        record = read_binance_capture(*files[feed])
+        return record, ("BINANCE_USDM", record.instrument, record.day)
+    record = read_b3_orders(files[feed][0], "SYNT3F")
+    return record, ("B3", record.instrument, record.day)
+
+
+@pytest.mark.parametrize("feed", ["lobster", "capture", "ofer"])
+def test_a_session_of_the_store_is_the_record_of_its_file(feed: str, files, store: Store) -> None:
+    wanted, place = read(feed, files)
+    found = intraday_record(store, *place)
+    assert_equal_records(found, wanted)
+    assert set(found.files) >= {path.name for path in files[feed]} or len(found.files) == 1
+    first, last = wanted.start + 50.0, wanted.start + 200.0
+    part = intraday_record(store, *place, first, last)
+    assert (part.start, part.end) == (first, last)
+    assert_equal_records(part, within(wanted, first, last))
+
+
+def test_levels_and_best_quotes_of_one_file_give_one_book(files, store: Store) -> None:
+    record, (venue, symbol, day) = read("lobster", files)
+    rows, counts = replay(store.event_array(venue, symbol, day), only_changes=True)
+    midnight = int(rows.times[0]) - round((record.quotes.times[0]) * 1e9)
+    quotes = QuotePath((rows.times - midnight) / 1e9, rows.bid[:, 0], rows.ask[:, 0])
+    times = record.quotes.times[1:]
+    np.testing.assert_array_equal(quotes_at(quotes, times + 1e-7), quotes_at(record.quotes, times + 1e-7))
+    assert counts["crossed_moments"] == counts["locked_moments"] == 0
+
+
+def test_what_the_store_does_not_have_is_named(store: Store) -> None:
+    with pytest.raises(DataError, match="NASDAQ OTHER 2012-06-21 has no quotes or book events"):
+        intraday_record(store, "NASDAQ", "OTHER", "2012-06-21")
+    session = store.table("trades", venue="NASDAQ")["session"][0].as_py().isoformat()
+    with pytest.raises(DataError, match="lies outside"):
+        intraday_record(store, "NASDAQ", "SYN", session, 0.0, 1.0)
+
+
+@pytest.mark.realdata
+def test_real_sessions_of_the_store_are_the_records_of_their_files(realdata: Path, tmp_path: Path) -> None:
+    lobster, order_file = realdata / "lobster", realdata / "b3_trades" / "OFER_PETR4F_VALE5F_20151103.csv"
+    capture = realdata / "crypto" / "binance_usdm_btcusdt_20240808.gz"
+    report = ingest([lobster, order_file, capture], tmp_path / "store")
+    assert report.complete, list(report.lines())
+    found = Store.open(tmp_path / "store")
+    amazon = [lobster / f"AMZN_2012-06-21_34200000_57600000_{kind}_1.csv" for kind in ("message", "orderbook")]
+    assert_equal_records(intraday_record(found, "NASDAQ", "AMZN", "2012-06-21"), read_lobster(*amazon))
+    for symbol in ("PETR4F", "VALE5F"):
+        record = intraday_record(found, "B3", symbol, "2015-11-03")
+        assert_equal_records(record, read_b3_orders(order_file, symbol))
+    record = intraday_record(found, "BINANCE_USDM", "BTCUSDT", "2024-08-08")
+    assert_equal_records(record, read_binance_capture(capture))
+    report = compute_bars(tmp_path / "store", ["tick:1"], venue="NASDAQ")
+    assert report.rows == 11_419 + 159
