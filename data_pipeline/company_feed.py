@@ -30,6 +30,8 @@ JCP_WITHHOLDING = 0.15
 RULE_NO_DATE = "events without a last session with the right were left out"
 RULE_REPEATED = "records repeated in the file were joined"
 RULE_UNMATCHED = "events of a share class without ISIN"
+RULE_OTHER_PAPER = "bonuses in another paper than the one held"
+RULE_UNKNOWN_LABEL = "events with a label that is not known"
 
 CASH_KINDS: Mapping[str, str] = {
     "DIVIDENDO": "dividend",
@@ -50,8 +52,12 @@ STOCK_KINDS: Mapping[str, str] = {
     "REST CAP ACOES": "capital_return_in_shares",
     "REST CAP C/ RED": "capital_return_in_shares",
 }
+RIGHT_LABELS = frozenset({"SUBSCRICAO", "PRIORIDADE SUBS", "SUBS C/ RENUNC"})
+"""Rights to subscribe: the holder pays for the new shares, so they are no price factor."""
 OTHER = "other"
 """Kind of a label that the tables above do not know."""
+BONUS_IN_OTHER_PAPER = "bonus_in_other_paper"
+"""A bonus of another class than the one held: the number of shares held stays."""
 
 _NUMBER = re.compile(r"\d{1,3}(\.\d{3})*(,\d+)?|\d+(,\d+)?")
 _CASH_DECIMAL = 1e-4
@@ -209,7 +215,12 @@ def _order(row: Row) -> tuple[Any, ...]:
 def _event_file(rows: list[Row]) -> EventFile:
     dated = [row for row in rows if row["last_date_prior"] is not None]
     table = merge_events([pa.Table.from_pylist(dated, schema=EVENT_SCHEMA)])
-    counts = {RULE_NO_DATE: len(rows) - len(dated), RULE_REPEATED: len(dated) - table.num_rows}
+    counts = {
+        RULE_NO_DATE: len(rows) - len(dated),
+        RULE_REPEATED: len(dated) - table.num_rows,
+        RULE_OTHER_PAPER: sum(row["kind"] == BONUS_IN_OTHER_PAPER for row in rows),
+        RULE_UNKNOWN_LABEL: sum(row["kind"] == OTHER for row in rows),
+    }
     return EventFile(table, {rule: count for rule, count in counts.items() if count})
 
 
@@ -227,12 +238,20 @@ def _stock(record: Mapping[str, Any], where: str) -> Row:
     shares = {"DESDOBRAMENTO": 1 + factor / 100, "BONIFICACAO": 1 + factor / 100, "GRUPAMENTO": factor}.get(label, 1.0)
     if shares <= 0:
         raise DataError(f"{where}: factor must be positive; was {record['factor']!r}")
-    return _common(record, where, label, STOCK_KINDS) | {"share_factor": shares}
+    row = _common(record, where, label, STOCK_KINDS) | {"share_factor": shares}
+    issued = record.get("assetIssued")
+    if label == "BONIFICACAO" and isinstance(issued, str) and issued.strip() not in ("", row["isin"]):
+        row |= {"kind": BONUS_IN_OTHER_PAPER, "share_factor": 1.0}
+    return row
 
 
 def _subscription(record: Mapping[str, Any], where: str) -> Row:
     label = _text(record, "label", where)
-    return _common(record, where, label, {}) | {"kind": "subscription"}
+    for key in ("percentage", "priceUnit"):
+        if record.get(key) not in (None, ""):
+            _number(record, key, where)
+    kind = "subscription" if label in RIGHT_LABELS else OTHER
+    return _common(record, where, label, {}) | {"kind": kind}
 
 
 def _common(record: Mapping[str, Any], where: str, label: str, kinds: Mapping[str, str]) -> Row:

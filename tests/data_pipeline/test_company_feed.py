@@ -7,9 +7,14 @@ import random
 import pytest
 
 from data_pipeline.company_feed import (
+    CASH_KINDS,
+    RIGHT_LABELS,
     RULE_NO_DATE,
+    RULE_OTHER_PAPER,
     RULE_REPEATED,
+    RULE_UNKNOWN_LABEL,
     RULE_UNMATCHED,
+    STOCK_KINDS,
     Company,
     distinct_events,
     document_kind,
@@ -139,6 +144,57 @@ def test_a_subscription_is_listed_and_changes_no_price():
     right = {k: v for k, v in stock(label="SUBSCRICAO").items() if k != "factor"} | {"percentage": "0,139"}
     (row,) = parse_supplement(supplement((), (), [right]), "s.json").table.to_pylist()
     assert (row["kind"], row["share_factor"], row["cash"]) == ("subscription", 1.0, 0.0)
+
+
+def right(**values):
+    record = {key: value for key, value in stock(label="SUBSCRICAO").items() if key != "factor"}
+    return record | {"percentage": "0,13994090200", "priceUnit": "16,09000000000"} | values
+
+
+@pytest.mark.parametrize(
+    "label",
+    # the labels of B3's service, as its answers give them
+    [
+        *("DIVIDENDO", "JRS CAP PROPRIO", "RENDIMENTO", "REST CAP DIN", "AT MONETARIA", "AMORTIZACAO RF", "JUROS RF"),
+        *("DESDOBRAMENTO", "GRUPAMENTO", "BONIFICACAO", "CIS RED CAP", "INCORPORACAO", "RESG TOTAL RV"),
+        *("REST CAP ACOES", "REST CAP C/ RED", "SUBSCRICAO", "PRIORIDADE SUBS", "SUBS C/ RENUNC"),
+    ],
+)
+def test_every_label_of_the_service_has_a_kind_and_only_three_change_the_shares(label):
+    lists = {
+        "cash_dividends": [cash(label=label)] if label in CASH_KINDS else [],
+        "stock_dividends": [stock(label=label, factor="10,0")] if label in STOCK_KINDS else [],
+        "subscriptions": [right(label=label)] if label in RIGHT_LABELS else [],
+    }
+    found = parse_supplement(supplement(**lists), "s.json")
+    (row,) = found.table.to_pylist()
+    assert row["kind"] != "other"
+    assert found.rule_counts == {}
+    factors = {"DESDOBRAMENTO": 1.1, "BONIFICACAO": 1.1, "GRUPAMENTO": 10.0}
+    assert row["share_factor"] == pytest.approx(factors.get(label, 1.0), rel=1e-15)
+
+
+def test_a_bonus_in_another_paper_leaves_the_number_of_shares():
+    other = stock(label="BONIFICACAO", factor="10,0", assetIssued="BRAAAAACNPR8")
+    found = parse_supplement(supplement((), [other, stock(label="BONIFICACAO", factor="10,0")]), "s.json")
+    assert sorted((row["kind"], row["share_factor"]) for row in found.table.to_pylist()) == [
+        ("bonus", 1.1),
+        ("bonus_in_other_paper", 1.0),
+    ]
+    assert found.rule_counts == {RULE_OTHER_PAPER: 1}
+
+
+def test_an_unknown_label_is_kept_and_counted():
+    found = parse_supplement(supplement([cash(label="NOVO")], (), [right(label="NOVO")]), "s.json")
+    assert [row["kind"] for row in found.table.to_pylist()] == ["other", "other"]
+    assert found.rule_counts == {RULE_UNKNOWN_LABEL: 2}
+
+
+def test_a_subscription_without_numbers_is_refused():
+    with pytest.raises(
+        DataError, match=r"subscriptions record 0: priceUnit must be a number like 1\.234,56; was '16\.09'"
+    ):
+        parse_supplement(supplement((), (), [right(priceUnit="16.09")]), "s.json")
 
 
 def test_unknown_dates_are_null_and_an_event_without_ex_date_is_counted():
