@@ -30,6 +30,8 @@ _START: Final = re.compile(rb"\d{13,19} \{")
 _CODES: Final = np.array([DEPTH, TRADE, DEPTH_CLEAR, SNAPSHOT, BUY, SELL], dtype=np.uint64)
 _NEAR: Final = 0.05
 """A snapshot that names no symbol belongs to one whose latest price is this near to its middle, relatively."""
+_FAR: Final = 3.0
+"""Where one symbol alone is known it may be as many times away: differences far from the market count too."""
 _EVENT_FIELDS: Final = ("ev", "exch_ts", "local_ts", "px", "qty")
 
 Ints = NDArray[np.int64]
@@ -62,7 +64,7 @@ class BinanceCaptureFeed:
             for messages in capture.reader.read(path):
                 yield from capture.take(messages, path.name)
             capture.lines = tally.rows
-        yield from capture.finish()
+        yield from capture.finish(files[0].name)
 
 
 def _shift(files: Sequence[Path], clock: LocalClock) -> int:
@@ -116,7 +118,7 @@ class _Reading:
         for (table, venue), parts in tables.items():
             yield Batch(table, venue, pa.concat_tables(parts))
 
-    def finish(self) -> Iterator[Batch]:
+    def finish(self, name: str) -> Iterator[Batch]:
         """The events still held, and the words and counts of the whole."""
         for instrument in self.instruments.values():
             rows = instrument.rows.rows(instrument.stream.finish())
@@ -125,7 +127,7 @@ class _Reading:
             if rows.num_rows:
                 yield Batch("book_events", instrument.venue, rows)
         if not self.instruments:
-            raise DataError("the capture holds no message of a market: record a stream of depth, trades or tickers")
+            raise DataError(f"{name} holds no message of a market: record a stream of depth, trades or tickers")
         self._say()
 
     def _say(self) -> None:
@@ -184,11 +186,10 @@ class _Reading:
         known = self._prices(messages, owner)
         for row in rows.tolist():
             middle = _middle(messages, row)
-            near = [
-                code
-                for code, price in known.items()
-                if code % 2 == futures[row] and abs(price - middle) <= _NEAR * price
-            ]
+            own = {code: price for code, price in known.items() if code % 2 == futures[row]}
+            near = [code for code, price in own.items() if abs(price - middle) <= _NEAR * price]
+            if not near and len(own) == 1:
+                near = [code for code, price in own.items() if not middle > _FAR * price and not middle < price / _FAR]
             if len(near) == 1:
                 owner[row] = near[0]
             else:

@@ -79,6 +79,8 @@ class TardisFeed:
 def _kind(header: Sequence[str], name: str) -> str:
     """Which of Tardis' kinds a file is; DataError for one that no table holds."""
     rest = tuple(header[4:])
+    if tuple(header[:4]) != _COMMON:
+        raise DataError(f"{name}, line 1 must begin with {', '.join(_COMMON)}: give a CSV file of Tardis")
     if len(set(header)) < len(header):
         raise DataError(f"{name}, line 1 names a column twice: fetch the file again")
     if "liquidations" in name:
