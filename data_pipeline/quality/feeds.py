@@ -16,6 +16,7 @@ that lacks sessions, and a break in a feed's sequence.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -26,6 +27,7 @@ from data_pipeline.errors import DataError
 from data_pipeline.quality.intraday import DayVerdict, judge_day
 from data_pipeline.sessions.calendar import b3_sessions
 from data_pipeline.sessions.hours import SessionHours, venue_hours
+from data_pipeline.sessions.rules import segment_of
 from data_pipeline.store import Store
 from data_pipeline.tables.catalog import QUOTES, TABLES, TRADES
 
@@ -94,7 +96,6 @@ def day_verdicts(
     for place, session in _days(store, venue, start, end):
         if progress is not None:
             progress(f"{place} {session}")
-        hours = _hours(place, session)
         span: dict[str, Any] = {"venue": place, "start": session, "end": session}
         names = {
             name
@@ -107,7 +108,7 @@ def day_verdicts(
             for name in group:
                 rows = trades.get(name, TRADES.schema.empty_table())
                 best = quotes.get(name, QUOTES.schema.empty_table())
-                yield judge_day(place, name, session, rows, best, hours)
+                yield judge_day(place, name, session, rows, best, _hours(place, session, name))
 
 
 def _grouped(names: list[str]) -> Iterator[list[str]]:
@@ -127,9 +128,13 @@ def _days(store: Store, venue: str | None, start: Day | None, end: Day | None) -
     return [(place, session) for session, place in sorted(found)]
 
 
-def _hours(venue: str, session: str) -> SessionHours | None:
+@lru_cache(maxsize=4096)
+def _hours(venue: str, session: str, symbol: str) -> SessionHours | None:
+    segment = segment_of(symbol) if venue == "B3" else "cash"
+    if segment is None:
+        return None
     try:
-        return venue_hours(venue, session)
+        return venue_hours(venue, session, segment)
     except DataError:  # no session by the calendar, or before the table of hours begins
         return None
 

@@ -18,14 +18,14 @@ SECOND: Final = 1_000_000_000
 SILENCE_FLOOR: Final = 60 * SECOND
 """No shorter silence is told."""
 SILENCE_EVENTS: Final = 50.0
-"""Events that the rate around a silence would have brought into it: e^-50 is its probability under Poisson, and even
-clustered arrivals (Hawkes, 1971) with four events a cluster leave e^-12."""
+"""Moments with events that a silence lacks, by the lower of the rates around it and of the whole day: e^-50 is its
+probability under Poisson, and even clustered arrivals (Hawkes, 1971) with four events a cluster leave e^-12."""
 SILENCE_SIDE: Final = 900 * SECOND
 """How far the rate is looked for on either side."""
 SPIKE_NEIGHBOURS: Final = 5
 SPIKE_DEVIATIONS: Final = 10.0
 SPIKE_LEAST: Final = 0.005
-"""A spike leaves its neighbours by half a per cent at least."""
+"""A spike leaves its neighbours by half a per cent at least; where the tick is coarse, by five ticks."""
 BURST_TRADES: Final = 20
 
 
@@ -39,7 +39,8 @@ def silences(times: Times, start: int, end: int) -> Times:
     start, end : int
         Span in which events are expected; its two ends count as neighbours.
     """
-    inside = times[(times >= start) & (times <= end)]
+    # an order that meets many makes as many trades at one moment: moments are counted
+    inside = np.unique(times[(times >= start) & (times <= end)])
     if inside.size == 0:
         return np.array([[start, end]], dtype=np.int64) if end - start >= SILENCE_FLOOR else _no_spans()
     edges = np.concatenate(([start], inside, [end]))
@@ -48,10 +49,10 @@ def silences(times: Times, start: int, end: int) -> Times:
     before = np.searchsorted(inside, left, side="right") - np.searchsorted(inside, left - SILENCE_SIDE, side="left")
     after = np.searchsorted(inside, right + SILENCE_SIDE, side="right") - np.searchsorted(inside, right, side="left")
     around = np.minimum(left - start, SILENCE_SIDE) + np.minimum(end - right, SILENCE_SIDE)
-    # a silence at both ends of the span has nothing around it: the whole day's rate speaks for it
-    local = np.where(around > 0, (before + after) / np.maximum(around, 1), inside.size / max(1, end - start))
-    expected = local * (right - left)
-    chosen = expected >= SILENCE_EVENTS
+    local, whole = (before + after) / np.maximum(around, 1), inside.size / max(1, end - start)
+    expected = np.minimum(local, whole) * (right - left)
+    # a rate that is known from a few events only says nothing
+    chosen = (expected >= SILENCE_EVENTS) & (before + after >= SILENCE_EVENTS)
     return np.stack([left[chosen], right[chosen]], axis=1)
 
 
@@ -60,7 +61,8 @@ def spikes(price: Floats) -> NDArray[np.int64]:
 
     The medians of the `SPIKE_NEIGHBOURS` prices on either side agree with each other far better than with the price: it
     leaves both by `SPIKE_DEVIATIONS` robust deviations of the neighbours (1.4826 times the median absolute deviation of
-    log prices) and by half a per cent. A jump that stays is no spike.
+    log prices), by half a per cent, and by five of the smallest steps between the day's prices. A jump that stays is no
+    spike.
     """
     count = price.size
     width = SPIKE_NEIGHBOURS
@@ -72,11 +74,14 @@ def spikes(price: Floats) -> NDArray[np.int64]:
     around = np.concatenate([windows[:, :width], windows[:, width + 1 :]], axis=1)
     centre = np.median(around, axis=1)
     scale = 1.4826 * np.median(np.abs(around - centre[:, None]), axis=1)
+    steps = np.diff(np.unique(price))
+    five_steps = 4.5 * (steps.min() if steps.size else 0.0)  # prices are decimals: five steps may be 4.999
     level = np.maximum(SPIKE_LEAST, SPIKE_DEVIATIONS * scale)
     before = middle - np.median(windows[:, :width], axis=1)
     after = middle - np.median(windows[:, width + 1 :], axis=1)
     with np.errstate(invalid="ignore"):
         found = (np.abs(before) >= level) & (np.abs(after) >= level) & (np.sign(before) == np.sign(after))
+        found &= np.abs(np.exp(middle) - np.exp(centre)) >= five_steps
     return np.flatnonzero(found) + width
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,6 +88,25 @@ def trading_unit(symbol: str) -> TradingUnit:
     raise ValueError(
         f"symbol must be the code of a share, fund, receipt, option, or an IND, WIN, DOL or WDO future; was {symbol!r}"
     )
+
+
+def segment_of(symbol: str) -> Literal["cash", "options_etf", "index_futures", "dollar_futures"] | None:
+    """The segment of `data_pipeline.sessions.hours` that an instrument of B3 trades in; None where it is not known.
+
+    A code that ends in 11 (units, funds, exchange-traded funds) is taken as "cash", whose hours lie inside the others'.
+
+    Examples
+    --------
+    >>> segment_of("PETR4"), segment_of("WINQ24"), segment_of("DI1F28")
+    ('cash', 'index_futures', None)
+    """
+    try:
+        kind = trading_unit(symbol).kind
+    except ValueError:
+        return None
+    if kind == "future":
+        return "index_futures" if symbol[:3] in ("IND", "WIN") else "dollar_futures"
+    return "options_etf" if kind == "option" else "cash"
 
 
 def off_tick(prices: NDArray[np.float64], tick: float) -> NDArray[np.bool_]:

@@ -44,6 +44,17 @@ def test_a_quiet_share_may_be_silent_for_long():
     assert silences(poisson(0.005, 8 * 3600.0), 0, 8 * HOUR).size == 0
 
 
+def test_a_few_events_say_nothing_of_a_silence():
+    times = np.array([0, 1, 2, 1200, 1201]) * SECOND
+    assert silences(times, 0, 1201 * SECOND).size == 0
+
+
+def test_a_price_of_a_few_ticks_that_moves_by_one_is_no_spike():
+    price = np.full(100, 0.02)
+    price[[20, 50, 80]] = (0.01, 0.03, 0.10)
+    assert spikes(price).tolist() == [80]
+
+
 def test_single_wrong_prices_are_spikes_and_jumps_that_stay_are_not():
     rng = np.random.default_rng(1)
     price = np.round(30.0 + 0.01 * np.cumsum(rng.integers(-1, 2, 500)), 2)
