@@ -18,9 +18,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from data_pipeline import kernels
+from data_pipeline.cotahist_faults import explain_record, read_date, shown
 from data_pipeline.errors import DataError
 from data_pipeline.raw_file import RawFile, open_raw
-from data_pipeline.schema import LAYOUT, QUOTE_SCHEMA, RECORD_WIDTH, RecordField
+from data_pipeline.schema import QUOTE_SCHEMA, RECORD_WIDTH
 
 BLOCK_ROWS = 8_192
 """Records parsed at a time: 2 MB of text and 3 MB of columns, about what a processor's cache holds."""
@@ -132,7 +133,7 @@ def parse_records(raw: bytes, name: str = "records") -> pa.Table:
     array = np.frombuffer(buffer, dtype=np.uint8)
     block, parsed = _parse(array, stride, rows, _FOREVER, first_line=1)
     if parsed < rows or rest:
-        raise DataError(_explain(bytes(buffer[parsed * stride :]), parsed + 1, name, stride))
+        raise DataError(explain_record(bytes(buffer[parsed * stride :]), parsed + 1, name, stride))
     return pa.Table.from_batches([block.batch])
 
 
@@ -160,8 +161,8 @@ def _blocks(raw: RawFile, block_rows: int) -> Iterator[Block]:
         months.update(np.unique(block.month).tolist())
         if len(months) > MOST_MONTHS:
             raise DataError(
-                f"{raw.name} line {line + parsed - 1}: sessions of more than {MOST_MONTHS} months, where a file has those "
-                "of a year at most: it is damaged or was put together from others"
+                f"{raw.name} line {line + parsed - 1}: sessions of more than {MOST_MONTHS} months, where a file has "
+                "those of a year at most: it is damaged or was put together from others"
             )
         if parsed:
             yield block
@@ -169,13 +170,13 @@ def _blocks(raw: RawFile, block_rows: int) -> Iterator[Block]:
         if parsed < rows:
             record = bytes(buffer[parsed * stride : max(filled, rows * stride)])
             if not record.startswith(b"99"):
-                raise DataError(_explain(record, line, raw.name, stride))
+                raise DataError(explain_record(record, line, raw.name, stride))
             if parsed + 1 < rows or rest or carried or raw.fill(memoryview(bytearray(1))):
                 raise DataError(f"{raw.name} line {line + 1}: bytes follow the trailer (99): two files in one?")
             _check_trailer(record[:RECORD_WIDTH], line, raw.name)
             return
         if rest:
-            raise DataError(_explain(bytes(buffer[rows * stride : filled]), line, raw.name, stride))
+            raise DataError(explain_record(bytes(buffer[rows * stride : filled]), line, raw.name, stride))
         if filled < stride * block_rows:
             raise DataError(
                 f"{raw.name} ends after line {line - 1} without a trailer (99): it is truncated; download it again"
@@ -246,89 +247,27 @@ def _stride(start: bytes, name: str) -> int:
         return RECORD_WIDTH + 1
     if end < 0 and len(start) >= RECORD_WIDTH:
         return RECORD_WIDTH
-    raise DataError(_explain(start, 1, name, RECORD_WIDTH + 2))
+    raise DataError(explain_record(start, 1, name, RECORD_WIDTH + 2))
 
 
 def _header(record: bytes, name: str) -> Header:
     if not record.startswith(b"00COTAHIST"):
         raise DataError(
-            f"{name} line 1: must be the header (00COTAHIST...); was {_shown(record[:31])}: "
+            f"{name} line 1: must be the header (00COTAHIST...); was {shown(record[:31])}: "
             "not a COTAHIST file, or its first records are missing"
         )
-    generated = _date(record[23:31])
+    generated = read_date(record[23:31])
     if generated is None:
-        raise DataError(f"{name} line 1, columns 24-31 (DATGER): must be a date AAAAMMDD; was {_shown(record[23:31])}")
+        raise DataError(f"{name} line 1, columns 24-31 (DATGER): must be a date AAAAMMDD; was {shown(record[23:31])}")
     return Header(record[2:15].decode("latin-1").rstrip(), generated)
 
 
 def _check_trailer(record: bytes, line: int, name: str) -> None:
     count = record[31:42]
     if not count.isdigit():
-        raise DataError(f"{name} line {line}, columns 32-42 (TOTREG): must be digits; was {_shown(count)}")
+        raise DataError(f"{name} line {line}, columns 32-42 (TOTREG): must be digits; was {shown(count)}")
     if int(count) != line:
         raise DataError(
             f"{name} line {line}: the trailer says {int(count):,} records, the file has {line:,}: "
             "it is truncated or was edited; download it again"
         )
-
-
-def _date(digits: bytes) -> np.datetime64 | None:
-    text = digits.decode("latin-1")
-    if not digits.isdigit() or text.startswith("0000"):
-        return None
-    try:
-        return np.datetime64(f"{text[:4]}-{text[4:6]}-{text[6:]}", "D")
-    except ValueError:
-        return None
-
-
-def _explain(rest: bytes, line: int, name: str, stride: int) -> str:
-    """What is wrong with the first record of `rest`, in one sentence."""
-    ended = b"\n" in rest
-    record = rest.partition(b"\n")[0].removesuffix(b"\r") if stride > RECORD_WIDTH else rest[:RECORD_WIDTH]
-    where = f"{name} line {line}"
-    if len(record) > RECORD_WIDTH and _multibyte(record):
-        return (
-            f"{where}: holds UTF-8 characters of several bytes, which shift the columns after them: "
-            "use the file as the exchange gave it (ISO-8859-1, one byte per column)"
-        )
-    if len(record) < RECORD_WIDTH and not ended:
-        return f"{where}: the file ends inside a record ({len(record)} of {RECORD_WIDTH} bytes): it is truncated"
-    if len(record) != RECORD_WIDTH:
-        return f"{where}: a record must have {RECORD_WIDTH} bytes; this one has {len(record)}"
-    if ended and len(rest.partition(b"\n")[0]) + 1 != stride:
-        return f"{where}: ends in another line end than the lines before it: the file was edited"
-    if record[:2] != b"01":
-        return f"{where}, columns 1-2 (TIPREG): must be 01 (quote) or 99 (trailer); was {_shown(record[:2])}"
-    for field in LAYOUT:
-        fault = _field_fault(field, record[field.start : field.stop])
-        if fault:
-            return f"{where}, columns {field.start + 1}-{field.stop} ({field.name}): {fault}"
-    return f"{where}: not a well-formed quote record"
-
-
-def _field_fault(field: RecordField, value: bytes) -> str:
-    digits = value.isdigit()
-    if field.kind == "number" and not digits:
-        return f"must be digits; was {_shown(value)}"
-    if field.kind == "days" and not digits and value.strip(b" "):
-        return f"must be digits or blank; was {_shown(value)}"
-    if field.kind == "date" and _date(value) is None:
-        return f"must be a date AAAAMMDD; was {_shown(value)}"
-    if field.name == "DATA" and not kernels.FIRST_SESSION <= int(value) <= kernels.LAST_SESSION:
-        return f"must be a session of 1986 to 2199; was {_shown(value)}"
-    printable = range(32, 127) if field.kind == "code" else (*range(32, 127), *range(128, 256))
-    if field.kind in ("code", "text") and any(byte not in printable for byte in value):
-        return f"must be printable characters; was {_shown(value)}"
-    return ""
-
-
-def _multibyte(record: bytes) -> bool:
-    try:
-        return len(record.decode("utf-8")) == RECORD_WIDTH
-    except UnicodeDecodeError:
-        return False
-
-
-def _shown(value: bytes) -> str:
-    return repr(value.decode("latin-1"))
