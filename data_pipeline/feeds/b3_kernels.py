@@ -313,6 +313,24 @@ def parse_lines(
 
 
 @njit(cache=True)
+def _first_not_below(c_symbol: Any, c_day: Any, c_number: Any, symbol: int, day: int, number: int) -> int:
+    """First of the sorted keys that is not below the given one."""
+    low, high = 0, c_symbol.size
+    while low < high:
+        middle = (low + high) // 2
+        before = c_symbol[middle] < symbol
+        if c_symbol[middle] == symbol:
+            before = c_day[middle] < day
+            if c_day[middle] == day:
+                before = c_number[middle] < number
+        if before:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True)
 def strike_cancelled(
     symbol: Any, day: Any, number: Any, c_symbol: Any, c_day: Any, c_number: Any, taken: Any, struck: Any
 ) -> None:
@@ -325,18 +343,7 @@ def strike_cancelled(
     count = c_symbol.size
     for row in range(symbol.size):
         struck[row] = -1
-        low, high = 0, count
-        while low < high:
-            middle = (low + high) // 2
-            before = c_symbol[middle] < symbol[row]
-            if c_symbol[middle] == symbol[row]:
-                before = c_day[middle] < day[row]
-                if c_day[middle] == day[row]:
-                    before = c_number[middle] < number[row]
-            if before:
-                low = middle + 1
-            else:
-                high = middle
+        low = _first_not_below(c_symbol, c_day, c_number, symbol[row], day[row], number[row])
         place = low + (taken[low] if low < count else 0)
         if (
             place < count
@@ -346,3 +353,27 @@ def strike_cancelled(
         ):
             struck[row] = place
             taken[low] += 1
+
+
+@njit(cache=True)
+def find_keys(symbol: Any, day: Any, number: Any, c_symbol: Any, c_day: Any, c_number: Any, found: Any) -> None:
+    """Where each row's key is among the sorted keys, -1 where it is not; arrays as in `strike_cancelled`."""
+    for row in range(symbol.size):
+        place = _first_not_below(c_symbol, c_day, c_number, symbol[row], day[row], number[row])
+        found[row] = -1
+        if (
+            place < c_symbol.size
+            and c_symbol[place] == symbol[row]
+            and c_day[place] == day[row]
+            and c_number[place] == number[row]
+        ):
+            found[row] = place
+
+
+@njit(cache=True)
+def mark_not_rising(symbol: Any, number: Any, highest: Any, marked: Any) -> None:
+    """Which rows have a number not above all before of their symbol; highest (symbols,) int64 is kept between calls."""
+    for row in range(symbol.size):
+        code = symbol[row]
+        marked[row] = number[row] <= highest[code]
+        highest[code] = max(highest[code], number[row])

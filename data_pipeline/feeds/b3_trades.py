@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from data_pipeline.errors import DataError
 from data_pipeline.feeds import b3_kernels as kernels
+from data_pipeline.feeds.b3_trades_keys import ROW, Cancels, Repeats, Rows
 from data_pipeline.feeds.b3_trades_text import (
     Block,
     Field,
@@ -64,25 +65,6 @@ _FUTURE: Final = re.compile(
 )
 _IN_MEMORY: Final = 160 << 20
 _MOST_CANCELS: Final = 1 << 21
-_NAMED: Final = 5
-"""So many cancels without a trade are named in the notes."""
-
-_ROW: Final = np.dtype(
-    [
-        ("number", "<i8"),
-        ("time_us", "<i8"),
-        ("sequence", "<i8"),
-        ("price", "<f8"),
-        ("quantity", "<f8"),
-        ("symbol", "<i4"),
-        ("day", "<i4"),
-        ("reference", "<i4"),
-        ("buyer", "<i4"),
-        ("seller", "<i4"),
-        ("after", "<i4"),
-    ]
-)
-Rows = NDArray[Any]
 
 
 class TradesFeed:
@@ -159,7 +141,7 @@ class _File:
         session_type = columns["TipoSessaoPregao"]
         self.refuse(block, "AcaoAtualizacao", (action != _NEW) & (action != _CANCEL), "0 (new) or 2 (cancel)")
         self.refuse(block, "QuantidadeNegociada", quantity >= 1 << 53, "below 2^53")
-        rows = np.empty(block.rows, dtype=_ROW)
+        rows = np.empty(block.rows, dtype=ROW)
         rows["symbol"], rows["price"], rows["quantity"] = (
             columns["CodigoInstrumento"],
             columns["PrecoNegocio"],
@@ -199,10 +181,12 @@ def _read(path: Path, tally: Tally) -> Iterator[Batch]:
     cancels: list[Rows] = []
     with open_raw(path) as raw, tempfile.TemporaryFile(prefix="fairfield-trades-") as spill:
         file = _File(raw.name, tally, Symbols())
-        waiting = Waiting(spill, _ROW, _IN_MEMORY)
+        repeats = Repeats()
+        waiting = Waiting(spill, ROW, _IN_MEMORY)
         for block in iter_blocks(raw, file.layout, file.symbols, padded):
             trades, cancelled = file.rows(block)
             waiting.put(trades)
+            repeats.watch(trades, file.symbols.count)
             if cancelled.size:
                 cancels.append(cancelled)
                 if sum(part.size for part in cancels) > _MOST_CANCELS:
@@ -212,52 +196,15 @@ def _read(path: Path, tally: Tally) -> Iterator[Batch]:
         tally.add("clocks_padded_to_nine_digits", padded[0])
         texts = file.symbols.texts()
         symbols = pa.array(texts, pa.string())
-        strike = _Cancels(cancels)
+        strike = Cancels(cancels)
+        repeats.close(raw.name, tally)
         future = np.array([_FUTURE.fullmatch(text) is not None for text in texts])
         for rows in waiting.take():
-            trades = strike.out_of(rows, tally)
+            trades = repeats.out_of(strike.out_of(rows, tally), tally)
             if trades.size:
                 tally.add("trades_of_futures_and_their_options", future[trades["symbol"]].sum())
                 yield Batch("trades", VENUE, _table(trades, symbols, tally))
         strike.report(raw.name, texts, tally)
-
-
-class _Cancels:
-    """All cancels of a file, and which of them have met their trade."""
-
-    def __init__(self, cancels: list[Rows]) -> None:
-        rows = np.concatenate(cancels) if cancels else np.empty(0, dtype=_ROW)
-        self.rows = rows[np.lexsort((rows["sequence"], rows["number"], rows["day"], rows["symbol"]))]
-        self.symbol, self.day, self.number = (
-            np.ascontiguousarray(self.rows[key]) for key in ("symbol", "day", "number")
-        )
-        self.taken = np.zeros(rows.size, dtype=np.int64)
-        self.met = np.zeros(rows.size, dtype=np.bool_)
-
-    def out_of(self, trades: Rows, tally: Tally) -> Rows:
-        """The trades that no cancel takes out."""
-        if not self.rows.size:
-            return trades
-        struck = np.empty(trades.size, dtype=np.int64)
-        symbol, day, number = (np.ascontiguousarray(trades[key]) for key in ("symbol", "day", "number"))
-        kernels.strike_cancelled(symbol, day, number, self.symbol, self.day, self.number, self.taken, struck)
-        gone = struck >= 0
-        cancel, trade = self.rows[struck[gone]], trades[gone]
-        self.met[struck[gone]] = True
-        tally.add("trades_cancelled", gone.sum())
-        tally.add("cancels_before_their_trade", (cancel["sequence"] < trade["sequence"]).sum())
-        differs = (cancel["price"] != trade["price"]) | (cancel["quantity"] != trade["quantity"])
-        tally.add("cancels_that_differ_from_their_trade", differs.sum())
-        return trades[~gone]
-
-    def report(self, name: str, texts: list[str], tally: Tally) -> None:
-        """Count and name the cancels that no trade of the file answers to."""
-        alone = self.rows[~self.met]
-        tally.add("cancels", self.rows.size)
-        tally.add("cancels_without_their_trade", alone.size)
-        if alone.size:
-            first = ", ".join(f"{texts[row['symbol']]} trade {row['number']}" for row in alone[:_NAMED])
-            tally.notes.append(f"{name} cancels {alone.size:,} trade(s) that it does not hold, first {first}")
 
 
 def _table(trades: Rows, texts: pa.Array, tally: Tally) -> pa.Table:

@@ -117,6 +117,17 @@ def test_as_many_trades_go_as_there_are_cancels(tmp_path):
     assert (tally.counts["trades_cancelled"], tally.counts["cancels_without_their_trade"]) == (1, 1)
 
 
+def test_a_row_given_twice_counts_once_and_another_trade_of_its_number_stays(tmp_path):
+    lines = [row(), row(number=20), row(), row(symbol="ABCD4"), row(number=20, quantity=300), row()]
+    table, tally = read(write(tmp_path, *lines))
+    assert table["sequence"].to_pylist() == [0, 1, 3, 4]
+    assert tally.counts["rows_repeated_dropped"] == 2
+    assert tally.counts["trade_numbers_used_twice"] == 1
+    assert tally.counts["trade_numbers_that_do_not_rise"] == 3
+    orderly, tally = read(write(tmp_path, row(), row(number=20), row(symbol="ABCD4")))
+    assert (orderly.num_rows, tally.counts["trade_numbers_that_do_not_rise"]) == (3, 0)
+
+
 def test_test_instruments_go_and_shares_that_begin_alike_stay(tmp_path):
     lines = [row(symbol="TF583R"), row(symbol="TF693"), row(symbol="TFCO4"), row(symbol="TF")]
     table, tally = read(write(tmp_path, *lines))
@@ -209,12 +220,15 @@ def plain_reader(text):
         since = local.astimezone(dt.UTC) - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
         price = float(cell["PrecoNegocio"].replace(",", "."))
         ns = (since // dt.timedelta(microseconds=1)) * 1000
-        trades.append((key, (symbol, key[2], ns, price, float(cell["QuantidadeNegociada"]), place)))
-    kept = []
-    for key, trade in trades:
+        members = cell["CodigoParticipanteComprador"], cell["CodigoParticipanteVendedor"]
+        trades.append((key, members, (symbol, key[2], ns, price, float(cell["QuantidadeNegociada"]), place)))
+    kept, seen = [], {}
+    for key, members, trade in trades:
         if cancels.get(key, 0):
             cancels[key] -= 1
-        else:
+            continue
+        first_members, first = seen.setdefault(key, (members, trade))
+        if first is trade or (first_members, first[2:5]) != (members, trade[2:5]):
             kept.append(trade)
     return kept
 

@@ -1,0 +1,138 @@
+"""The rows of a trade file by their key (instrument, trade date, trade number): cancels meet trades, repeats go."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_pipeline.feeds import b3_kernels as kernels
+from data_pipeline.feeds.reading import Tally
+
+_NAMED: Final = 5
+"""So many cancels without a trade are named in the notes."""
+_MOST_WATCHED: Final = 1 << 20
+
+ROW: Final = np.dtype(
+    [
+        ("number", "<i8"),
+        ("time_us", "<i8"),
+        ("sequence", "<i8"),
+        ("price", "<f8"),
+        ("quantity", "<f8"),
+        ("symbol", "<i4"),
+        ("day", "<i4"),
+        ("reference", "<i4"),
+        ("buyer", "<i4"),
+        ("seller", "<i4"),
+        ("after", "<i4"),
+    ]
+)
+"""A trade or cancel: its number, microseconds after local midnight, row of the file, price, quantity, instrument (a
+number), trade date and file's date (days since 1970), members (-1 none), whether it is outside the regular
+session."""
+
+Rows = NDArray[Any]
+Keys = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
+
+
+def _keys(rows: Rows) -> Keys:
+    return (
+        np.ascontiguousarray(rows["symbol"]),
+        np.ascontiguousarray(rows["day"]),
+        np.ascontiguousarray(rows["number"]),
+    )
+
+
+class Cancels:
+    """All cancels of a file, and which of them have met their trade."""
+
+    def __init__(self, cancels: list[Rows]) -> None:
+        """None of them has met its trade yet."""
+        rows = np.concatenate(cancels) if cancels else np.empty(0, dtype=ROW)
+        self.rows = rows[np.lexsort((rows["sequence"], rows["number"], rows["day"], rows["symbol"]))]
+        self.symbol, self.day, self.number = _keys(self.rows)
+        self.taken = np.zeros(rows.size, dtype=np.int64)
+        self.met = np.zeros(rows.size, dtype=np.bool_)
+
+    def out_of(self, trades: Rows, tally: Tally) -> Rows:
+        """The trades that no cancel takes out."""
+        if not self.rows.size:
+            return trades
+        struck = np.empty(trades.size, dtype=np.int64)
+        symbol, day, number = _keys(trades)
+        kernels.strike_cancelled(symbol, day, number, self.symbol, self.day, self.number, self.taken, struck)
+        gone = struck >= 0
+        cancel, trade = self.rows[struck[gone]], trades[gone]
+        self.met[struck[gone]] = True
+        tally.add("trades_cancelled", gone.sum())
+        tally.add("cancels_before_their_trade", (cancel["sequence"] < trade["sequence"]).sum())
+        differs = (cancel["price"] != trade["price"]) | (cancel["quantity"] != trade["quantity"])
+        tally.add("cancels_that_differ_from_their_trade", differs.sum())
+        return trades[~gone]
+
+    def report(self, name: str, texts: list[str], tally: Tally) -> None:
+        """Count and name the cancels that no trade of the file answers to."""
+        alone = self.rows[~self.met]
+        tally.add("cancels", self.rows.size)
+        tally.add("cancels_without_their_trade", alone.size)
+        if alone.size:
+            first = ", ".join(f"{texts[row['symbol']]} trade {row['number']}" for row in alone[:_NAMED])
+            tally.notes.append(f"{name} cancels {alone.size:,} trade(s) that it does not hold, first {first}")
+
+
+class Repeats:
+    """Trades that are in the file twice, as in one put together from several downloads.
+
+    The numbers of an instrument rise through a file, so only a number that does not can be one seen before: no other
+    key need be remembered.
+    """
+
+    def __init__(self) -> None:
+        """Nothing seen yet."""
+        self.highest = np.full(1024, -1, dtype=np.int64)
+        self.watched: list[Rows] = []
+        self.count = 0
+        self.symbol, self.day, self.number = _keys(np.empty(0, dtype=ROW))
+        self.seen: dict[int, tuple[Any, ...]] = {}
+
+    def watch(self, rows: Rows, symbols: int) -> None:
+        """Take note of the numbers that do not rise."""
+        if symbols > self.highest.size:
+            more = np.full(2 * symbols - self.highest.size, -1, dtype=np.int64)
+            self.highest = np.concatenate([self.highest, more])
+        marked = np.empty(rows.size, dtype=np.bool_)
+        symbol, _, number = _keys(rows)
+        kernels.mark_not_rising(symbol, number, self.highest, marked)
+        self.count += int(marked.sum())
+        if self.count > _MOST_WATCHED:
+            self.watched.clear()
+        elif marked.any():
+            self.watched.append(rows[marked])
+
+    def close(self, name: str, tally: Tally) -> None:
+        """All rows have been seen; their number is counted, and where it is too large for looking closer, said."""
+        tally.add("trade_numbers_that_do_not_rise", self.count)
+        if self.count > _MOST_WATCHED:
+            tally.notes.append(f"{name} is not in the order of its trade numbers: rows given twice were not looked for")
+        elif self.watched:
+            rows = np.unique(np.concatenate(self.watched)[["symbol", "day", "number"]])
+            self.symbol, self.day, self.number = _keys(rows)
+
+    def out_of(self, trades: Rows, tally: Tally) -> Rows:
+        """The trades without those given before, word for word; another trade of that number stays, counted."""
+        if not self.symbol.size:
+            return trades
+        found = np.empty(trades.size, dtype=np.int64)
+        symbol, day, number = _keys(trades)
+        kernels.find_keys(symbol, day, number, self.symbol, self.day, self.number, found)
+        kept = np.ones(trades.size, dtype=np.bool_)
+        for row in np.flatnonzero(found >= 0).tolist():
+            key = int(found[row])
+            words = tuple(trades[name][row] for name in ("time_us", "price", "quantity", "buyer", "seller", "after"))
+            first = self.seen.setdefault(key, words)
+            if first is not words:
+                kept[row] = first != words
+                tally.add("rows_repeated_dropped" if first == words else "trade_numbers_used_twice", 1)
+        return trades[kept]
