@@ -15,11 +15,13 @@ ROW: Final = "__row"
 """int64 column beside the table's own: where a row stood in the feed; it makes every key different, sorting stable."""
 
 Key = tuple[Any, ...]
+_BELOW_ALL: Final = -(1 << 63)
 
 
 def with_rows(rows: pa.Table, first: int) -> pa.Table:
     """The rows with their numbers, from `first` on."""
-    return rows.append_column(ROW, pa.array(np.arange(first, first + rows.num_rows, dtype=np.int64)))
+    numbers = pa.array(np.arange(first, first + rows.num_rows, dtype=np.int64))
+    return rows.append_column(pa.field(ROW, pa.int64(), nullable=False), numbers)
 
 
 def sort_rows(rows: pa.Table, order: Sequence[str]) -> pa.Table:
@@ -38,12 +40,14 @@ def sort_rows(rows: pa.Table, order: Sequence[str]) -> pa.Table:
 
 
 def sort_key(column: pa.ChunkedArray) -> NDArray[Any]:
-    """Integers in the order of the values: text by its UTF-8 bytes, times and dates by their count."""
+    """Integers in the order of the values: text by its UTF-8 bytes, times and dates by their count, nulls first."""
     kind = column.type
     if pa.types.is_string(kind):
         return _ranks(column)
     if pa.types.is_temporal(kind):
         column = column.cast(pa.int32() if kind.bit_width == 32 else pa.int64())
+    if column.null_count:
+        column = pc.fill_null(column.cast(pa.int64()), _BELOW_ALL)
     values: NDArray[Any] = column.to_numpy()
     return values
 
@@ -55,7 +59,10 @@ def _ranks(column: pa.ChunkedArray) -> NDArray[Any]:
     places = pc.sort_indices(encoded.dictionary).to_numpy()
     rank = np.empty(len(places), dtype=np.uint16 if len(places) <= 1 << 16 else np.int32)
     rank[places] = np.arange(len(places), dtype=rank.dtype)
-    return np.asarray(rank[encoded.indices.to_numpy()])
+    if not encoded.null_count:
+        return np.asarray(rank[encoded.indices.to_numpy()])
+    known = rank[pc.fill_null(encoded.indices, 0).to_numpy()] if len(rank) else 0
+    return np.where(encoded.is_valid().to_numpy(zero_copy_only=False), known, np.int64(-1))
 
 
 def _is_sorted(keys: Sequence[NDArray[Any]]) -> bool:
@@ -87,6 +94,7 @@ class _Cursor:
         self._names = names
         self._block: pa.Table | None = None
         self._columns: list[pa.Array] = []
+        self._nullable: list[bool] = []
         self._first: Key = ()
         self.last: Key = ()
         self.advance()
@@ -96,6 +104,7 @@ class _Cursor:
         self._block = next((block for block in self._blocks if block.num_rows), None)
         if self._block is not None:
             self._columns = [_plain(self._block[name]) for name in self._names]
+            self._nullable = [self._block.schema.field(name).nullable for name in self._names]
             self._first, self.last = self.key(0), self.key(self._block.num_rows - 1)
 
     @property
@@ -103,7 +112,14 @@ class _Cursor:
         return self._block is not None
 
     def key(self, row: int) -> Key:
-        return tuple(column[row].as_py() for column in self._columns)
+        values = [column[row].as_py() for column in self._columns]
+        if not any(self._nullable):
+            return tuple(values)
+        # a null stands below every value, and Python compares it with none
+        return tuple(
+            (value is not None, value) if nullable else value
+            for value, nullable in zip(values, self._nullable, strict=True)
+        )
 
     def take_up_to(self, pivot: Key) -> pa.Table | None:
         """The rows with a key up to and including `pivot`, which are then gone; None when there are none."""
