@@ -1,0 +1,245 @@
+"""Files of feeds through ingest: versions, options, faults, interruptions, places, executors."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import itertools
+
+import pytest
+
+from data_pipeline import ingest_tasks
+from data_pipeline.errors import DataError
+from data_pipeline.feeds.tardis import TARDIS
+from data_pipeline.ingest import ingest
+from data_pipeline.store import Store
+from data_pipeline.tasks.executor import LocalProcesses
+from data_pipeline.tasks.report import RunInterruptedError
+
+DAY_US = 1_583_020_800_000_000  # 2020-03-01 00:00 UTC
+HEADER = "exchange,symbol,timestamp,local_timestamp,id,side,price,amount\n"
+
+
+def tree(folder):
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+@pytest.fixture
+def tardis(tmp_path):
+    """Write a Tardis file of trades: `tardis(name, [(symbol, day, price), ...])`."""
+
+    def make(name, trades):
+        lines = []
+        for number, (symbol, day, price) in enumerate(trades):
+            time = DAY_US + day * 86_400_000_000 + number * 1_000_000
+            lines.append(f"deribit,{symbol},{time},{time + 5_000},{number},buy,{price},1\n")
+        path = tmp_path / "raw" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(HEADER + "".join(lines))
+        return path
+
+    return make
+
+
+def prices(store, **where):
+    rows = Store.open(store).table("trades", columns=["session", "symbol", "price"], **where).to_pylist()
+    return [(str(row["session"]), row["symbol"], row["price"]) for row in rows]
+
+
+def test_rows_of_a_feed_are_in_the_store_and_the_report_says_where(tardis, tmp_path):
+    path = tardis("a.csv", [("BTC", 0, 100), ("ETH", 0, 10), ("BTC", 1, 101)])
+    report = ingest(path, tmp_path / "store")
+    assert report.complete
+    assert prices(tmp_path / "store") == [
+        ("2020-03-01", "BTC", 100.0),
+        ("2020-03-01", "ETH", 10.0),
+        ("2020-03-02", "BTC", 101.0),
+    ]
+    [source] = report.accepted
+    assert (source.kind, source.file, source.rows, dict(source.tables)) == (TARDIS.name, "a.csv", 3, {"trades": 3})
+    assert next(report.lines()).startswith("accepted a.csv: 3 rows, 3 to trades")
+    before = tree(tmp_path / "store")
+    assert ingest(path, tmp_path / "store").unchanged == ("a.csv",)
+    assert tree(tmp_path / "store") == before
+    assert set(before) == {"manifest.json", *(part.path for part in Store.open(tmp_path / "store").manifest.parts())}
+
+
+def test_files_in_any_order_and_grouping_give_the_same_content(tardis, tmp_path):
+    files = [tardis(f"{s}{d}.csv", [(s, d, 10 + d), (s, d, 11 + d)]) for s in ("BTC", "ETH") for d in (0, 1)]
+    hashes = set()
+    for number, order in enumerate(itertools.permutations(files, 4)):
+        if number % 8 == 0:
+            store = tmp_path / f"store{number}"
+            for group in (order[:1], order[1:]) if number % 2 else (order,):
+                ingest(group, store)
+            hashes.add(Store.open(store).content_hash)
+    assert len(hashes) == 1
+
+
+def test_the_later_of_two_files_holds_and_the_earlier_one_when_it_comes_again(tardis, tmp_path):
+    store = tmp_path / "store"
+    first = tardis("first.csv", [("BTC", 0, 100), ("ETH", 0, 10)])
+    second = tardis("second.csv", [("BTC", 0, 200), ("BTC", 0, 201)])
+    ingest(first, store)
+    report = ingest(second, store)
+    assert prices(store) == [("2020-03-01", "BTC", 200.0), ("2020-03-01", "BTC", 201.0), ("2020-03-01", "ETH", 10.0)]
+    words = "replaced trades of DERIBIT 2020-03-01 (BTC) of first.csv by second.csv: 1 rows before, 2 after"
+    assert words in list(report.lines())
+    assert ingest(second, store).unchanged == ("second.csv",)
+    report = ingest(first, store)
+    assert prices(store) == [("2020-03-01", "BTC", 100.0), ("2020-03-01", "ETH", 10.0)]
+    assert [change.offered_by for change in report.tables] == [("first.csv",)]
+    ingest([first, second], tmp_path / "both")
+    assert prices(tmp_path / "both")[0] == ("2020-03-01", "BTC", 200.0)
+
+
+def test_options_reach_the_reader_and_one_that_nobody_asks_for_is_told(tardis, tmp_path, monkeypatch):
+    asked = []
+    read = TARDIS.read
+
+    def reading(self, files, tally, options):
+        asked.append((options.get("venue"), options.get("symbol", "none")))
+        return read(files, tally, {})
+
+    monkeypatch.setattr(type(TARDIS), "read", reading)
+    path = tardis("a.csv", [("BTC", 0, 100)])
+    report = ingest(path, tmp_path / "store", options={"venue": "DERIBIT", "vanue": "X"})
+    assert asked == [("DERIBIT", "none")]
+    assert report.notes == ("option vanue was looked for by no reader of these files: check its spelling",)
+    # with other facts it is another source
+    assert ingest(path, tmp_path / "store", options={"venue": "DERIBIT", "vanue": "X"}).unchanged == ("a.csv",)
+    assert len(ingest(path, tmp_path / "store", options={"venue": "DERIBIT"}).accepted) == 1
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_bad_file_is_refused_and_the_others_go_in(tardis, tmp_path, workers):
+    good = tardis("good.csv", [("BTC", 0, 100)])
+    bad = tardis("bad.csv", [("ETH", 0, "1,2,3")])
+    empty = tardis("empty.csv", [])
+    odd = tmp_path / "raw" / "odd.csv"
+    odd.write_text("year;rain\n2020;7\n")
+    report = ingest(tmp_path / "raw", tmp_path / "store", executor=LocalProcesses(workers))
+    assert [source.file for source in report.accepted] == [good.name]
+    assert [refusal.file for refusal in report.refused] == [bad.name, empty.name, odd.name]
+    assert "odd.csv is of no known format (it starts 'year;rain')" in report.refused[2].reason
+    assert not (tmp_path / "store" / ".staging").exists()
+
+
+def test_a_fault_in_a_reader_refuses_its_file_only(tardis, tmp_path, monkeypatch):
+    read = TARDIS.read
+
+    def faulty(self, files, tally, options):
+        yield from read(files, tally, options)
+        if files[0].name == "bad.csv":
+            raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(type(TARDIS), "read", faulty)
+    tardis("bad.csv", [("BTC", 0, 100)])
+    tardis("good.csv", [("ETH", 0, 100)])
+    report = ingest(tmp_path / "raw", tmp_path / "store")
+    assert [refusal.file for refusal in report.refused] == ["bad.csv"]
+    assert "ZeroDivisionError: division by zero (test_ingest_feeds.py:" in report.refused[0].reason
+    assert "this is a fault of the program" in report.refused[0].reason
+    assert prices(tmp_path / "store") == [("2020-03-01", "ETH", 100.0)]
+
+
+def test_a_full_disk_in_a_reader_stops_the_ingest_and_leaves_the_store(tardis, tmp_path, monkeypatch):
+    store = tmp_path / "store"
+    ingest(tardis("a.csv", [("BTC", 0, 100)]), store)
+    before = tree(store)
+
+    def full(self, files, tally, options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(type(TARDIS), "read", full)
+    with pytest.raises(DataError, match=r"cannot write to .*store: no space left on the disk"):
+        ingest(tardis("b.csv", [("ETH", 0, 100)]), store)
+    assert tree(store) == before
+
+
+def test_an_interrupted_ingest_does_not_read_finished_files_again(tardis, tmp_path, monkeypatch):
+    files = [tardis(f"{name}.csv", [(name, 0, 100)]) for name in "ABCD"]
+    ingest(files, tmp_path / "whole")
+    read, seen = TARDIS.read, []
+
+    def reading(self, paths, tally, options):
+        seen.append(paths[0].name)
+        if seen == ["A.csv", "B.csv", "C.csv"]:
+            raise KeyboardInterrupt
+        return read(paths, tally, options)
+
+    monkeypatch.setattr(type(TARDIS), "read", reading)
+    store = tmp_path / "store"
+    with pytest.raises(RunInterruptedError, match="2 of 4 tasks are finished and kept in"):
+        ingest(files, store)
+    with pytest.raises(DataError, match="holds no store"):
+        Store.open(store)
+    told = []
+    assert ingest(files, store, lambda what, rows: told.append((what, rows))).complete
+    assert seen == ["A.csv", "B.csv", "C.csv", "C.csv", "D.csv"]
+    assert told == [("A.csv", 1), ("B.csv", 1), ("C.csv", 1), ("D.csv", 1)]
+    assert tree(store) == tree(tmp_path / "whole")
+
+
+def test_what_was_staged_by_other_code_or_before_a_restart_is_not_taken_up(tardis, tmp_path, monkeypatch):
+    files = [tardis(f"{name}.csv", [(name, 0, 100)]) for name in "AB"]
+    read, seen = TARDIS.read, []
+
+    def reading(self, paths, tally, options):
+        seen.append(paths[0].name)
+        if len(seen) in (2, 4, 6):
+            raise KeyboardInterrupt
+        return read(paths, tally, options)
+
+    monkeypatch.setattr(type(TARDIS), "read", reading)
+    for _ in range(2):
+        with pytest.raises(RunInterruptedError):
+            ingest(files, tmp_path / "store")
+        monkeypatch.setattr(ingest_tasks, "code_hash", lambda: "other")
+    assert seen == ["A.csv", "B.csv", "A.csv", "B.csv"]
+    (tmp_path / "store" / ".staging" / "boot").write_text("before")
+    with pytest.raises(RunInterruptedError):
+        ingest(files, tmp_path / "store")
+    assert seen[4:] == ["A.csv", "B.csv"]
+    assert ingest(files, tmp_path / "store").complete
+    assert seen[6:] == ["B.csv"]
+
+
+def test_a_store_at_a_url_has_the_same_files(tardis, write_quotes, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    files = [tardis("a.csv", [("BTC", 0, 100)]), write_quotes("A.TXT", 20230130, 20230201)]
+    more = [tardis("b.csv", [("BTC", 0, 101), ("ETH", 0, 5)]), write_quotes("B.TXT", 20230131)]
+    ingest(files, tmp_path / "here")
+    report = ingest(more, tmp_path / "here")
+    for url in (f"local://{tmp_path}/there", "memory://ingest-feeds"):
+        ingest(files, url)
+        assert list(ingest(more, url).lines()) == list(report.lines())
+        assert Store.open(url).content_hash == Store.open(tmp_path / "here").content_hash
+        Store.open(url).verify()
+    assert tree(tmp_path / "there") == tree(tmp_path / "here")
+    assert not any(path.is_file() for path in (tmp_path / "cache").rglob("*"))
+
+
+@pytest.fixture
+def write_quotes(raw, tmp_path):
+    def make(name, *days):
+        path = tmp_path / "raw" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(
+            raw.text([raw.record(DATA=day, CODNEG=code) for day in days for code in ("AAAA3", "BBBB4")], 20230228)
+        )
+        return path
+
+    return make
+
+
+def test_any_number_of_workers_gives_the_same_bytes(tardis, write_quotes, tmp_path):
+    files = [tardis(f"{name}.csv", [(name, 0, 100), ("BTC", 1, 7)]) for name in "ABC"]
+    files += [write_quotes("A.TXT", 20230130, 20230201), write_quotes("B.TXT", 20230131)]
+    for workers in (0, 2):
+        ingest(files, tmp_path / str(workers), executor=LocalProcesses(workers))
+    assert tree(tmp_path / "0") == tree(tmp_path / "2")
