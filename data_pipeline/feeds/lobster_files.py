@@ -36,6 +36,8 @@ KINDS: Final = {
 _FIELDS: Final = ("time", "type", "order id", "size", "price", "direction")
 _FULL_DECIMALS: Final = 9
 _BUFFER: Final = 1 << 22
+_BEYOND: Final = 8
+"""Bytes behind the buffer that eight bytes from its end reach into, and room for a last line feed."""
 _LONGEST_LINE: Final = 1 << 18
 _BLOCK_ROWS: Final = 1 << 16
 _BLOCK_CELLS: Final = 1 << 22
@@ -201,13 +203,16 @@ class Rows:
         if most_bytes is not None and raw.size is not None and raw.size > most_bytes:
             raise DataError(f"{raw.name} has {raw.size:,} bytes, more than {most_bytes:,}: give one instrument's day")
         self._digest = hashlib.sha256() if hashed else None
-        self._buffer = np.empty(_BUFFER + 1, dtype=np.uint8)
+        self._buffer = np.zeros(_BUFFER + _BEYOND, dtype=np.uint8)
+        # the eight bytes from each place on; numpy marks the view as unaligned, and numba heeds that
+        self._words = np.ndarray((_BUFFER + 1,), dtype="<u8", buffer=self._buffer.data, strides=(1,))
         self._filled, self._whole, self._read, self._ended = 0, 0, 0, False
         self.state = np.zeros(6, dtype=np.int64)
         self.state[kernels.UNIT] = kernels.SECOND
         self._refill()
         self.header = self._skip_header()
         self.width = self._check_width()
+        self._places = np.zeros(self.width + 1, dtype=np.int64)
 
     @property
     def digest(self) -> str:
@@ -233,9 +238,15 @@ class Rows:
         """
         rows = 0
         while rows < len(out):
-            bad = kernels.parse_rows(
-                self._buffer, self._whole, self.width, self.timed, len(out) - rows, self.state, out[rows:]
-            )
+            room = out[rows:]
+            if self.timed:
+                bad = kernels.parse_messages(
+                    self._buffer, self._words, self._whole, self.width, len(room), self.state, room
+                )
+            else:
+                bad = kernels.parse_book_rows(
+                    self._buffer, self._words, self._whole, self.width, len(room), self.state, self._places, room
+                )
             rows += int(self.state[kernels.ROWS])
             if bad:
                 raise DataError(self._complaint())

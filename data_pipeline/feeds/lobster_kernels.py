@@ -47,18 +47,81 @@ SEQUENCE, OUT_OF_VIEW, STARTED, LIVE, UNKNOWN, TWICE = range(6)
 """Places in the state of the event kernels: events so far, levels that fell out of view, whether the session has
 started; orders being followed, messages about orders whose entry is not in the file, ids that entered twice."""
 
+_ZEROS = np.uint64(0x3030303030303030)
+_ABOVE_NINE = np.uint64(0x7676767676767676)
+_HIGH_BITS = np.uint64(0x8080808080808080)
+_PLACE_OF_BYTE = np.uint64(0x0001020304050607)
+_PAIRS, _FOURS = np.uint64(0x00FF00FF00FF00FF), np.uint64(0x0000FFFF0000FFFF)
 _BOTH = np.uint64(EXCH | LOCAL)
 _BID, _ASK = np.uint64(EXCH | LOCAL | BUY), np.uint64(EXCH | LOCAL | SELL)
 _CENT = 100
 
 
 @njit(cache=True)
-def parse_rows(raw: Any, stop: int, width: int, timed: bool, most: int, state: Any, out: Any) -> int:
-    """Whole lines from raw[state[POSITION]] on as whole numbers, up to `most` rows; 0, or 1 when the position stays at
-    a line that is none.
+def _eight_digits(word: Any) -> tuple[int, int]:
+    """Value and number of the decimal digits at the start of eight bytes (first byte lowest), all by arithmetic on the
+    whole word (Lemire 2018, "Quickly parsing eight digits"; the first other byte by its carry into the eighth bit).
+    """
+    digits = word ^ _ZEROS
+    others = ((digits + _ABOVE_NINE) | digits) & _HIGH_BITS
+    count = 8
+    if others != 0:
+        lowest = others & (~others + np.uint64(1))
+        count = np.int64(((lowest >> np.uint64(7)) * _PLACE_OF_BYTE) >> np.uint64(56))
+        if count == 0:
+            return 0, 0
+        digits = digits << np.uint64(64 - 8 * count)
+    digits = (digits * np.uint64(2561)) >> np.uint64(8)
+    digits = ((digits & _PAIRS) * np.uint64(6553601)) >> np.uint64(16)
+    digits = ((digits & _FOURS) * np.uint64(42949672960001)) >> np.uint64(32)
+    return np.int64(digits), count
 
-    raw (b,) uint8 with a line feed at stop - 1; width cells a line, of which the first out.shape[1] are kept; timed:
-    the first cell is seconds with decimals and becomes ns; out (>=most, kept) int64.
+
+@njit(cache=True)
+def _whole_number(raw: Any, words: Any, at: int) -> tuple[int, int]:
+    """Value of the digits at a place, and the place after them; without meaning beyond 18 digits."""
+    value, count = _eight_digits(words[at])
+    at += count
+    if count == 8:
+        digit = np.int64(raw[at]) - 48
+        while 0 <= digit <= 9:
+            value = value * 10 + digit
+            at += 1
+            digit = np.int64(raw[at]) - 48
+    return value, at
+
+
+@njit(cache=True)
+def _fraction(raw: Any, words: Any, at: int, state: Any) -> tuple[int, int]:
+    """Nanoseconds of the decimals at a place, rounded to the nearest, and the place after them."""
+    value, count = _eight_digits(words[at])
+    at += count
+    if count < 8:
+        for _ in range(9 - count):
+            value *= 10
+        return value, at
+    value *= 10
+    digit = np.int64(raw[at]) - 48
+    if 0 <= digit <= 9:
+        value += digit
+        at += 1
+        digit = np.int64(raw[at]) - 48
+        if 0 <= digit <= 9:
+            value += digit >= 5
+            state[ROUNDED] += 1
+            while 0 <= digit <= 9:
+                at += 1
+                digit = np.int64(raw[at]) - 48
+    return value, at
+
+
+@njit(cache=True)
+def parse_messages(raw: Any, words: Any, stop: int, width: int, most: int, state: Any, out: Any) -> int:
+    """Message lines from raw[state[POSITION]] on as whole numbers, up to `most` rows; 0, or 1 when the position stays
+    at a line that is none.
+
+    raw (b,) uint8 with a line feed at stop - 1; words (>=stop,) uint64, the eight bytes from each place on; width cells
+    a line, of which the first out.shape[1] are kept, the first as ns; out (>=most, kept) int64.
     """
     kept = out.shape[1]
     at, rows = state[POSITION], 0
@@ -78,48 +141,25 @@ def parse_rows(raw: Any, stop: int, width: int, timed: bool, most: int, state: A
             if negative:
                 at += 1
             first = at
-            value = 0
-            digit = np.int64(raw[at]) - 48
-            while 0 <= digit <= 9:
-                value = value * 10 + digit
-                at += 1
-                digit = np.int64(raw[at]) - 48
+            value, at = _whole_number(raw, words, at)
             digits = at - first
-            if timed and column == 0:
-                if digits > _MOST_TIME_DIGITS:
-                    bad = True
-                    break
-                scale = SECOND
-                value *= SECOND
-                if raw[at] == 46:
-                    at += 1
-                    point = at
-                    digit = np.int64(raw[at]) - 48
-                    while 0 <= digit <= 9:
-                        if scale > 1:
-                            scale //= 10
-                            value += digit * scale
-                        elif at - point == 9:
-                            value += digit >= 5
-                            state[ROUNDED] += 1
-                        at += 1
-                        digit = np.int64(raw[at]) - 48
-                    digits += at - point
-                while value % unit != 0:
-                    unit //= 10
-            elif digits > _MOST_DIGITS and column < kept:
-                bad = True
-                break
-            if column < kept:
-                if digits == 0:
-                    bad = True
-                    break
-                out[rows, column] = -value if negative else value
-            else:
+            if column >= kept:
                 while raw[at] != 44 and raw[at] != 10 and raw[at] != 13:
                     at += 1
-            while raw[at] == 32:
-                at += 1
+            else:
+                if digits == 0 or digits > (_MOST_TIME_DIGITS if column == 0 else _MOST_DIGITS):
+                    bad = True
+                    break
+                if column == 0:
+                    value *= SECOND
+                    if raw[at] == 46:
+                        part, at = _fraction(raw, words, at + 1, state)
+                        value += part
+                    while value % unit != 0:
+                        unit //= 10
+                out[rows, column] = -value if negative else value
+                while raw[at] == 32:
+                    at += 1
             if column < width - 1:
                 if raw[at] != 44:
                     bad = True
@@ -137,6 +177,89 @@ def parse_rows(raw: Any, stop: int, width: int, timed: bool, most: int, state: A
         rows += 1
         state[LINES] += 1
     state[POSITION], state[ROWS], state[UNIT] = at, rows, unit
+    return int(bad)
+
+
+@njit(cache=True)
+def _alike(words: Any, one: int, other: int, most: int) -> int:
+    """Bytes from two places on that are the same, up to `most`."""
+    count = 0
+    while count < most:
+        differing = words[one + count] ^ words[other + count]
+        if differing != 0:
+            while differing & np.uint64(0xFF) == 0:
+                differing >>= np.uint64(8)
+                count += 1
+            return min(count, most)
+        count += 8
+    return most
+
+
+@njit(cache=True)
+def parse_book_rows(raw: Any, words: Any, stop: int, width: int, most: int, state: Any, places: Any, out: Any) -> int:
+    """Book lines as `parse_messages` reads message lines; cells with the text of the row above are copied from it.
+
+    A message changes one level, so most of a row's text is that of the row above: only what differs is parsed.
+    places (width + 1,) int64 is scratch: where each cell of the row above starts in its line.
+    """
+    at, rows = state[POSITION], 0
+    above, length = 0, 0
+    bad = False
+    while at < stop and rows < most:
+        start = at
+        if raw[at] == 10 or (raw[at] == 13 and raw[at + 1] == 10):
+            at += 1 if raw[at] == 10 else 2
+            state[LINES] += 1
+            state[BLANKS] += 1
+            continue
+        column = 0
+        while column < width:
+            old = places[column]
+            if rows > 0 and words[at] == words[above + old]:
+                same = _alike(words, at, above + old, min(length - old, stop - at))
+                shift = at - start - old
+                while column < width and places[column + 1] - old <= same:
+                    out[rows, column] = out[rows - 1, column]
+                    places[column] += shift
+                    column += 1
+                at = start + places[column] + shift
+                if column == width:
+                    break
+            places[column] = at - start
+            while raw[at] == 32:
+                at += 1
+            negative = raw[at] == 45
+            if negative:
+                at += 1
+            first = at
+            value, at = _whole_number(raw, words, at)
+            if at == first or at - first > _MOST_DIGITS:
+                bad = True
+                break
+            out[rows, column] = -value if negative else value
+            while raw[at] == 32:
+                at += 1
+            if column < width - 1:
+                if raw[at] != 44:
+                    bad = True
+                    break
+                at += 1
+            elif raw[at] == 10:
+                at += 1
+            elif raw[at] == 13 and raw[at + 1] == 10:
+                at += 2
+            else:
+                bad = True
+                break
+            column += 1
+        if bad:
+            at = start
+            break
+        places[width] = at - start
+        above, length = start, at - start
+        rows += 1
+        state[LINES] += 1
+    state[POSITION], state[ROWS] = at, rows
     return int(bad)
 
 

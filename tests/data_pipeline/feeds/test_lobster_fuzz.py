@@ -117,7 +117,8 @@ def test_any_bytes_are_answered(message, book):
         files = tuple(Path(folder) / NAME.format(kind) for kind in ("message", "orderbook"))
         for path, content in zip(files, (message, book), strict=True):
             path.write_bytes(content)
-        assert LOBSTER.group(files) == [files]
+        # what looks like a damaged archive cannot be paired, but no file is lost
+        assert sorted(path for group in LOBSTER.group(files) for path in group) == sorted(files)
         read_or_refuse(files, "levels")
 
 
