@@ -12,7 +12,7 @@ from data_pipeline.cotahist import Header, read_header
 from data_pipeline.errors import DataError
 from data_pipeline.feed_files import Document, read_document
 from data_pipeline.feeds.reading import Feed, RawHead
-from data_pipeline.feeds.registry import group_files, recognise, refuse_unknown
+from data_pipeline.feeds.registry import group_files, is_document_too, recognise, refuse_unknown
 from data_pipeline.ingest_report import FILES_JOIN
 from data_pipeline.raw_file import open_raw, read_head, sha256_of_file
 from data_pipeline.tasks.ledger import task_key
@@ -110,8 +110,18 @@ def sort_files(files: Sequence[Path], options: Mapping[str, str]) -> RawFiles:
                 raw.refused[path] = str(error)
     sets, refused = group_files(known)
     raw.refused |= refused
+    # a file that is read twice, as a document and by its feed, is two sources
+    twice = {document.path for document in raw.documents}
     raw.sets = [
-        FeedFiles(one.feed.name, one.files, _identity([hashes[path] for path in one.files], options), dict(options))
+        FeedFiles(
+            one.feed.name,
+            one.files,
+            _identity(
+                [hashes[path] for path in one.files],
+                {**options, "feed": one.feed.name} if twice & set(one.files) else options,
+            ),
+            dict(options),
+        )
         for one in sets
     ]
     raw.quotes.sort(key=lambda quote: (quote.header.generated, quote.path.name, quote.sha256))
@@ -133,6 +143,8 @@ def _place(raw: RawFiles, known: list[tuple[Path, Feed]], head: RawHead, sha256:
     feed = recognise(head)
     if feed is not None:
         known.append((path, feed))
+        if is_document_too(feed, head):
+            raw.documents.append(read_document(path, sha256))
     elif path.suffix.lower() == ".json":
         raw.documents.append(read_document(path, sha256))
     else:

@@ -17,11 +17,12 @@ from data_pipeline.feeds.cvm import CVM
 from data_pipeline.feeds.facts_table import FACTS_TABLE
 from data_pipeline.feeds.hftbacktest import HFTBACKTEST
 from data_pipeline.feeds.index_levels import INDEX_LEVELS
+from data_pipeline.feeds.issuers import ISSUERS
 from data_pipeline.feeds.lobster_feed import LOBSTER
 from data_pipeline.feeds.price_report import PRICE_REPORT
 from data_pipeline.feeds.reading import Feed, RawHead
 from data_pipeline.feeds.settlements import SETTLEMENTS
-from data_pipeline.feeds.sgs import SGS
+from data_pipeline.feeds.sgs import SGS, is_daily_cdi
 from data_pipeline.feeds.tardis import TARDIS
 from data_pipeline.feeds.yield_curves import YIELD_CURVES
 from data_pipeline.raw_file import refuse_foreign
@@ -36,6 +37,7 @@ FEEDS: Final[tuple[Feed, ...]] = (
     FACTS_TABLE,
     HFTBACKTEST,
     INDEX_LEVELS,
+    ISSUERS,
     LOBSTER,
     PRICE_REPORT,
     SETTLEMENTS,
@@ -72,6 +74,12 @@ def recognise(head: RawHead, feeds: Sequence[Feed] = FEEDS) -> Feed | None:
             "give it the name that its venue gave it"
         )
     return found[0] if found else None
+
+
+def is_document_too(feed: Feed, head: RawHead) -> bool:
+    """Whether an older table of the store takes the JSON file as well: company events (a company's record), CDI."""
+    json = head.start.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] in (b"{", b"[")
+    return json and (feed is ISSUERS or (feed is SGS and is_daily_cdi(head)))
 
 
 def refuse_unknown(head: RawHead, feeds: Sequence[Feed] = FEEDS) -> None:

@@ -125,6 +125,11 @@ class SgsFeed:
             yield Batch("rates", "BCB", _rows(_entries(content, shown), series, tally, shown))
 
 
+def is_daily_cdi(head: RawHead) -> bool:
+    """Whether the file's name tells series 12, which the store's table of the CDI takes too."""
+    return _code_in(head.member or head.path.name) == "12"
+
+
 def sgs_failure(content: bytes) -> str | None:
     """Why the bytes are no answer of the SGS, though they may have come with status 200; None for an answer.
 
