@@ -85,7 +85,7 @@ def _instruments(group: Waiting, texts: list[str]) -> Iterator[tuple[str, orders
         return
     rows = np.concatenate(parts)
     parts.clear()
-    rows = rows[np.lexsort((rows["line"], rows["session"], rows["symbol"]))]
+    rows = rows.take(np.lexsort((rows["line"], rows["session"], rows["symbol"])))
     yield from split_instruments(rows, texts)
 
 
@@ -106,7 +106,7 @@ def _spread(path: Path, symbols: Symbols, groups: list[Waiting], tally: Tally) -
             tally.add("events_with_more_traded_than_ordered", (rows["traded"] > rows["total"]).sum())
             group = rows["symbol"] % _GROUPS
             for number in np.unique(group).tolist():
-                groups[number].put(rows[group == number])
+                groups[number].put(rows.take(np.flatnonzero(group == number)))
         frame.check()
         return frame.kind
 

@@ -112,11 +112,11 @@ class OrderSequence:
         """Put the rows in sequence; the same event of the same order twice counts once."""
         place = np.lexsort((rows["order"], rows["secondary"]))
         moved = int((place != np.arange(place.size)).sum())
-        rows = rows[place]
+        rows = rows.take(place)
         same = (np.diff(rows["secondary"]) == 0) & (np.diff(rows["order"]) == 0)
         repeated = np.r_[False, same]
         self.counts = {"rows_put_in_sequence": moved, "rows_repeated_dropped": int(repeated.sum())}
-        self.rows: Rows = rows[~repeated]
+        self.rows: Rows = rows.take(np.flatnonzero(~repeated))
         order = self.rows["order"]
         self.by_order: Ints = np.argsort(order, kind="stable")
         changes = np.diff(order[self.by_order]) != 0

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from data_pipeline.errors import DataError
 from data_pipeline.feeds import b3_kernels as kernels
-from data_pipeline.feeds.b3_trades_keys import ROW, Cancels, Repeats, Rows
+from data_pipeline.feeds.b3_trades_keys import ROW, Cancels, Repeats, Rows, chosen
 from data_pipeline.feeds.b3_trades_text import (
     Block,
     Field,
@@ -172,8 +172,8 @@ class _File:
         self.tally.add("trades_without_quantity_dropped", empty.sum())
         kept = ~(tested | negative | empty)
         if cancel.any():
-            return rows[kept & ~cancel], rows[kept & cancel]
-        return (rows if kept.all() else rows[kept]), rows[:0]
+            return chosen(rows, kept & ~cancel), chosen(rows, kept & cancel)
+        return (rows if kept.all() else chosen(rows, kept)), rows[:0]
 
 
 def _read(path: Path, tally: Tally) -> Iterator[Batch]:

@@ -37,6 +37,11 @@ Rows = NDArray[Any]
 Keys = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
 
+def chosen(rows: Rows, mask: NDArray[np.bool_]) -> Rows:
+    """The rows where `mask` is true: `take` copies whole records, which indexing does field by field."""
+    return rows.take(np.flatnonzero(mask))
+
+
 def _keys(rows: Rows) -> Keys:
     return (
         np.ascontiguousarray(rows["symbol"]),
@@ -64,13 +69,13 @@ class Cancels:
         symbol, day, number = _keys(trades)
         kernels.strike_cancelled(symbol, day, number, self.symbol, self.day, self.number, self.taken, struck)
         gone = struck >= 0
-        cancel, trade = self.rows[struck[gone]], trades[gone]
+        cancel, trade = self.rows[struck[gone]], chosen(trades, gone)
         self.met[struck[gone]] = True
         tally.add("trades_cancelled", gone.sum())
         tally.add("cancels_before_their_trade", (cancel["sequence"] < trade["sequence"]).sum())
         differs = (cancel["price"] != trade["price"]) | (cancel["quantity"] != trade["quantity"])
         tally.add("cancels_that_differ_from_their_trade", differs.sum())
-        return trades[~gone]
+        return chosen(trades, ~gone)
 
     def report(self, name: str, texts: list[str], tally: Tally) -> None:
         """Count and name the cancels that no trade of the file answers to."""
@@ -109,7 +114,7 @@ class Repeats:
         if self.count > _MOST_WATCHED:
             self.watched.clear()
         elif marked.any():
-            self.watched.append(rows[marked])
+            self.watched.append(chosen(rows, marked))
 
     def close(self, name: str, tally: Tally) -> None:
         """All rows have been seen; their number is counted, and where it is too large for looking closer, said."""
@@ -135,4 +140,4 @@ class Repeats:
             if first is not words:
                 kept[row] = first != words
                 tally.add("rows_repeated_dropped" if first == words else "trade_numbers_used_twice", 1)
-        return trades[kept]
+        return chosen(trades, kept)
