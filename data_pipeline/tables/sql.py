@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from data_pipeline.errors import DataError
 from data_pipeline.schema import CDI_SCHEMA, EVENT_SCHEMA, QUARANTINE_SCHEMA, QUOTE_SCHEMA
 from data_pipeline.tables.catalog import TABLES
 from data_pipeline.tables.reading import VENUE, nearest
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 DAILY_VIEWS: Final = ("daily_quotes", "quarantine", "company_events", "cdi")
 """Views of the older tables: COTAHIST records, refused ones, company events and the CDI."""
+_PART: Final = re.compile(r"part-[0-9a-f]{16}\.parquet")
 VIEWS: Final = (*DAILY_VIEWS, *TABLES)
 _SETTINGS: Final = (
     "SET TimeZone = 'UTC'",
@@ -54,8 +56,6 @@ def run_query(store: Store, query: str) -> pa.Table:
     """
     import duckdb
 
-    from data_pipeline.errors import DataError
-
     with duckdb.connect(":memory:") as connection:
         try:
             statements = connection.extract_statements(query)
@@ -70,11 +70,13 @@ def run_query(store: Store, query: str) -> pa.Table:
             connection.execute(setting)
         try:
             return connection.sql(query).to_arrow_table()
-        except (duckdb.IOException, pa.ArrowException, OSError) as error:
-            raise DataError(
-                f"{store.name} could not be read: {_sentence(error)}; open it again, or run `fairfield store verify`"
-            ) from error
-        except duckdb.Error as error:
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            if not isinstance(error, duckdb.Error) or _PART.search(str(error)):
+                # the scanner's own fault names the part that it could not read
+                raise DataError(
+                    f"{store.name} could not be read: {_sentence(error)}; "
+                    "open it again, or run `fairfield store verify`"
+                ) from error
             raise ValueError(f"query must be one that DuckDB can answer; {_explained(error)}") from error
 
 

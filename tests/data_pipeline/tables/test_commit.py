@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import os
 import shutil
 import uuid
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -166,7 +166,7 @@ def test_two_writers_cannot_overwrite_each_other(make, tmp_path, remote):
         pass
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """A process that ends at one step."""
 
 
@@ -178,7 +178,7 @@ class Failing(LocalFiles):
     def _step(self):
         self.left -= 1
         if self.left < 0:
-            raise Stopped
+            raise StoppedError
 
     def put(self, path, content):
         self._step()
@@ -208,7 +208,7 @@ def test_stopped_at_any_step_the_store_is_the_old_or_the_new_one(make, tmp_path)
         files.left = steps
         try:
             make.put(files, tmp_path / "s", ("new", "rates", "BCB", new))
-        except Stopped:
+        except StoppedError:
             store = Store.open(place)
             store.verify()
             seen.append(states[store.content_hash])
@@ -237,7 +237,7 @@ def test_compaction_commits_as_it_goes_and_needs_little_disk(make, tmp_path, mon
     assert after.content_hash == before.content_hash
     assert after.table("rates").equals(table)
     assert compact(tmp_path / "store").partitions == 0
-    assert {os.path.basename(p).split("-")[0] for p in open_files(tmp_path / "store").list()} == {
+    assert {Path(p).name.split("-")[0] for p in open_files(tmp_path / "store").list()} == {
         "part",
         MANIFEST,
         ".lock",

@@ -98,7 +98,7 @@ def test_other_columns_are_the_caller_s_error():
 
 
 def test_a_draft_refuses_an_unknown_table(tmp_path):
-    with pytest.raises(ValueError, match="table must be one of trades, .*; was 'trade'"):
+    with pytest.raises(ValueError, match=r"table must be one of trades, .*; was 'trade'"):
         draft_parts([Batch("trade", "B3", rows())], tmp_path, "x")
 
 
