@@ -455,7 +455,7 @@ def _place_order(
         _shift_level(k, tick, amount, 1, head, directory, summary, words, quantity, count)
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def _emit(
     row: int,
     time: int,

@@ -240,8 +240,16 @@ def feed(book: Book, events: Events) -> BookRows:
         raise ValueError("events must be a one-dimensional array of EVENT_DTYPE (data_pipeline.book.events)")
     if book.finished:
         raise ValueError("book must not be finished: start another one")
-    parts = [_feed_block(book, events[at : at + _BLOCK]) for at in range(0, events.size, _BLOCK)]
-    return _joined(book, parts)
+    blocks = [events[at : at + _BLOCK] for at in range(0, events.size, _BLOCK)]
+    if book.every == "clock":
+        return _joined(book, [_feed_block(book, block, None) for block in blocks])
+    # one row an event at most: memory that is never written costs nothing
+    whole = _arrays(events.size, book.levels)
+    done = 0
+    for block in blocks:
+        done += _feed_block(book, block, tuple(part[done:] for part in whole))[0].size
+    times, ticks, quantities = (part[:done] if 2 * done > events.size else part[:done].copy() for part in whole)
+    return BookRows(times, ticks, quantities, book.grid)
 
 
 def finish(book: Book, until: int | None = None) -> BookRows:
@@ -257,7 +265,7 @@ def finish(book: Book, until: int | None = None) -> BookRows:
     until = now if until is None else until
     if until < now:
         raise ValueError(f"until must not be before the last event at {now}; was {until}")
-    outputs = _outputs(book, 1, until)
+    outputs = _clock_outputs(book, until) if book.every == "clock" else _arrays(1, book.levels)
     rows = _flush(
         until,
         _EVERY[book.every],
@@ -319,7 +327,7 @@ def book_prices(events: Events) -> Floats:
     return np.asarray(events["px"][there & (kinds != CANCEL)])
 
 
-def _feed_block(book: Book, events: Events) -> tuple[NDArray[Any], ...]:
+def _feed_block(book: Book, events: Events, outputs: tuple[NDArray[Any], ...] | None) -> tuple[NDArray[Any], ...]:
     if not events.flags.writeable:
         events = events.copy()  # compiled code is typed by it: one version instead of two
     ev, order = events["ev"].view(np.int64), events["order_id"].view(np.int64)
@@ -349,7 +357,8 @@ def _feed_block(book: Book, events: Events) -> tuple[NDArray[Any], ...]:
     if faults.any():
         _refuse(book, events, faults, first)
     ladder.make_room(code, side, tick, book.grid)
-    outputs = _outputs(book, ev.size + 1, int(times[-1]) if book.every == "clock" else 0, times, code)
+    if outputs is None:
+        outputs = _clock_outputs(book, int(ladder.head[kernels.NOW]), times, code)
     rows = _apply(
         code,
         side,
@@ -382,31 +391,32 @@ def _refuse(book: Book, events: Events, faults: Ints, first: Ints) -> None:
     )
 
 
-def _outputs(
-    book: Book, rows: int, last: int, times: Ints | None = None, code: NDArray[np.int8] | None = None
+def _clock_outputs(
+    book: Book, last: int, times: Ints | None = None, code: NDArray[np.int8] | None = None
 ) -> tuple[NDArray[Any], ...]:
-    """Arrays for the rows that one call can write."""
-    if book.every == "clock":
-        head = book.ladder.head
-        since = int(head[kernels.NEXT_CLOCK])
-        if times is not None and code is not None:
-            valid = np.flatnonzero(code != kernels.SKIP)
-            last = int(times[valid[-1]]) if valid.size else int(head[kernels.NOW])
-            if since == kernels.NEVER:
-                since = int(times[valid[0]]) if valid.size else last
-        rows = 1 if since == kernels.NEVER else max(last - since, 0) // book.interval + 2
-        if rows * book.levels > MOST_ROWS:
-            raise DataError(
-                f"a clock of {book.interval:,} ns has {rows:,} moments up to the next event, more than {MOST_ROWS:,} "
-                "levels in all: take a longer interval, or is a time damaged?"
-            )
-    shape = (rows, 2, book.levels)
+    """Arrays for the rows that a clock has up to `last`, or up to the last valid event of a block."""
+    since = int(book.ladder.head[kernels.NEXT_CLOCK])
+    if times is not None and code is not None:
+        valid = np.flatnonzero(code != kernels.SKIP)
+        last = int(times[valid[-1]]) if valid.size else last
+        if since == kernels.NEVER:
+            since = int(times[valid[0]]) if valid.size else last
+    rows = 1 if since == kernels.NEVER else max(last - since, 0) // book.interval + 2
+    if rows * book.levels > MOST_ROWS:
+        raise DataError(
+            f"a clock of {book.interval:,} ns has {rows:,} moments up to the next event, more than {MOST_ROWS:,} "
+            "levels in all: take a longer interval, or is a time damaged?"
+        )
+    return _arrays(rows, book.levels)
+
+
+def _arrays(rows: int, levels: int) -> tuple[NDArray[Any], ...]:
+    shape = (rows, 2, levels)
     return np.empty(rows, dtype=np.int64), np.empty(shape, dtype=np.int64), np.empty(shape)
 
 
 def _joined(book: Book, parts: list[Any]) -> BookRows:
     if not parts:
-        shape = (0, 2, book.levels)
-        return BookRows(np.empty(0, dtype=np.int64), np.empty(shape, dtype=np.int64), np.empty(shape), book.grid)
+        parts = [_arrays(0, book.levels)]
     times, ticks, quantities = (np.concatenate(column) for column in zip(*parts, strict=True))
     return BookRows(times, ticks, quantities, book.grid)
