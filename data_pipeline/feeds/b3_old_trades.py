@@ -76,7 +76,8 @@ class Frame:
                 f"{self.name}, line 1 must be the header RH {' or '.join(self.kinds)} with dates and a count; it "
                 f"begins with {line[:40].decode('latin-1')!r}: give the file as B3 made it"
             )
-        self.lines, self.kind = int(found[5]), found[2]
+        # a file of one market may say so after the kind (NEG_FRAC)
+        self.lines, self.kind = int(found[5]), max((k for k in self.kinds if found[2].startswith(k)), key=len)
         return Layout(self.fields, comma=".", last=self._last)
 
     def _last(self, line: bytes, number: int) -> bool:

@@ -30,7 +30,7 @@ from data_pipeline.tables.catalog import BOOK_EVENTS, ORDERS
 
 __all__ = ["B3_ORDERS", "OrdersFeed", "read_b3_orders"]
 
-_RAW: Final = re.compile(rf"^RH ({BUYS}|{SELLS}) ", re.ASCII)
+_RAW: Final = re.compile(rf"^RH ({BUYS}|{SELLS})\w* ", re.ASCII)
 _BATCH_ROWS: Final = 100_000
 _KINDS: Final = pa.array([orders.KIND_WORDS.get(code, "") for code in range(orders.ELIMINATED + 1)])
 _STATUS_CODES: Final = np.array([orders.NO_STATUS, *orders.STATUS_WORDS])

@@ -50,6 +50,7 @@ _SIDES: Final = {"Buy": 1, "Sell": -1}
 _DATE: Final = re.compile(r"^\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}:\d{2})?$", re.ASCII)
 _TIME: Final = re.compile(r"^([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?$", re.ASCII)
 _LONGEST_SYMBOL: Final = 50
+_MOST_COLUMNS: Final = 64
 _MOST_BYTES: Final = 1 << 29
 """Some three million events: what is decoded is one instrument's day or a few."""
 _MOST_MEMBER: Final = 2.0**31
@@ -111,6 +112,8 @@ def _table(path: Path) -> pa.Table:
             f"{path.name}, line 1 lacks the column(s) {', '.join(missing[:4])}: give the OFER file decoded to CSV "
             "with its header"
         )
+    if len(header) > _MOST_COLUMNS:
+        raise DataError(f"{path.name}, line 1 names {len(header):,} columns, more than {_MOST_COLUMNS}: it is damaged")
     if len(set(header)) < len(header):
         raise DataError(f"{path.name}, line 1 names a column twice: decode the file again")
     try:

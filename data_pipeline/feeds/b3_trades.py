@@ -65,6 +65,7 @@ _FUTURE: Final = re.compile(
 )
 _IN_MEMORY: Final = 160 << 20
 _MOST_CANCELS: Final = 1 << 21
+_MOST_COLUMNS: Final = 64
 
 
 class TradesFeed:
@@ -111,6 +112,10 @@ class _File:
         known = {alias: (new, kind) for new, (old, kind) in _COLUMNS.items() for alias in (new, old)}
         known |= {name: (name, kernels.OPTIONAL) for name in _MEMBERS}
         names = _header_names(line)
+        if len(names) > _MOST_COLUMNS:
+            raise DataError(
+                f"{self.name}, line 1 names {len(names):,} columns, more than {_MOST_COLUMNS}: it is damaged"
+            )
         fields = tuple(Field(*known.get(name, (name, kernels.SKIP))) for name in names)
         given = [one.name for one in fields if one.kind != kernels.SKIP]
         missing = [name for name in _COLUMNS if name not in given]

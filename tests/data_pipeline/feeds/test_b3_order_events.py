@@ -162,6 +162,9 @@ def test_a_simulated_book_is_never_crossed_and_agrees_with_its_record(tmp_path):
 
 def test_a_pair_must_be_whole(tmp_path):
     buys, sells = write_pair(tmp_path, ROWS)
+    buys.write_text(buys.read_text().replace("OFER_CPA      ", "OFER_CPA_FRAC "))
+    assert B3_ORDERS.recognises(read_head(buys))
+    assert listed(read(buys, sells)[1]) == EVENTS
     assert B3_ORDERS.group([sells, buys]) == [(buys, sells)]
     for files in ((buys,), (buys, buys), (sells,)):
         with pytest.raises(DataError, match=r"OFER_CPA and OFER_VDA.*give the other file"):

@@ -169,6 +169,7 @@ def test_bad_files_are_refused_with_line_field_and_text(tmp_path):
     refused(write(tmp_path, header=OLD.replace("TradQty", "Qty")), "line 1", "QuantidadeNegociada")
     refused(write(tmp_path, header=NEW.replace("DataNegocio", "DataReferencia")), "line 1")
     refused(write(tmp_path, row(), header=NEW + ";TckrSymb"), "line 1 names a column twice")
+    refused(write(tmp_path, header=NEW + ";x" * 100), "line 1 names 111 columns")
     refused(write(tmp_path), "has no trades")
     refused(write(tmp_path, good, row(price="10.500")), "line 3", "PrecoNegocio", "'10.500'")
     refused(write(tmp_path, good, row(price="nan")), "line 3", "PrecoNegocio", "'nan'")
