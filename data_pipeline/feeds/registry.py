@@ -13,6 +13,7 @@ from data_pipeline.feeds.b3_orders import B3_ORDERS
 from data_pipeline.feeds.b3_trades import B3_TRADES
 from data_pipeline.feeds.binance_dump import BINANCE_DUMP
 from data_pipeline.feeds.binance_feed import BINANCE_CAPTURE
+from data_pipeline.feeds.closes import CLOSES
 from data_pipeline.feeds.cvm import CVM
 from data_pipeline.feeds.facts_table import FACTS_TABLE
 from data_pipeline.feeds.hftbacktest import HFTBACKTEST
@@ -33,6 +34,7 @@ FEEDS: Final[tuple[Feed, ...]] = (
     B3_TRADES,
     BINANCE_CAPTURE,
     BINANCE_DUMP,
+    CLOSES,
     CVM,
     FACTS_TABLE,
     HFTBACKTEST,

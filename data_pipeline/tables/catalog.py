@@ -301,6 +301,23 @@ RATES: Final = TableSpec(
     key=("session", "symbol"),
 )
 
+CLOSES: Final = TableSpec(
+    "closes",
+    1,
+    "closing price and traded value of one share and session, as they traded",
+    (
+        _session(),
+        _symbol(),
+        _number("close", "last price, R$", low=0.0),
+        _number("traded_value", "R$ traded", low=0.0),
+    ),
+    date="session",
+    period="year",
+    symbol="symbol",
+    order=("symbol", "session"),
+    key=("session", "symbol"),
+)
+
 INDEX_LEVELS: Final = TableSpec(
     "index_levels",
     1,
@@ -377,6 +394,7 @@ TABLES: Final[dict[str, TableSpec]] = {
         SETTLEMENTS,
         YIELD_CURVES,
         RATES,
+        CLOSES,
         INDEX_LEVELS,
         ISSUERS,
         FACTS,
