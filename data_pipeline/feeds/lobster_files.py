@@ -458,10 +458,11 @@ class Blocks:
         }
         rule, value = rules[code]
         rows = self.orderbook if code >= kernels.ASKS_NOT_RISING else self.message
-        # empty lines inside the block would make the number too large by as many; they are said in the same breath
         line = rows.line() - (count - row)
+        # where empty lines were passed over inside this block the number is too large by at most as many
+        place = "at or just before line" if rows.state[kernels.BLANKS] else "line"
         where = f", level {level + 1}" if rows is self.orderbook else ""
-        return f"{rows.name}, line {line}{where}: {rule}; was {value}: fetch the file again"
+        return f"{rows.name}, {place} {line}{where}: {rule}; was {value}: fetch the file again"
 
 
 @contextmanager
