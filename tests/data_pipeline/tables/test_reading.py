@@ -212,7 +212,7 @@ def test_a_store_lies_at_any_url(make, tmp_path):
 
 
 def test_a_table_of_another_version_is_refused_with_the_command(make, tmp_path):
-    manifest, _ = make.put(tmp_path / "store", tmp_path / "s", ("a", "rates", "BCB", make.rates(ROWS)))
+    make.put(tmp_path / "store", tmp_path / "s", ("a", "rates", "BCB", make.rates(ROWS)))
     path = tmp_path / "store" / "manifest.json"
     text = path.read_text()
     path.write_text(text.replace('["BCB","2023",1,', '["BCB","2023",0,'))

@@ -139,7 +139,7 @@ def test_only_committed_parts_are_read(store):
 def test_a_missing_file_is_an_error_about_the_store(make, tmp_path):
     manifest, _ = make.put(tmp_path / "store", tmp_path / "s", ("a", "rates", "BCB", make.rates([(0, "12", 1.0)])))
     os.truncate(tmp_path / "store" / manifest.tables[0].parts[0].path, 30)
-    with pytest.raises(DataError, match="could not be read: .*fairfield store verify"):
+    with pytest.raises(DataError, match=r"could not be read: .*fairfield store verify"):
         Store.open(tmp_path / "store").sql("select * from rates")
     (tmp_path / "store" / manifest.tables[0].parts[0].path).unlink()
     with pytest.raises(DataError, match="could not be read"):
