@@ -37,6 +37,7 @@ from data_pipeline.tasks.worker import Task
 if TYPE_CHECKING:
     from data_pipeline.store import Store
 
+_PREFIX: Final = "bars-"
 KIND: Final = "bars"
 """Kind of the manifest's sources that stand for computed bars."""
 
@@ -259,12 +260,14 @@ def _source(work: BarsWork, rows: int) -> Source:
 
 @contextmanager
 def _staging(files: StoreFiles, folder: Path | None) -> Iterator[Path]:
-    """A folder of this call, removed afterwards."""
+    """A folder of this call, removed afterwards; hold the lock."""
     if folder is None and isinstance(files, LocalFiles):
         folder = files.root / ".staging"
+        for left in folder.glob(f"{_PREFIX}*"):  # by a call that was killed: only one holds the store
+            shutil.rmtree(left, ignore_errors=True)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-    area = Path(tempfile.mkdtemp(prefix="bars-", dir=folder)).absolute()
+    area = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder)).absolute()
     try:
         (area / "parts").mkdir()
         yield area

@@ -216,3 +216,23 @@ def test_what_cannot_be_done_is_said_and_changes_nothing(store: Path, tmp_path: 
     with pytest.raises(DataError, match="holds no store"):
         compute_bars(tmp_path / "nothing", ["tick:5"])
     assert not (tmp_path / "nothing").exists()
+
+
+def test_what_a_killed_call_left_is_swept(store: Path) -> None:
+    left = store / ".staging" / "bars-killed" / "parts"
+    left.mkdir(parents=True)
+    (left / "half.parquet").write_bytes(b"PAR1")
+    compute_bars(store, ["tick:7"])
+    assert not (store / ".staging").exists()
+
+
+def test_a_store_at_a_url_gets_the_same_bars(store: Path, tmp_path: Path) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    system = fsspec.filesystem("memory")
+    for path, content in contents(store).items():
+        system.pipe(f"/bars-test/{path}", content)
+    compute_bars("memory://bars-test", ["tick:7"])
+    compute_bars(store, ["tick:7"])
+    assert Store.open("memory://bars-test").table("bars").equals(Store.open(store).table("bars"))
+    assert Store.open("memory://bars-test").content_hash == Store.open(store).content_hash
+    system.rm("/bars-test", recursive=True)
