@@ -229,3 +229,27 @@ def test_hftbacktest_reads_what_we_write_and_sees_the_same_best_quotes():
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_command_writes_what_the_store_holds(tmp_path):
+    from typer.testing import CliRunner
+
+    from fairfield.cli import app
+
+    array, run = events(late_ns=10**9), CliRunner()
+    raw, store, out = tmp_path / "abcusdt_20231115_usdm.npz", tmp_path / "store", tmp_path / "out.npz"
+    export_hftbacktest(array, raw)
+    assert run.invoke(app, ["ingest", str(raw), "--store", str(store)]).exit_code == 0
+    wanted = ["--venue", "BINANCE_USDM", "--symbol", "ABCUSDT", "--start", "2023-11-14", "--store", str(store)]
+    done = run.invoke(app, ["export", str(out), *wanted, "--end", "2023-11-15"])
+    assert done.exit_code == 0, done.output
+    assert np.load(out)["data"].tobytes() == array.tobytes()
+    assert f"{array.size:,} events of ABCUSDT at BINANCE_USDM: {out}" in done.output
+    early = int((array["local_ts"] < array["exch_ts"]).sum())
+    assert f"{early:,} events have a receiver's time before the exchange's" in done.output
+    moved = run.invoke(app, ["export", str(tmp_path / "moved.npz"), *wanted, "--end", "2023-11-15", "--shift"])
+    assert "the receiver's times were moved later by 0.9" in moved.output
+    assert run.invoke(app, ["export", str(out), *wanted]).exit_code == 1  # nothing is overwritten
+    none = run.invoke(app, ["export", str(tmp_path / "x.npz"), *wanted[:2], "--symbol", "XYZ", *wanted[4:]])
+    assert none.exit_code == 1
+    assert not (tmp_path / "x.npz").exists()
