@@ -52,7 +52,7 @@ def files_of(folder: Path, levels: int) -> tuple[Path, Path]:
 
 def fairfield_message(folder: Path, levels: int) -> tuple[float, int, int]:
     """The message file alone, to whole numbers in blocks."""
-    from data_pipeline.feeds.lobster_files import Rows
+    from data_pipeline.feeds.lobster_lines import Rows
     from data_pipeline.raw_file import open_raw
 
     out, total, rows = np.empty((1 << 16, 6), dtype=np.int64), 0, 0
@@ -67,7 +67,8 @@ def fairfield_message(folder: Path, levels: int) -> tuple[float, int, int]:
 
 def fairfield_pair(folder: Path, levels: int) -> tuple[float, int, int]:
     """Both files in blocks, every row checked."""
-    from data_pipeline.feeds.lobster_files import find_pairs, open_pair
+    from data_pipeline.feeds.lobster_files import open_pair
+    from data_pipeline.feeds.lobster_pairs import find_pairs
 
     total = 0
     started = time.process_time()

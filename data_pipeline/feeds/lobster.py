@@ -26,7 +26,7 @@ from data_pipeline.book.record import (
     merge_gaps,
     refuse_empty,
 )
-from data_pipeline.feeds.lobster_files import Blocks, make_pair, open_pair, parts_of
+from data_pipeline.feeds.lobster_files import Blocks, open_pair
 from data_pipeline.feeds.lobster_kernels import (
     CROSS,
     CROSSED,
@@ -40,6 +40,7 @@ from data_pipeline.feeds.lobster_kernels import (
     PRICE_SCALE,
     SECOND,
 )
+from data_pipeline.feeds.lobster_pairs import make_pair, parts_of
 
 TRADING_RESUMES: Final = 1
 

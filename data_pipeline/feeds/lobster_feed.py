@@ -22,16 +22,8 @@ from numpy.typing import NDArray
 
 from data_pipeline.errors import DataError
 from data_pipeline.feeds import lobster_kernels as kernels
-from data_pipeline.feeds.lobster_files import (
-    MESSAGE_LINE,
-    Block,
-    Blocks,
-    Pair,
-    find_pairs,
-    open_pair,
-    pair_key,
-    parts_of,
-)
+from data_pipeline.feeds.lobster_files import Block, Blocks, open_pair
+from data_pipeline.feeds.lobster_pairs import MESSAGE_LINE, Pair, find_pairs, pair_key, parts_of
 from data_pipeline.feeds.reading import Batch, RawHead, Tally
 from data_pipeline.tables.catalog import BOOK_EVENTS, QUOTES, TRADES
 from data_pipeline.tables.spec import TableSpec
