@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -54,6 +54,10 @@ class FeedFiles:
     def name(self) -> str:
         """The files' names."""
         return FILES_JOIN.join(path.name for path in self.paths)
+
+    def absolute(self) -> FeedFiles:
+        """The same files by their whole paths."""
+        return replace(self, paths=tuple(path.absolute() for path in self.paths))
 
 
 @dataclass(slots=True)

@@ -78,11 +78,12 @@ def read_all(raw: RawFiles, manifest: Manifest, staging: Staging, executor: Exec
     harvest = Harvest(refused=dict(raw.refused))
     quotes = [quote for quote in raw.quotes if _is_news(quote.sha256, quote.path.name, manifest, harvest)]
     sets = [files for files in raw.sets if _is_news(files.identity, files.name, manifest, harvest)]
-    spills = [spill_task(SpillWork(q.path.resolve(), str(q.header.generated), q.sha256, staging.work)) for q in quotes]
-    drafts = [draft_task(DraftWork(files, staging.parts)) for files in sets]
+    # workers may run in another folder
+    spills = [spill_task(SpillWork(q.path.absolute(), str(q.header.generated), q.sha256, staging.work)) for q in quotes]
+    drafts = [draft_task(DraftWork(files.absolute(), staging.parts)) for files in sets]
     staging.forget_lost(drafts, read_drafted)
     staging.forget_lost(spills, read_spilled)
-    report = executor.run([*drafts, *spills])
+    report = executor.run(_largest_first([*drafts, *spills], [*(f.paths for f in sets), *((q.path,) for q in quotes)]))
     failed = {failure.key: failure for failure in report.failed}
     for quote, task in zip(quotes, spills, strict=True):
         _collect(quote, task, failed, staging, harvest)
@@ -94,6 +95,12 @@ def read_all(raw: RawFiles, manifest: Manifest, staging: Staging, executor: Exec
             harvest.drafted.append((files, answer))
     _read_documents(raw, manifest, harvest)
     return harvest
+
+
+def _largest_first(tasks: Sequence[Task], paths: Sequence[Sequence[Path]]) -> list[Task]:
+    """The tasks by the size of their files: no large one is left when the others are done."""
+    sizes = {task.key: sum(path.stat().st_size for path in own) for task, own in zip(tasks, paths, strict=True)}
+    return sorted(tasks, key=lambda task: -sizes[task.key])
 
 
 def _collect(

@@ -241,6 +241,8 @@ def _answer(work: Callable[[], Any]) -> bytes:
     except OSError:
         raise  # a full disk is not the file's fault
     except Exception as error:  # noqa: BLE001  a fault in one reader must not keep the other files out
+        if isinstance(error, ValueError) and str(error).startswith("option"):
+            return canonical_json({"refused": str(error)})  # what a reader says of options that are not its own
         place = traceback.extract_tb(error.__traceback__)[-1]
         words = f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
         return canonical_json({"refused": f"{words}; {_FAULT}"})

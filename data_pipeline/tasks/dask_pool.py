@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import tempfile
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -23,10 +24,25 @@ from data_pipeline.tasks.ledger import Ledger, LedgerDamageError
 from data_pipeline.tasks.report import Progress, RunTally, TaskReport, begin, ignore_progress
 from data_pipeline.tasks.worker import THREAD_VARIABLES, Problem, Task, perform
 
-_LOCAL: Final = "local:"
 _CONNECT_SECONDS: Final = 20
 _VISIBLE_SECONDS: Final = 30.0
 """How long a shared file system may take to show the driver what a worker wrote (NFS caches names)."""
+
+
+def local_processes(address: str) -> int:
+    """Processes of a local cluster ("local:4"), 0 for the address of a scheduler.
+
+    Raises
+    ------
+    ValueError
+        For an address of neither form.
+    """
+    kind, _, count = address.partition(":")
+    if kind == "local" and count.isascii() and count.isdigit() and int(count):
+        return int(count)
+    if kind == "local" or "://" not in address:
+        raise ValueError(f"cluster must be tcp://host:port or local:N with N processes; was {address!r}")
+    return 0
 
 
 class DaskPool:
@@ -51,13 +67,7 @@ class DaskPool:
 
     def __init__(self, ledger: Ledger, address: str, *, progress: Progress = ignore_progress) -> None:
         """Check the address; nothing is connected before the first task."""
-        if address.startswith(_LOCAL):
-            count = address.removeprefix(_LOCAL)
-            self._local = int(count) if count.isascii() and count.isdigit() else 0
-        else:
-            self._local = -1 if "://" in address else 0
-        if not self._local:
-            raise ValueError(f"cluster must be tcp://host:port or local:N with N processes; was {address!r}")
+        self._local = local_processes(address)
         _distributed()
         # workers may run in another folder
         self._ledger = replace(ledger, folder=ledger.folder.resolve())
@@ -161,6 +171,7 @@ class DaskPool:
         distributed = _distributed()
         address: Any = self._address
         if self._local > 0:
+            scratch = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="fairfield-dask-"))
             address = self._stack.enter_context(
                 distributed.LocalCluster(
                     n_workers=self._local,
@@ -169,6 +180,7 @@ class DaskPool:
                     host="127.0.0.1",
                     dashboard_address=":0",
                     memory_limit=0,
+                    local_directory=scratch,
                     silence_logs=logging.CRITICAL,
                     env=dict.fromkeys(THREAD_VARIABLES, "1"),
                 )

@@ -60,6 +60,18 @@ class DaskCluster:
 
     address: str
 
+    def __post_init__(self) -> None:
+        """Check the address.
+
+        Raises
+        ------
+        ValueError
+            When it is of neither form.
+        """
+        from data_pipeline.tasks.dask_pool import local_processes
+
+        local_processes(self.address)
+
     def over(self, ledger: Ledger, progress: Progress = ignore_progress) -> DaskPool:
         """See `Workforce`."""
         from data_pipeline.tasks.dask_pool import DaskPool
@@ -73,7 +85,7 @@ def make_workforce(workers: int | None = None, cluster: str | None = None) -> Wo
     Raises
     ------
     ValueError
-        When both are named.
+        When both are named, or an address has no form of one.
     """
     if cluster is not None:
         if workers is not None:

@@ -243,3 +243,30 @@ def test_any_number_of_workers_gives_the_same_bytes(tardis, write_quotes, tmp_pa
     for workers in (0, 2):
         ingest(files, tmp_path / str(workers), executor=LocalProcesses(workers))
     assert tree(tmp_path / "0") == tree(tmp_path / "2")
+
+
+@pytest.mark.realdata
+def test_every_real_file_goes_in_with_its_number_of_records_but_for_two_that_cannot(realdata, tmp_path):
+    report = ingest(realdata, tmp_path / "store")
+    assert {refusal.file for refusal in report.refused} == {
+        "COTAHIST_D04012016_TRUNCATED.TXT",
+        "EVENT_RECORDS_2024.TXT",
+    }
+    rows = {source.file: source.rows for source in report.accepted}
+    for start, count in {
+        "NEG_OPCOES_20151126": 18_302,
+        "OFER_PETR4F_VALE5F_20151103": 20_673,
+        "AMZN_2012-06-21": 57_515,
+        "AAPL_2012-06-21": 999,
+        "binance_usdm_btcusdt_20240808.gz": 93_954,
+        "btcusdt_20240808_usdm.npz": 491_973,
+        "BVBG086_PriceReport_20180102": 9_261,
+        "futures_settlement_weekly_2021_2022": 57_342,
+        "COTAHIST_A2021_16_SESSIONS": 110_290,
+    }.items():
+        assert [found for name, found in rows.items() if name.startswith(start)] == [count], start
+    store = Store.open(tmp_path / "store")
+    store.verify()
+    # one trade of the old file was cancelled
+    assert store.table("trades", venue="B3", start="2015-11-26", end="2015-11-26").num_rows == 18_302 - 1
+    assert store.table("orders").num_rows == 20_673
