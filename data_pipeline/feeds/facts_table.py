@@ -111,7 +111,7 @@ def _columns(path: Path, name: str, shown: str, options: Mapping[str, str]) -> d
         if constant is not None:
             columns[ours] = _repeated(constant, ours, count, shown)
     given = {"version": pa.array([1] * count, pa.int64()), "event_start": pa.nulls(count, pa.date32())}
-    given |= {"unit": pa.array(["-"] * count), "source": pa.array([path.name] * count)}
+    given |= {"unit": pa.array(["-"] * count, pa.string()), "source": pa.array([path.name] * count, pa.string())}
     columns = {**given, **columns}
     refuse_null(columns, _NEEDED, shown)
     return {

@@ -5,7 +5,7 @@ before 22 May 2006, when the session must tell the decade ("DI1F3" is of 2003 or
 maturities bears both, a digit each ("DIFN2F3"); it has no expiry here.
 
 Expiries by B3's contract specifications: IND and WIN on the Wednesday nearest the 15th of an even month, or the next
-session where that is none; DOL, WDO, DI1 and DDI on the first session of the month, for which a last settlement is
+session where that is none; DOL, WDO and DI1 on the first session of the month, for which a last settlement is
 still published, though DOL and WDO trade only until the session before.
 """
 

@@ -177,7 +177,10 @@ def _from_text(values: pa.Array, kind: Kind, column: str, where: _Where) -> pa.A
 def _refuse(values: pa.Array, fits: pa.Array, column: str, rule: str, where: _Where) -> None:
     wrong = pc.index(pc.fill_null(fits, True), False).as_py()
     if wrong >= 0:
-        raise DataError(f"{where.at(wrong)}: {column} must be {rule}; was {str(values[wrong].as_py())[:40]!r}")
+        value = values[wrong]
+        # a day far outside of Python's years has no form in it: its number since 1970 is shown
+        shown = value.cast(pa.int32()) if pa.types.is_date(value.type) else value
+        raise DataError(f"{where.at(wrong)}: {column} must be {rule}; was {str(shown.as_py())[:40]!r}")
 
 
 def _refuse_impossible(made: pa.Array, kind: Kind, column: str, where: _Where) -> None:

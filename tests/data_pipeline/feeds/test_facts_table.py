@@ -122,6 +122,11 @@ def test_what_cannot_be_is_refused(feed_run, content, options, words):
         read(feed_run, content, **options)
 
 
+def test_a_table_without_rows_gives_none(feed_run):
+    tables, tally = feed_run.read(FACTS_TABLE, {"s.csv": CSV.splitlines()[0] + b"\n"})
+    assert (tables, tally.rows) == ({}, 0)
+
+
 def test_an_unknown_zone_is_refused(feed_run):
     with pytest.raises(ValueError, match="timezone must be a name like America/Sao_Paulo; was 'Mars'"):
         read(feed_run, CSV, timezone="Mars")

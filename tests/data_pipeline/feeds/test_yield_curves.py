@@ -99,6 +99,14 @@ def test_a_page_of_one_base_is_read_by_its_title(feed_run):
     assert (found["symbol"], found["rate_360"], found["rate_252"]) == (["DOC"] * 2, [-0.0052, 0.0115], [None] * 2)
 
 
+def test_a_day_beyond_every_calendar_is_refused(feed_run):
+    out = io.BytesIO()
+    far = {"refdate": pa.array([2**31 - 1], pa.int32()).cast(pa.date32())}
+    pq.write_table(pa.table({name: far.get(name, [value]) for name, value in ROW.items()}), out)
+    with pytest.raises(DataError, match="row 1: refdate must be a date of 1900 to 2200"):
+        feed_run.read(YIELD_CURVES, {"t.parquet": out.getvalue()})
+
+
 def test_repeated_vertices_are_left_out_and_those_that_differ_counted(feed_run):
     mended = ROW | {"r_252": 0.0917}
     tables, tally = feed_run.read(YIELD_CURVES, {"t.csv": csv(ROW, ROW, mended)})
