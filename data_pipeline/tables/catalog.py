@@ -200,6 +200,7 @@ BARS: Final = TableSpec(
     symbol="symbol",
     order=("symbol", "rule", "number"),
     key=("session", "symbol", "rule", "number"),
+    apart=("rule",),
 )
 
 PRICE_REPORTS: Final = TableSpec(
@@ -379,6 +380,7 @@ FACTS: Final = TableSpec(
     symbol="symbol",
     order=("symbol", "field", "event_time", "known_at"),
     key=("symbol", "field", "event_start", "event_time", "known_at", "version"),
+    apart=("source",),
 )
 
 TABLES: Final[dict[str, TableSpec]] = {

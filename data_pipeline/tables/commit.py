@@ -35,7 +35,7 @@ class TableChange:
     symbols : tuple of str
         The symbols, in order.
     cells : int
-        How many pairs of symbol and session.
+        How many cells (`TableSpec.cell`): pairs of symbol and session, for most tables.
     rows_held, rows_offered : int
     identical : bool
         Whether the rows are the same; else the offered ones took the place of the held ones.
@@ -121,8 +121,7 @@ def _settle(
 
 def _meet(spec: TableSpec, draft: DraftPart, own: PlacedPart, offered: pa.Table, held: PlacedPart) -> _Meeting | None:
     there = cells_of(spec, held)
-    keys = [spec.symbol, spec.date]
-    common = there.join(offered, keys, join_type="inner", use_threads=False)
+    common = there.join(offered, list(spec.cell), join_type="inner", use_threads=False)
     if not common.num_rows:
         return None
     rows_held, digest_held = _content(spec, held, there, common)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import uuid
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -62,9 +61,8 @@ class PartWriter:
     def __enter__(self) -> PartWriter:
         """Open the draft."""
         self._staging.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix="draft-", suffix=".parquet", dir=self._staging)
-        os.close(handle)
-        self._draft = Path(name)
+        # a name of its own: several processes may draft into one folder
+        self._draft = self._staging / f"draft-{uuid.uuid4().hex}.parquet"
         self._file = _open_parquet(self._draft, self._spec.schema)
         return self
 

@@ -62,29 +62,33 @@ def _chain(chain: Sequence[PlacedPart], numbered: Mapping[str, int]) -> Iterator
 
 
 def cells_of(spec: TableSpec, placed: PlacedPart) -> pa.Table:
-    """The pairs of symbol and session in a part, each once."""
-    names = [spec.symbol, spec.date]
-    pieces = [distinct_cells(spec, rows) for rows in iter_rows(placed.files, placed.part, names)]
+    """The cells (`TableSpec.cell`: pairs of symbol and session, for most tables) in a part, each once."""
+    pieces = [distinct_cells(spec, rows) for rows in iter_rows(placed.files, placed.part, spec.cell)]
     return distinct_cells(spec, pa.concat_tables(pieces))
 
 
 def distinct_cells(spec: TableSpec, rows: pa.Table) -> pa.Table:
-    """The pairs of symbol and session of some rows, each once."""
-    return rows.select([spec.symbol, spec.date]).group_by([spec.symbol, spec.date], use_threads=False).aggregate([])
+    """The cells of some rows, each once."""
+    names = list(spec.cell)
+    return rows.select(names).group_by(names, use_threads=False).aggregate([])
 
 
 def in_cells(spec: TableSpec, rows: pa.Table, cells: pa.Table) -> NDArray[np.bool_]:
-    """Whether each row is of one of the pairs of symbol and session."""
-    symbols = pc.unique(cells[spec.symbol])
-    wanted = np.unique(_codes(spec, cells, symbols))
-    return np.isin(_codes(spec, rows, symbols), wanted)
+    """Whether each row is of one of the cells."""
+    values = {name: pc.unique(cells[name]) for name in spec.cell}
+    wanted = np.unique(_codes(cells, values))
+    return np.isin(_codes(rows, values), wanted)
 
 
-def _codes(spec: TableSpec, rows: pa.Table, symbols: pa.Array) -> NDArray[np.int64]:
-    """One number for each pair; -1 for symbols that are not among `symbols`."""
-    place = pc.fill_null(pc.index_in(rows[spec.symbol], symbols), -1).to_numpy().astype(np.int64)
-    days = rows[spec.date].cast(pa.int32()).to_numpy().astype(np.int64) + (1 << 31)
-    return np.where(place < 0, -1, (place << 32) | days)
+def _codes(rows: pa.Table, values: Mapping[str, pa.Array]) -> NDArray[np.int64]:
+    """One number for each cell made of `values`; -1 for rows with another value."""
+    code = np.zeros(rows.num_rows, dtype=np.int64)
+    known = np.ones(rows.num_rows, dtype=np.bool_)
+    for name, own in values.items():
+        place = pc.fill_null(pc.index_in(rows[name], own), -1).to_numpy().astype(np.int64)
+        known &= place >= 0
+        code = code * len(own) + place
+    return np.where(known, code, -1)
 
 
 def only_cells(spec: TableSpec, placed: PlacedPart, cells: pa.Table) -> tuple[int, int]:

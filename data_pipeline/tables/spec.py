@@ -62,6 +62,9 @@ class TableSpec:
         The sort order of the rows in a part, beginning with `symbol`; rows equal in it keep the feed's order.
     key : tuple of str
         Columns that together occur once; empty where rows may repeat. It holds every column of `order`.
+    apart : tuple of str
+        Columns that, with the symbol and the date, tell what a later file replaces: rows of another document of the
+        same entity and day stay. Empty for most tables: a file gives all of a symbol's session.
     """
 
     name: str
@@ -73,6 +76,12 @@ class TableSpec:
     symbol: str
     order: tuple[str, ...]
     key: tuple[str, ...] = ()
+    apart: tuple[str, ...] = ()
+
+    @property
+    def cell(self) -> tuple[str, ...]:
+        """Columns whose values together come from one file: the later one that has them."""
+        return self.symbol, self.date, *self.apart
 
     @cached_property
     def schema(self) -> pa.Schema:

@@ -14,7 +14,7 @@ Name = tuple[str, str, str]
 
 
 class TablePart(NamedTuple):
-    """One Parquet file of a table. The rows of one symbol and session lie in one part only.
+    """One Parquet file of a table. The rows of one cell (`TableSpec.cell`) lie in one part only.
 
     Attributes
     ----------

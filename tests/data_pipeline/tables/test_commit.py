@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import datetime
 import shutil
 import uuid
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +14,7 @@ from data_pipeline.errors import DataError
 from data_pipeline.manifest import MANIFEST, Manifest, read_manifest
 from data_pipeline.store import Store
 from data_pipeline.tables import commit, maintenance
+from data_pipeline.tables.catalog import TABLES
 from data_pipeline.tables.files import LocalFiles, open_files
 from data_pipeline.tables.maintenance import compact
 from data_pipeline.tables.publish import held_manifest, is_own_part, publish_manifest, sweep_orphans
@@ -29,7 +32,7 @@ def rows_of(make, cells):
     return make.rates([(day, symbol, value) for (day, symbol), values in cells.items() for value in values])
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.lists(st.lists(OFFER, min_size=1, max_size=3), min_size=1, max_size=4), st.booleans())
 def test_the_last_file_with_a_symbol_and_session_holds_whatever_came_before(make, tmp_path_factory, calls, joined):
     """Against a dictionary; and the content is that of a store made at once from what is left."""
@@ -120,6 +123,36 @@ def test_drafts_of_one_call_become_one_part_with_all_their_sources(make, tmp_pat
     assert (part.first, part.last, part.symbols, part.rows) == ("A", "C", 3, 6)
     assert set(part.sources) == {s.sha256 for s in manifest.sources}
     assert Store.open(tmp_path / "store").table("rates")["symbol"].to_pylist() == list("AABBCC")
+
+
+def test_of_a_company_s_day_only_the_same_document_is_replaced(make, tmp_path):
+    """Two statements published on one day lie in two files: the second does not take the first one's place."""
+
+    def facts(source, value):
+        spec = TABLES["facts"]
+        day = datetime.date(2023, 3, 30)
+        record = {
+            "known_on": day,
+            "symbol": "33000167000101",
+            "field": "assets",
+            "event_start": None,
+            "event_time": day,
+            "known_at": datetime.datetime(2023, 3, 30, tzinfo=datetime.UTC),
+            "version": int(value),
+            "value": value,
+            "unit": "R$",
+            "source": source,
+        }
+        return pa.table({f.name: pa.array([record[f.name]], f.type) for f in spec.schema}, schema=spec.schema)
+
+    place = tmp_path / "store"
+    make.put(place, tmp_path / "s", ("zip of 2021", "facts", "CVM", facts("DFP 2021", 1.0)))
+    _, changes = make.put(place, tmp_path / "s", ("zip of 2022", "facts", "CVM", facts("DFP 2022", 2.0)))
+    assert changes == ()
+    _, (change,) = make.put(place, tmp_path / "s", ("newer zip", "facts", "CVM", facts("DFP 2021", 3.0)))
+    assert not change.identical
+    found = Store.open(place).table("facts", columns=["source", "value"]).to_pylist()
+    assert sorted((r["source"], r["value"]) for r in found) == [("DFP 2021", 3.0), ("DFP 2022", 2.0)]
 
 
 def test_a_manifest_is_read_back_as_it_was_and_lies_an_item_a_line(make, tmp_path):

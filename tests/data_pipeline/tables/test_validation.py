@@ -110,6 +110,7 @@ def test_every_table_of_the_catalog_can_be_kept(spec):
     assert not [name for name in (spec.date, spec.symbol) if spec.column(name).nullable]
     assert spec.column(spec.date).type == pa.date32()
     assert spec.column(spec.symbol).type == pa.string()
+    assert not spec.key or set(spec.apart) <= set(names)
     assert not spec.key or set(spec.order) <= set(spec.key)
     assert "venue" not in names
     assert len(set(names)) == len(names)
