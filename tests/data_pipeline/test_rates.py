@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from fractions import Fraction
 
 import pytest
@@ -8,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_pipeline.errors import DataError
+from data_pipeline.ingest import ingest
 from data_pipeline.rates import RULE_SORTED, is_rates, parse_cdi
 from data_pipeline.schema import CDI_SCHEMA
+from data_pipeline.store import Store
 
 
 def entry(day="02/01/2023", value="0.050788"):
@@ -68,3 +71,14 @@ def test_rates_of_the_hyperinflation_are_accepted():
 @pytest.mark.parametrize(("document", "known"), [([entry()], True), ([], False), ({}, False), ([{"data": 1}], False)])
 def test_an_answer_is_recognised_by_its_shape(document, known):
     assert is_rates(document) is known
+
+
+def test_the_daily_series_of_the_bank_fills_the_cdi_and_the_rates_once(tmp_path):
+    path = tmp_path / "sgs_12_2023-01-01_2023-01-31.json"
+    path.write_text(json.dumps([entry(), entry("03/01/2023", "0.05")]), encoding="utf-8")
+    assert ingest([path], tmp_path / "store").complete
+    again = ingest([path], tmp_path / "store")
+    assert again.accepted == ()
+    store = Store.open(tmp_path / "store")
+    assert store.cdi()["daily_return"].to_pylist() == [0.00050788, 0.0005]
+    assert store.table("rates", venue="BCB")["value"].to_pylist() == [0.050788, 0.05]
