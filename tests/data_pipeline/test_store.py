@@ -4,6 +4,7 @@ import datetime
 import json
 import subprocess
 import sys
+import uuid
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from data_pipeline.ingest import ingest
 from data_pipeline.manifest import Manifest
 from data_pipeline.schema import CDI_SCHEMA, EVENT_SCHEMA, QUARANTINE_SCHEMA, QUOTE_SCHEMA
 from data_pipeline.store import Store, read_part, write_part
+from data_pipeline.tables.files import open_files
 
 DAYS = (20221229, 20230102, 20230103, 20230201)
 
@@ -181,6 +183,26 @@ def test_a_part_with_other_rows_than_the_manifest_says_is_refused(folder):
     (folder / second.path).write_bytes((folder / first.path).read_bytes())
     with pytest.raises(DataError, match="must have 6 rows; has 3"):
         store.read()
+
+
+def test_daily_quotes_are_read_from_a_url_as_from_a_folder(folder):
+    url = f"memory://{uuid.uuid4()}/store"
+    local, remote = open_files(folder), open_files(url)
+    for path in local.list():
+        remote.put(path, local.read_bytes(path))
+    store, away = Store.open(folder), Store.open(url)
+    away.verify()
+    assert away.content_hash == store.content_hash
+    assert away.read().equals(store.read())
+    assert away.quarantine().equals(store.quarantine())
+    assert [t.num_rows for t in away.iter_months()] == [3, 6, 3]
+    query = "select ticker, count(*) n from daily_quotes group by ticker order by ticker"
+    assert away.sql(query).equals(store.sql(query))
+    lost = away.manifest.partitions[0].part.path
+    remote.remove(lost)
+    for action in (away.verify, away.read):
+        with pytest.raises(DataError, match=f"{url}/{lost} is missing"):
+            action()
 
 
 def test_the_bytes_of_a_part_depend_on_its_rows_only(tmp_path):
