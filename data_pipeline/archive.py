@@ -32,7 +32,7 @@ Choose = Callable[[Sequence[str]], str]
 """Which member is meant, of the sorted names of all; a member of a zip in the zip is "inner.zip/member"."""
 
 # what zipfile and the decompressors raise on bytes that are no sound archive
-_DAMAGE = (
+DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
@@ -69,7 +69,7 @@ class _Counted(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         try:
             chunk = self._source.read(min(len(view), CHUNK))
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise DataError(f"{self._name} is a damaged {self._kind} file ({error}): download it again") from error
         self._given += len(chunk)
         refuse_bomb(self._given, self._packed, self._name)
@@ -170,7 +170,7 @@ _Found = tuple[str, tuple[zipfile.ZipFile, zipfile.ZipInfo]]
 def _members(stream: IO[bytes], name: str, prefix: str, stack: ExitStack, depth: int) -> Iterator[_Found]:
     try:
         archive = stack.enter_context(zipfile.ZipFile(stream))
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise DataError(f"{name} is a damaged zip file ({error}): download it again") from error
     infos = [info for info in archive.infolist() if not info.is_dir()]
     if len(infos) > MOST_MEMBERS:
@@ -201,6 +201,6 @@ def _spooled(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, stack: 
 def _opened(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> IO[bytes]:
     try:
         return archive.open(info)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         # zipfile tells an encrypted member by RuntimeError, an unknown compression by NotImplementedError
         raise DataError(f"{name} cannot be unzipped ({error}): download it again") from error

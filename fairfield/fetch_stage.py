@@ -44,7 +44,9 @@ def run_fetch(source: str, folder: Path, wanted: Wanted, policy: Policy, *, refr
     except ValueError as error:
         raise ConfigError(str(error)) from error
     if not items:
-        raise ConfigError(f"fetch {source}: nothing was asked for; see `fairfield fetch --help`")
+        span = f"{wanted.start} to {wanted.end or wanted.start}"
+        why = f"B3 held no session from {span}" if wanted.start else "nothing was asked for"
+        raise ConfigError(f"fetch {source}: {why}; see `fairfield fetch --help`")
     if dry:
         for item in items:
             print(f"{item.url} -> {folder / item.target}", flush=True)

@@ -159,6 +159,9 @@ def sgs_windows(
 ) -> tuple[tuple[datetime.date, datetime.date], ...]:
     """Spans of at most `years` years that follow each other from `start` to `end`, first and last days included.
 
+    They are cut where a calendar year ends whose number divides by `years` after it, so that requests of different days
+    have all spans but the first and the last in common.
+
     Raises
     ------
     ValueError
@@ -166,20 +169,16 @@ def sgs_windows(
 
     Examples
     --------
-    >>> [(str(a), str(b)) for a, b in sgs_windows(datetime.date(2010, 3, 1), datetime.date(2021, 1, 4))]
-    [('2010-03-01', '2020-02-29'), ('2020-03-01', '2021-01-04')]
+    >>> [(str(a), str(b)) for a, b in sgs_windows(datetime.date(2012, 5, 2), datetime.date(2023, 1, 31))]
+    [('2012-05-02', '2019-12-31'), ('2020-01-01', '2023-01-31')]
     """
     if end < start:
         raise ValueError(f"end must be start ({start}) or later; was {end}")
     if years < 1:
         raise ValueError(f"years must be 1 or more; was {years}")
-    windows = []
-    while start <= end:
-        following = _years_later(start, years)
-        last = min(end, following - datetime.timedelta(days=1))
-        windows.append((start, last))
-        start = following
-    return tuple(windows)
+    cuts = [datetime.date(year, 1, 1) for year in range(start.year + 1, end.year + 1) if year % years == 0]
+    ends = [cut - datetime.timedelta(days=1) for cut in cuts]
+    return tuple(zip([start, *cuts], [*ends, end], strict=True))
 
 
 def rates_known(rows: pa.Table, at: datetime.date) -> pa.Table:
@@ -197,13 +196,6 @@ def rates_known(rows: pa.Table, at: datetime.date) -> pa.Table:
     days = rows["session"].cast(pa.int32()).to_numpy()
     lags = pa.array([SERIES[symbol].known_after for symbol in symbols], pa.int32()).to_numpy()
     return rows.filter(pa.array(days + lags <= (at - datetime.date(1970, 1, 1)).days))
-
-
-def _years_later(day: datetime.date, years: int) -> datetime.date:
-    try:
-        return day.replace(year=day.year + years)
-    except ValueError:  # 29 February, or beyond the year 9999
-        return day.replace(year=day.year + years, month=3, day=1)
 
 
 def _code_in(name: str) -> str | None:

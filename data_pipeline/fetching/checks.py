@@ -6,10 +6,12 @@ import html
 import json
 import re
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
+
+from data_pipeline.archive import DAMAGE, refuse_bomb
+from data_pipeline.errors import DataError
 
 _HEAD: Final = 4096
 _MOST_JSON: Final = 256 << 20
@@ -21,10 +23,15 @@ def is_zip(path: Path) -> str | None:
         return page
     try:
         with zipfile.ZipFile(path) as archive:
-            if not archive.infolist():
+            members = archive.infolist()
+            if not members:
                 return "is a zip file without members"
+            # zipfile gives no more of a member than it states
+            refuse_bomb(sum(member.file_size for member in members), path.stat().st_size, "it")
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError) as error:
+    except DataError as error:
+        return f"is no file of a venue ({error})"
+    except DAMAGE as error:
         return f"is no whole zip file ({error})"
     return None if damaged is None else f"has a damaged member, {damaged}"
 

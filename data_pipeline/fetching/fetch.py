@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -24,7 +24,9 @@ from data_pipeline.fetching.transfer import (
     RetryableError,
     discard_partial,
     partial_path,
+    read_note,
     request_into,
+    write_note,
 )
 from data_pipeline.raw_file import sha256_of_file
 
@@ -91,8 +93,8 @@ def fetch(
     Raises
     ------
     DataError
-        When another fetch writes to the folder, its journal is damaged, or the disk is full; what was complete stays,
-        and what was not goes on from there the next time.
+        When another fetch writes to the folder, its journal is damaged, the policy's mirror or certificates cannot be
+        read, or the disk is full; what was complete stays, and what was not goes on from there the next time.
     """
     policy = policy or Policy()
     with disk_errors(folder):
@@ -128,13 +130,14 @@ class _Run:
         self.progress, self.retrieved_at = progress, retrieved_at
         self.report = FetchReport()
         self.journal = read_journal(folder)
-        self.pool: Any = None
+        self.pool = _make_pool(policy)
         self.last_request: float | None = None
 
     def one(self, item: Item) -> tuple[Item, ...]:
         """Bring one item into the folder; the items that it leads to."""
         target = _inside(self.folder, item.target)
         try:
+            self._complete_journal(item, target)
             if target.exists() and not self.refresh:
                 self.report.kept[item.target] = self._about_kept(item, target)
             else:
@@ -159,9 +162,25 @@ class _Run:
         known = self.journal.get(item.target)
         if item.sha256 and sha256 != item.sha256:
             raise DataError(f"{target} is there with another hash than the one published: move it away, or --refresh")
-        if known is not None and known.sha256 != sha256:
+        if known is None:
+            return f"{item.target} is there already, from elsewhere: the journal does not know it"
+        if known.sha256 != sha256:
             raise DataError(f"{target} changed since it was fetched: move it away, or --refresh to fetch it again")
-        return f"{item.target} is there already"
+        return f"{item.target} is there already, fetched {known.retrieved_at}"
+
+    def _complete_journal(self, item: Item, target: Path) -> None:
+        """Add the entry of a file that took its name just before its fetch was killed."""
+        entry = read_note(target).get("finished")
+        if not entry or partial_path(target).exists() or not target.exists():
+            return
+        fetched = Fetched(**entry)
+        if sha256_of_file(target) == fetched.sha256 and self.journal.get(item.target) != fetched:
+            self._enter(fetched)
+        discard_partial(target)
+
+    def _enter(self, entry: Fetched) -> None:
+        append_journal(self.folder, entry)
+        self.journal[entry.target] = entry
 
     def _download(self, item: Item, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -184,21 +203,20 @@ class _Run:
             words = f"{item.target} has a new version; the one before is kept as {aside.name}"
         else:
             words = f"{item.target}: {part.stat().st_size:,} bytes"
-        size = part.stat().st_size
-        publish(part, target)
-        discard_partial(target)
         entry = Fetched(
             target=item.target,
             url=item.url,
             mirror=self.policy.mirror,
             sha256=sha256,
-            size=size,
+            size=part.stat().st_size,
             retrieved_at=self.retrieved_at().isoformat(timespec="seconds"),
             validators=answer,
             checksum="verified" if expected else "not published",
         )
-        append_journal(self.folder, entry)
-        self.journal[item.target] = entry
+        write_note(target, {"finished": asdict(entry)})  # outlives a kill between the two steps
+        publish(part, target)
+        self._enter(entry)
+        discard_partial(target)
         self.report.fetched[item.target] = words
 
     def _published_hash(self, item: Item) -> str:
@@ -209,7 +227,8 @@ class _Run:
             self._bytes_of(item.checksum_url, item.target, side, False, _is_checksum, "", None)
         except AbsentError:
             return ""
-        digits = partial_path(side).read_bytes()[:64].decode("ascii").lower()
+        with partial_path(side).open("rb") as stream:
+            digits = stream.read(64).decode("ascii").lower()
         discard_partial(side)
         return digits
 
@@ -232,7 +251,7 @@ class _Run:
             try:
                 self._keep_interval()
                 answer = request_into(
-                    self._pool(),
+                    self.pool,
                     address,
                     target,
                     self.policy,
@@ -253,7 +272,7 @@ class _Run:
                 after = part.stat().st_size if part.exists() else 0
                 if after - before >= CHUNK:
                     continue  # it came a good way further: the next request goes on from there
-                if "continue" in str(error):
+                if error.afresh:
                     discard_partial(target)
                 failures += 1
                 if failures < self.policy.attempts:
@@ -265,40 +284,25 @@ class _Run:
         )
 
     def _keep_interval(self) -> None:
-        if self.last_request is not None:
+        if self.last_request is not None and not _is_folder(self.policy.mirror):
             left = self.last_request + self.policy.interval - self.clock.now()
             if left > 0.0:
                 self.clock.sleep(left)
         self.last_request = self.clock.now()
 
-    def _pool(self) -> Any:
-        if self.pool is None:
-            self.pool = _make_pool(self.policy)
-        return self.pool
-
 
 def _make_pool(policy: Policy) -> Any:
-    import ssl
-    from urllib.request import getproxies
-
-    import certifi
-    import urllib3
-
-    if policy.mirror and "://" not in policy.mirror:
+    if _is_folder(policy.mirror):
         from data_pipeline.fetching.folder_mirror import FolderPool
 
         return FolderPool(Path(policy.mirror))
-    context = ssl.create_default_context(cafile=certifi.where())
-    if policy.ca_file:
-        try:
-            context.load_verify_locations(cafile=policy.ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise DataError(f"--ca-file {policy.ca_file} holds no usable certificate ({error})") from error
-    proxies = getproxies()
-    proxy = proxies.get("https") or proxies.get("http")
-    if proxy:
-        return urllib3.ProxyManager(proxy, ssl_context=context)
-    return urllib3.PoolManager(ssl_context=context)
+    from data_pipeline.fetching.network import Network
+
+    return Network(policy.ca_file)
+
+
+def _is_folder(mirror: str) -> bool:
+    return bool(mirror) and "://" not in mirror
 
 
 def _address(url: str, mirror: str) -> str:
@@ -311,10 +315,11 @@ def _address(url: str, mirror: str) -> str:
 
 
 def _inside(folder: Path, target: str) -> Path:
-    path = folder / target
-    if folder.resolve() not in path.resolve().parents:
+    # by its words: a folder of files may lie on another disk behind a link
+    path = PurePosixPath(target)
+    if path.is_absolute() or not path.parts or ".." in path.parts:
         raise ValueError(f"target must lie below the download folder; was {target!r}")
-    return path
+    return folder / path
 
 
 def _hash_reason(part: Path, expected: str) -> str | None:
@@ -325,6 +330,7 @@ def _hash_reason(part: Path, expected: str) -> str | None:
 
 
 def _is_checksum(path: Path) -> str | None:
-    digits = path.read_bytes()[:64]
+    with path.open("rb") as stream:
+        digits = stream.read(64)
     sound = len(digits) == 64 and all(d in b"0123456789abcdefABCDEF" for d in digits)
     return None if sound else "holds no SHA-256"

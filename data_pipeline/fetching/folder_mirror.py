@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+
+from data_pipeline.errors import DataError
 
 
 class FolderPool:
     """Answers requests with the files of a folder, in the form of urllib3's pools."""
 
     def __init__(self, folder: Path) -> None:
-        """Keep the folder."""
+        """Keep the folder.
+
+        Raises
+        ------
+        DataError
+            When there is none.
+        """
+        if not folder.is_dir():
+            raise DataError(f"--mirror {folder} is neither a folder nor an address (https://host/path)")
         self.folder = folder
 
     def request(self, method: str, url: str, **options: Any) -> _FolderResponse:
         """The file at that host and path; status 404 where there is none."""
         path = self.folder / url
-        inside = self.folder.resolve() in path.resolve().parents
+        inside = ".." not in PurePosixPath(url).parts
         return _FolderResponse(path if inside and path.is_file() else None)
 
 

@@ -58,7 +58,7 @@ def read_journal(folder: Path) -> dict[str, Fetched]:
     if not path.is_file():
         return {}
     found: dict[str, Fetched] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
             entry = Fetched(**json.loads(line))
         except (ValueError, TypeError) as error:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from data_pipeline.feeds.sgs import sgs_windows
 from data_pipeline.fetching.checks import is_file, is_text, is_zip, json_check
 from data_pipeline.fetching.items import Item
 
@@ -25,9 +26,8 @@ _CVM: Final = "https://dados.cvm.gov.br/dados/CIA_ABERTA"
 _BINANCE: Final = "https://data.binance.vision/data"
 
 MARKETS: Final = {"um": "futures/um", "cm": "futures/cm", "spot": "spot"}
+_MOST_PAGES: Final = 1000
 KINDS: Final = ("aggTrades", "trades", "bookTicker", "bookDepth")
-_LONGEST_WINDOW: Final = 10
-"""Years that SGS answers at once for a daily series (since March 2025)."""
 
 
 def cotahist(years: Iterable[int] = (), months: Iterable[str] = (), days: Iterable[dt.date] = ()) -> Iterator[Item]:
@@ -70,33 +70,13 @@ def sgs(series: Iterable[int], start: dt.date, end: dt.date) -> Iterator[Item]:
     for code in series:
         if not 1 <= code <= 99_999:
             raise ValueError(f"series must be a number from 1 to 99999; was {code}")
-        for first, last in windows(start, end):
+        for first, last in sgs_windows(start, end):
             span = f"dataInicial={first:%d/%m/%Y}&dataFinal={last:%d/%m/%Y}"
             yield Item(
                 f"{_BCB}/bcdata.sgs.{code}/dados?formato=json&{span}",
                 f"sgs/sgs_{code}_{first}_{last}.json",
                 json_check(_is_series),
             )
-
-
-def windows(start: dt.date, end: dt.date) -> list[tuple[dt.date, dt.date]]:
-    """[start, end] in parts that end with a calendar year and span less than ten years; both ends included.
-
-    Cut at year ends, equal requests of different days share all but their last file.
-
-    Examples
-    --------
-    >>> [(str(a), str(b)) for a, b in windows(dt.date(2012, 5, 2), dt.date(2023, 1, 31))]
-    [('2012-05-02', '2019-12-31'), ('2020-01-01', '2023-01-31')]
-    """
-    if end < start:
-        raise ValueError(f"end must not be before start {start}; was {end}")
-    parts: list[tuple[dt.date, dt.date]] = []
-    while start <= end:
-        decade_end = dt.date(start.year // _LONGEST_WINDOW * _LONGEST_WINDOW + _LONGEST_WINDOW - 1, 12, 31)
-        parts.append((start, min(end, decade_end)))
-        start = decade_end + dt.timedelta(days=1)
-    return parts
 
 
 def cvm(years: Iterable[int], documents: Iterable[str] = ("ITR", "DFP")) -> Iterator[Item]:
@@ -163,6 +143,8 @@ def _dividends(folder: str, trading_name: str, page: int) -> Item:
 
     def rest(content: bytes) -> tuple[Item, ...]:
         pages = int(json.loads(content)["page"]["totalPages"])
+        if pages > _MOST_PAGES:
+            raise ValueError(f"it says that there are {pages:,} pages")
         return tuple(_dividends(folder, trading_name, k) for k in range(2, pages + 1)) if page == 1 else ()
 
     url = _company_url("GetListedCashDividends", arguments)
@@ -173,6 +155,8 @@ def _is_series(content: Any) -> str | None:
     if not isinstance(content, list):
         words = content.get("error") or content.get("message") or content if isinstance(content, dict) else content
         return f"is no list of values (it says: {str(words)[:120]!r})"
+    if not content:
+        return "holds no value: the series has none in these days"
     sound = all(isinstance(row, dict) and {"data", "valor"} <= row.keys() for row in content)
     return None if sound else "holds rows without data and valor"
 
@@ -192,7 +176,8 @@ def _is_dividends(content: Any) -> str | None:
     sound = (
         isinstance(content, dict)
         and isinstance(content.get("results"), list)
-        and "totalPages" in content.get("page", {})
+        and isinstance(content.get("page"), dict)
+        and str(content["page"].get("totalPages", "")).isdigit()
     )
     return None if sound else "holds no list of dividends"
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
+from urllib.parse import urljoin, urlsplit
 
 from data_pipeline.errors import DataError
 from data_pipeline.fetching.items import CHUNK, Policy
@@ -32,12 +33,15 @@ class Clock(Protocol):
 
 
 class RetryableError(Exception):
-    """An attempt that failed in a way that may pass; `wait` is what the server asked for, in seconds, or None."""
+    """An attempt that failed in a way that may pass.
 
-    def __init__(self, reason: str, wait: float | None = None) -> None:
-        """Keep the reason and the wait."""
+    `wait` is what the server asked for, in seconds, or None; `afresh` says that what came so far is of no use.
+    """
+
+    def __init__(self, reason: str, wait: float | None = None, *, afresh: bool = False) -> None:
+        """Keep the reason and what it asks for."""
         super().__init__(reason)
-        self.wait = wait
+        self.wait, self.afresh = wait, afresh
 
 
 class AbsentError(Exception):
@@ -53,6 +57,8 @@ class Answer:
 
 
 _RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_VALIDATORS: Final = ("ETag", "Last-Modified")
+_MOST_REDIRECTS: Final = 5
 Progress = Callable[[int, int | None], None]
 """Called with the bytes there are and the bytes of the whole file, if known."""
 
@@ -95,8 +101,6 @@ def request_into(
     DataError
         When the server refuses for good or the file is larger than allowed.
     """
-    import urllib3
-
     part = partial_path(target)
     have, note = _resumable(target, url, known_hash)
     # identity: byte ranges and lengths then count the bytes of the file itself
@@ -107,34 +111,28 @@ def request_into(
             headers["If-Range"] = validator
     elif current:
         headers |= _conditional(current)
-    try:
-        response = pool.request(
-            "GET",
-            url,
-            headers=headers,
-            preload_content=False,
-            decode_content=False,
-            retries=urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5),
-            timeout=urllib3.Timeout(policy.timeout),
-        )
-    except urllib3.exceptions.HTTPError as error:
-        raise _unreachable(url, error) from error
+    response = _request(pool, url, headers, policy)
     try:
         if response.status == 304 and current:
             return Answer(dict(current), unchanged=True)
-        start = _start(response, url, have, policy)
-        validators = {k: response.headers[k] for k in ("ETag", "Last-Modified") if k in response.headers}
-        _note_path(target).write_text(json.dumps({"url": url, **validators}), encoding="utf-8")
+        start = _start(response, url, have, note, policy)
+        _refuse_packed(response, url)
         total = _total(response, start)
         if total is not None and total > policy.most_bytes:
-            raise DataError(
-                f"{url} has {total:,} bytes, more than the {policy.most_bytes:,} allowed: raise --most-bytes"
-            )
-        _room_for(part, total, start)
+            discard_partial(target)
+            raise _too_large(url, policy)
+        validators = {name: response.headers[name] for name in _VALIDATORS if name in response.headers}
         with part.open("r+b" if start else "wb") as sink:
+            # the note tells of the bytes that lie in the file: these go before it changes
+            write_note(target, {"url": url, **(validators if start == 0 else note | validators)})
+            _room_for(part, total, start)
             sink.seek(start)
             sink.truncate()
-            _pour(response, sink, start, total, url, policy, clock, progress)
+            try:
+                _pour(response, sink, start, total, url, policy, clock, progress)
+            except DataError:
+                discard_partial(target)
+                raise
         return Answer(validators)
     finally:
         response.release_conn()
@@ -154,7 +152,7 @@ def _pour(
             sink.write(chunk)
             done += len(chunk)
             if done > policy.most_bytes:
-                raise DataError(f"{url} has more than the {policy.most_bytes:,} bytes allowed: raise --most-bytes")
+                raise _too_large(url, policy)
             progress(done, total)
             elapsed = clock.now() - mark_time
             if elapsed >= policy.timeout:
@@ -167,18 +165,64 @@ def _pour(
         raise RetryableError(f"{done:,} bytes came of {total:,}")
 
 
-def _start(response: Any, url: str, have: int, policy: Policy) -> int:
+def _request(pool: Any, url: str, headers: dict[str, str], policy: Policy) -> Any:
+    """The answer of the server that the address leads to in the end, not read yet."""
+    import urllib3
+
+    asked = url
+    for _ in range(1 + _MOST_REDIRECTS):
+        try:
+            response = pool.request(
+                "GET",
+                asked,
+                headers=headers,
+                preload_content=False,
+                decode_content=False,
+                redirect=False,
+                retries=False,
+                timeout=urllib3.Timeout(policy.timeout),
+            )
+        except urllib3.exceptions.LocationValueError as error:
+            raise DataError(f"{asked} is no address that can be asked ({error})") from error
+        except urllib3.exceptions.HTTPError as error:
+            raise _unreachable(asked, error) from error
+        leads_to = response.headers.get("Location") if response.status in (301, 302, 303, 307, 308) else None
+        if not leads_to:
+            return response
+        response.release_conn()
+        response.close()
+        before, asked = asked, urljoin(asked, leads_to)
+        if not asked.startswith("https://") and not (asked.startswith("http://") and before.startswith("http://")):
+            raise DataError(f"{url}: the server leads on to {asked}, which nothing protects: it was not asked")
+    raise DataError(f"{url}: the server redirects without end: open it in a browser to see where it leads")
+
+
+def _too_large(url: str, policy: Policy) -> DataError:
+    return DataError(f"{url} has more than the {policy.most_bytes:,} bytes allowed: it is not what it seems")
+
+
+def _refuse_packed(response: Any, url: str) -> None:
+    """A server that packs what was asked for as it is: the lengths and ranges it tells are of other bytes."""
+    packing = response.headers.get("Content-Encoding", "").strip().lower()
+    # some servers call the packing of the file itself one of the transfer
+    if packing not in ("", "identity") and not urlsplit(url).path.lower().endswith((".gz", ".tgz", ".zip")):
+        raise RetryableError(f"the server packed the file ({packing}) though it was asked not to", afresh=True)
+
+
+def _start(response: Any, url: str, have: int, note: dict[str, str], policy: Policy) -> int:
     """Byte at which the answer begins, or the reason why there is no answer."""
     status = response.status
     if status == 200:
         return 0
     if status == 206 and have:
         told = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        if told and int(told[1]) == have:
-            return have
-        raise RetryableError("the server continued at another byte than was asked for")
+        if not told or int(told[1]) != have:
+            raise RetryableError("the server continued at another byte than was asked for", afresh=True)
+        if any(response.headers.get(name, note.get(name)) != note.get(name) for name in _VALIDATORS if name in note):
+            raise RetryableError("the server continued with another version of the file", afresh=True)
+        return have
     if status == 416:
-        raise RetryableError("the server cannot continue there")
+        raise RetryableError("the server cannot continue there", afresh=True)
     if status in (404, 410):
         raise AbsentError(f"{url}: the server says that there is no such file (status {status})")
     if status in (408, 425, 429) or status >= 500:
@@ -212,13 +256,9 @@ def _room_for(part: Path, total: int | None, start: int) -> None:
 
 def _resumable(target: Path, url: str, known_hash: bool) -> tuple[int, dict[str, str]]:
     """Bytes that can be built upon, and what the server said of the file they are of."""
-    part, note_path = partial_path(target), _note_path(target)
-    try:
-        size, note = part.stat().st_size, json.loads(note_path.read_bytes())
-    except (OSError, ValueError):
-        return 0, {}
-    usable = isinstance(note, dict) and note.get("url") == url and bool(known_hash or _strong(note))
-    return (size, note) if usable else (0, {})
+    part, note = partial_path(target), read_note(target)
+    usable = part.is_file() and note.get("url") == url and bool(known_hash or _strong(note))
+    return (part.stat().st_size, note) if usable else (0, {})
 
 
 def _strong(note: dict[str, str]) -> str:
@@ -234,22 +274,34 @@ def _conditional(validators: dict[str, str]) -> dict[str, str]:
     return {"If-Modified-Since": since} if since else {}
 
 
+def write_note(target: Path, note: Mapping[str, Any]) -> None:
+    """Say what the unfinished download of `target` is of."""
+    _note_path(target).write_text(json.dumps(note), encoding="utf-8")
+
+
+def read_note(target: Path) -> dict[str, Any]:
+    """What is known of the unfinished download of `target`; empty when nothing is."""
+    try:
+        note = json.loads(_note_path(target).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
 def _note_path(target: Path) -> Path:
     return target.with_name(f".{target.name}.part.json")
 
 
 def _unreachable(url: str, error: Exception) -> Exception:
     """A certificate that cannot be trusted will not be trusted a second later; anything else may pass."""
-    import urllib3
-
-    cause = getattr(error, "reason", error)
-    if isinstance(cause, urllib3.exceptions.SSLError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return DataError(
-            f"{url}: the server's certificate cannot be verified ({cause}): some venues leave out an intermediate "
-            "certificate; download it and name it with --ca-file"
-        )
-    if isinstance(cause, urllib3.exceptions.ResponseError | urllib3.exceptions.MaxRetryError) and "redirect" in str(
-        error
-    ):
-        return DataError(f"{url}: the server redirects without end: open it in a browser to see where it leads")
-    return RetryableError(f"no connection ({type(cause).__name__})")
+    said = str(error)
+    if "CERTIFICATE_VERIFY_FAILED" not in said:
+        return RetryableError(f"no connection ({type(error).__name__}: {said.rpartition(': ')[2][:120]})")
+    why = re.sub(r".*verify failed: |\(_ssl\.c.*", "", said, flags=re.DOTALL).strip(" '\")")
+    advice = (
+        "; some venues leave out an intermediate certificate: download it, or that of the authority, and name the PEM "
+        "file with --ca-file"
+        if "unable to get" in why or "self-signed" in why or "self signed" in why
+        else ": see the address in a browser"
+    )
+    return DataError(f"{url}: the server's certificate cannot be verified ({why}){advice}")

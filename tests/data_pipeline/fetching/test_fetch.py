@@ -445,6 +445,133 @@ def test_redirects_are_followed_but_not_without_end(server, tmp_path):
     assert "redirects without end" in report.refused["loop.zip"]
 
 
+def test_a_continuation_of_another_version_is_not_mixed_in(server, tmp_path):
+    """A server that heeds no If-Range and gives the rest of a newer file, of which no checksum would tell."""
+    old, new = b"a" * 400_000, b"b" * 400_000
+
+    def script(handler, number: int) -> None:
+        start = asked_start(handler)
+        if number == 1:
+            answer(handler, 200, old[:300_000], promised=len(old), ETag='"one"')
+        elif start:
+            told = {"Content_Range": f"bytes {start}-{len(new) - 1}/{len(new)}", "ETag": '"two"'}
+            answer(handler, 206, new[start:], **told)
+        else:
+            answer(handler, 200, new, ETag='"two"')
+
+    server.scripts["/a.txt"] = script
+    assert run(server, tmp_path, [Item(server.url("/a.txt"), "a.txt", is_file)]).complete
+    assert (tmp_path / "a.txt").read_bytes() == new
+
+
+def test_a_packed_answer_is_not_taken_for_the_file(server, tmp_path):
+    server.scripts["/a.csv"] = lambda h, n: answer(h, 200, b"\x1f\x8b packed", Content_Encoding="gzip")
+    report = run(server, tmp_path, [Item(server.url("/a.csv"), "a.csv", is_file)])
+    assert "packed the file (gzip)" in report.refused["a.csv"]
+    server.scripts["/a.csv.gz"] = lambda h, n: answer(h, 200, b"\x1f\x8b packed", Content_Encoding="gzip")
+    assert run(server, tmp_path, [Item(server.url("/a.csv.gz"), "a.csv.gz", is_file)]).complete
+
+
+def test_a_file_that_is_too_large_leaves_nothing_behind(server, tmp_path):
+    server.scripts["/a.zip"] = lambda h, n: ranged(h, asked_start(h))
+    report = run(server, tmp_path, policy=Policy(interval=0.0, most_bytes=1000))
+    assert "more than the 1,000 bytes allowed" in report.refused["a.zip"]
+    assert left_over(tmp_path) == []
+
+
+def test_a_bomb_of_compressed_size_is_refused_before_it_is_unpacked(server, tmp_path):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a", "w") as member:
+        for _ in range(200):
+            member.write(bytes(1 << 20))
+    server.scripts["/a.zip"] = lambda h, n: answer(h, 200, buffer.getvalue())
+    report = run(server, tmp_path, policy=Policy(attempts=1, interval=0.0))
+    assert "bomb" in report.refused["a.zip"]
+    assert left_over(tmp_path) == []
+
+
+@pytest.mark.parametrize("moment", ["before its name", "before the journal"])
+def test_a_fetch_killed_at_its_end_is_completed_by_the_next(server, tmp_path, monkeypatch, moment):
+    server.scripts["/a.zip"] = whole
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*arguments: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            f"data_pipeline.fetching.fetch.{'publish' if moment == 'before its name' else 'append_journal'}", kill
+        )
+        with pytest.raises(Killed):
+            run(server, tmp_path)
+    assert read_journal(tmp_path) == {}
+    report = run(server, tmp_path)
+    assert report.complete
+    assert len(server.requests) == (2 if moment == "before its name" else 1)
+    entry = read_journal(tmp_path)["a.zip"]
+    assert (entry.sha256, entry.retrieved_at) == (hashlib.sha256(BODY).hexdigest(), "2024-01-02T03:04:05+00:00")
+    assert left_over(tmp_path) == ["a.zip"]
+
+
+def test_what_the_journal_does_not_know_is_told(server, tmp_path):
+    (tmp_path / "a.zip").write_bytes(b"mine")
+    assert "the journal does not know it" in run(server, tmp_path).kept["a.zip"]
+
+
+def test_a_folder_behind_a_link_is_a_folder(server, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "cotahist").symlink_to(tmp_path / "disk")
+    server.scripts["/a.zip"] = whole
+    assert run(server, tmp_path / "raw", [Item(server.url("/a.zip"), "cotahist/a.zip", is_zip)]).complete
+    assert (tmp_path / "disk" / "a.zip").read_bytes() == BODY
+
+
+def test_two_fetches_into_one_folder_do_not_meet(server, tmp_path):
+    def script(handler, number: int) -> None:
+        with pytest.raises(DataError, match="being written by another command"):
+            run(server, tmp_path)
+        met.append(number)
+        whole(handler, number)
+
+    met: list[int] = []
+    server.scripts["/a.zip"] = script
+    assert run(server, tmp_path).complete
+    assert met == [1]
+
+
+def test_a_mirror_that_is_not_there_is_told(server, tmp_path):
+    with pytest.raises(DataError, match="neither a folder nor an address"):
+        run(server, tmp_path, policy=Policy(mirror=str(tmp_path / "gone")))
+
+
+def test_a_folder_is_asked_without_waiting(tmp_path):
+    place = tmp_path / "mirror" / "h"
+    place.mkdir(parents=True)
+    items = []
+    for name in "abc":
+        (place / name).write_bytes(b"1")
+        items.append(Item(f"https://h/{name}", name, is_file))
+    clock = FakeClock()
+    assert fetch(items, tmp_path / "raw", Policy(mirror=str(tmp_path / "mirror")), clock=clock).complete
+    assert clock.slept == []
+
+
+def test_pages_without_end_are_not_followed(server, tmp_path):
+    def page(number: int) -> Item:
+        return Item(server.url("/p"), f"{number}.json", is_file, follow=lambda content: (page(number + 1),))
+
+    server.scripts["/p"] = lambda h, n: answer(h, 200, b"{}")
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr("data_pipeline.fetching.fetch._MOST_ITEMS", 5)
+    with monkey.context(), pytest.raises(DataError, match="more than 5 files were asked for"):
+        run(server, tmp_path, [page(1)])
+    monkey.undo()
+    assert len(read_journal(tmp_path)) == 5
+
+
 def test_a_target_outside_the_folder_and_a_damaged_journal_are_refused(server, tmp_path):
     with pytest.raises(ValueError, match="below the download folder"):
         run(server, tmp_path, [Item(server.url("/a.zip"), "../a.zip", is_zip)])

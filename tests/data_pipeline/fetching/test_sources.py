@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
-import itertools
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from data_pipeline.fetching import sources
 
@@ -44,21 +41,30 @@ def test_company_arguments_are_packed_as_the_service_wants_them():
     ]
 
 
-@given(st.dates(dt.date(1986, 1, 1), dt.date(2040, 1, 1)), st.integers(0, 15_000))
-def test_windows_tile_the_span_and_none_is_longer_than_ten_years(start, days):
-    end = start + dt.timedelta(days=days)
-    parts = sources.windows(start, end)
-    assert (parts[0][0], parts[-1][1]) == (start, end)
-    for first, last in parts:
-        assert first <= last < first.replace(day=1, year=first.year + 10) + dt.timedelta(days=31)
-        assert last.year - first.year < 10
-    for (_, last), (first, _) in itertools.pairwise(parts):
-        assert first - last == dt.timedelta(days=1)
+def test_a_long_series_is_asked_for_in_spans_that_later_requests_share():
+    asked = list(sources.sgs([12], dt.date(2005, 3, 1), dt.date(2024, 7, 3)))
+    assert [item.target for item in asked] == [
+        "sgs/sgs_12_2005-03-01_2009-12-31.json",
+        "sgs/sgs_12_2010-01-01_2019-12-31.json",
+        "sgs/sgs_12_2020-01-01_2024-07-03.json",
+    ]
+    assert asked[1].url.endswith("bcdata.sgs.12/dados?formato=json&dataInicial=01/01/2010&dataFinal=31/12/2019")
+    later = [item.target for item in sources.sgs([12], dt.date(2005, 3, 1), dt.date(2024, 7, 4))]
+    assert [item.target for item in asked][:2] == later[:2]
 
 
 @pytest.mark.parametrize(
     "body",
-    ["[]x", '{"error": "O sistema aceita 10 anos"}', '[{"data": "01/01/2020"}]', "<Envelope/>", "", "null", "[1]"],
+    [
+        "[]x",
+        '{"error": "O sistema aceita 10 anos"}',
+        '[{"data": "01/01/2020"}]',
+        "<Envelope/>",
+        "",
+        "null",
+        "[1]",
+        "[]",
+    ],
 )
 def test_answers_of_the_series_service_that_are_no_series(tmp_path, body):
     path = tmp_path / "answer"
@@ -67,6 +73,27 @@ def test_answers_of_the_series_service_that_are_no_series(tmp_path, body):
     assert item.check(path) is not None
     path.write_text('[{"data": "02/01/2020", "valor": "0.017089"}]')
     assert item.check(path) is None
+
+
+@pytest.mark.parametrize(
+    "body", ["[]", "{}", "null", '{"results": [], "page": null}', '{"results": [], "page": {"totalPages": null}}']
+)
+def test_answers_that_are_no_list_of_dividends(tmp_path, body):
+    path = tmp_path / "answer"
+    path.write_text(body)
+    supplement = next(sources.company(["ABEV"]))
+    assert supplement.follow is not None
+    _, dividends = supplement.follow(b'[{"codeCVM": 1, "tradingName": "AMBEV S/A"}]')
+    assert dividends.check(path) == "holds no list of dividends"
+
+
+def test_a_service_that_tells_of_pages_without_end_is_not_believed():
+    supplement = next(sources.company(["ABEV"]))
+    assert supplement.follow is not None
+    _, dividends = supplement.follow(b'[{"codeCVM": 1, "tradingName": "AMBEV S/A"}]')
+    assert dividends.follow is not None
+    with pytest.raises(ValueError, match="there are 1,000,000,000 pages"):
+        dividends.follow(b'{"page": {"totalPages": 1000000000}, "results": []}')
 
 
 @pytest.mark.parametrize("body", ["[]", "{}", '""', '[{"codeCVM": "1"}]'])
@@ -84,7 +111,7 @@ def test_an_unknown_issuer_is_told(tmp_path, body):
         (lambda: sources.binance(["BTCUSDT"], [DAY], "candles"), "kind must be"),
         (lambda: sources.binance(["BTCUSDT"], [DAY], "trades", "moon"), "market must be"),
         (lambda: sources.sgs([0], DAY, DAY), "series must be"),
-        (lambda: sources.sgs([12], DAY, dt.date(2020, 1, 1)), "end must not be before start"),
+        (lambda: sources.sgs([12], DAY, dt.date(2020, 1, 1)), "end must be start"),
         (lambda: sources.cotahist([1900]), "year must be"),
         (lambda: sources.cotahist(months=["2023-13"]), "month must be"),
         (lambda: sources.cvm([2023], ["FRE"]), "documents must be"),
