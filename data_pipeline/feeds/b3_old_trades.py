@@ -105,7 +105,7 @@ def _edge(line: bytes) -> re.Match[str] | None:
 class OldTradesFeed:
     """The `Feed` of NEG_ files, zipped or plain."""
 
-    name = "B3 old trades"
+    name = "b3_old_trades"
 
     def recognises(self, head: RawHead) -> bool:
         """Whether the first line is RH NEG."""

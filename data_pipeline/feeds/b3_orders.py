@@ -40,7 +40,7 @@ _STATUS: Final = pa.array([None, *orders.STATUS_WORDS.values()], pa.string())
 class OrdersFeed:
     """The `Feed` of order files: the raw pair OFER_CPA, OFER_VDA, or one CSV decoded from them; zipped or plain."""
 
-    name = "B3 orders"
+    name = "b3_orders"
 
     def recognises(self, head: RawHead) -> bool:
         """Whether the first line is RH OFER_CPA, RH OFER_VDA, or names the columns of a decoded file."""

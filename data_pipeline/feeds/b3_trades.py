@@ -71,7 +71,7 @@ _MOST_COLUMNS: Final = 64
 class TradesFeed:
     """The `Feed` of NEGOCIOSAVISTA and TradeIntraday, zipped or plain, with 9, 11, 12 or more columns in any order."""
 
-    name = "B3 trades"
+    name = "b3_trades"
 
     def recognises(self, head: RawHead) -> bool:
         """Whether the first line names the columns, in the old or the new words."""

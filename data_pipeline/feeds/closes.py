@@ -35,7 +35,7 @@ _TICKER: Final = r"^[A-Z0-9]{4,12}$"
 class ClosesFeed:
     """Files of closes and traded values."""
 
-    name = "closes"
+    name = "b3_closes"
 
     def recognises(self, head: RawHead) -> bool:
         """Whether the columns say so."""

@@ -52,7 +52,7 @@ _CAPITAL: Final = "composicao_capital"
 class CvmFeed:
     """ITR and DFP zips of CVM's open data."""
 
-    name = "cvm"
+    name = "cvm_statements"
 
     def recognises(self, head: RawHead) -> bool:
         """Whether the zip's members are those of CVM's statements and the content one of their headers."""

@@ -44,7 +44,7 @@ MOST_RATE: Final = 100.0
 class IndexLevelsFeed:
     """Index levels: CSV, Parquet, CDIIDI JSON."""
 
-    name = "index_levels"
+    name = "b3_index_levels"
 
     def recognises(self, head: RawHead) -> bool:
         """Whether the content says so: exactly the three columns, or the four keys of CDIIDI."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+import re
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,7 @@ def test_files_are_grouped_by_their_feed_in_the_order_given():
 
 def test_feeds_have_names_of_their_own_and_are_found_by_them():
     assert len({feed.name for feed in FEEDS}) == len(FEEDS)
+    assert all(re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", feed.name) for feed in FEEDS)
     assert [feed_named(feed.name) for feed in FEEDS] == list(FEEDS)
     with pytest.raises(ValueError, match="feed must be one of one, two; was 'three'"):
         feed_named("three", (ONE, TWO))
