@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
