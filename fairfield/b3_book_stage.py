@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
-from fairfield.stages import _disk_of, console, tell
+from fairfield.stages import console, disk_of, tell
 
 _SYMBOLS: Final = ("SYNT3", "SYNT4", "SYNW11")
 
@@ -15,7 +16,7 @@ def write_b3_files(folder: Path, *, feed: str, seconds: float, seed: int) -> tup
     from data_pipeline.synthetic.b3_trade_files import make_tape, write_old_trades, write_raw_orders, write_trades
     from data_pipeline.synthetic.order_book import BookConfig, simulate_book
 
-    with console.status(f"simulating order books in {folder}"), _disk_of(folder):
+    with console.status(f"simulating order books in {folder}"), disk_of(folder):
         folder.mkdir(parents=True, exist_ok=True)
         count = 1 if feed == "b3_raw_orders" else len(_SYMBOLS)
         books = {
@@ -34,5 +35,5 @@ def write_b3_files(folder: Path, *, feed: str, seconds: float, seed: int) -> tup
             else:
                 files = (write_old_trades(folder / f"NEG_{day}.zip", tape),)
     tell(f"{folder}: {', '.join(path.name for path in files)}, {seconds:,.0f} s of {', '.join(books)}")
-    tell(f"fairfield ingest {folder}")
+    tell(f"fairfield ingest {quote(str(folder))}")
     return files

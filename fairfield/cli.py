@@ -12,7 +12,7 @@ from fairfield.answers import EXIT_FAILED, answering, say
 
 app = typer.Typer(
     name="fairfield",
-    help="From raw B3 files to a risk report: equilibria of the trading crowd, strategy pods, honest walk-forward.",
+    help="From raw market files to a risk report: equilibria of the trading crowd, strategy pods, honest walk-forward.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -183,7 +183,7 @@ def quality(
     end: Annotated[str | None, typer.Option(help="Last session looked at (YYYY-MM-DD).")] = None,
 ) -> None:
     """Check the store against the B3 calendar and itself; print a table and write a page."""
-    from fairfield.stages import check_quality
+    from fairfield.quality_stage import check_quality
 
     check_quality(store, output, start, end)
 
@@ -354,7 +354,7 @@ def sql(
 def demo(
     folder: Annotated[Path, typer.Argument(help="Folder for raw files, store, runs and pages.")] = Path("demo"),
 ) -> None:
-    """Run everything on the synthetic exchange: raw files, store, quality page, walk-forward, report."""
-    from fairfield.stages import run_demo
+    """Run everything on simulated files: daily and intraday, store, SQL, quality, walk-forward, calibration, pages."""
+    from fairfield.demo_stage import run_demo
 
     run_demo(folder)

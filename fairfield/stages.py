@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import errno
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -16,11 +16,10 @@ from rich.console import Console
 from data_pipeline.atomic import write_atomically
 from fairfield.config import RunConfig, load_config
 from fairfield.errors import ConfigError
-from fairfield.tables import aligned, pod_table
+from fairfield.tables import pod_table
 
 if TYPE_CHECKING:
     from data_pipeline.panel import DailyPanel
-    from data_pipeline.store import Store
     from data_pipeline.synthetic.exchange import ExchangeManifest
 
 CONFIGURATIONS = Path(__file__).parent / "configurations"
@@ -48,7 +47,7 @@ def write_synthetic(folder: Path, *, years: int, instruments: int, seed: int) ->
             instruments=instruments,
         )
         words = f"writing {years} years of {instruments} synthetic shares to {folder}"
-        with console.status(words), _disk_of(folder):
+        with console.status(words), disk_of(folder):
             manifest = write_exchange(folder, settings)
     except ValueError as error:
         raise ConfigError(str(error)) from error
@@ -61,7 +60,7 @@ def write_synthetic_book(folder: Path, *, feed: str, seconds: float, seed: int) 
     from data_pipeline.synthetic.order_book import BookConfig, simulate_book
     from data_pipeline.synthetic.order_book_files import write_capture, write_lobster, write_ofer
 
-    with console.status(f"simulating an order book in {folder}"), _disk_of(folder):
+    with console.status(f"simulating an order book in {folder}"), disk_of(folder):
         folder.mkdir(parents=True, exist_ok=True)
         book = BookConfig(seed=seed, seconds=seconds)
         events = simulate_book(book)
@@ -80,45 +79,8 @@ def write_synthetic_book(folder: Path, *, feed: str, seconds: float, seed: int) 
         write_atomically(config, words.encode("utf-8"))
     sizes = f"{book.ask_arrival} and {book.bid_arrival} orders a second, decay {book.fill_decay} per unit of price"
     tell(f"{folder}: {len(files)} {feed} file{'s' * (len(files) > 1)} of {seconds:,.0f} s (truth: {sizes})")
-    tell(f"fairfield calibrate {config}")
+    tell(f"fairfield calibrate {quote(str(config))}")
     return config
-
-
-def check_quality(store_path: Path, output: Path | None, start: str | None = None, end: str | None = None) -> Path:
-    """Print the quality table of a store and write its page."""
-    from data_pipeline.quality.feeds import feeds_quality
-    from data_pipeline.quality.summary import joined
-    from data_pipeline.store import Store
-    from reports.quality_page import write_quality_page
-
-    store = Store.open(store_path)
-    first, last = day(start, "--start"), day(end, "--end")
-    if first is not None and last is not None and last < first:
-        raise ConfigError(f"--end must not be before --start {first}; was {last}")
-    with console.status("checking the store") as status:
-        parts = [_daily_quality(store, first, last)] if store.sessions().size else []
-        if store.manifest.tables:
-            parts.append(
-                feeds_quality(
-                    store, start=first, end=last, progress=lambda what: status.update(f"checking the store: {what}")
-                )
-            )
-        if not parts:
-            raise ConfigError(f"{store_path} holds no quotes, trades or other rows: ingest raw files first")
-        summary = joined(parts)
-    _print_quality(summary)
-    page = write_quality_page(summary, output or store_path.with_name(f"{store_path.name}-quality.html"))
-    tell(f"page: {page}")
-    return page
-
-
-def _daily_quality(store: Store, first: str | None, last: str | None) -> dict[str, Any]:
-    from data_pipeline.panel_build import build_panel
-    from data_pipeline.quality.daily import store_quality
-
-    rate = None if store.cdi().num_rows else 0.0  # cash earns nothing here where there is no CDI: prices are checked
-    panel = build_panel(store, start=first, end=last, risk_free_annual=rate)
-    return store_quality(store, panel, risk_free_annual=rate)
 
 
 def run_backtest(config_path: Path, *, workers: int | None = None) -> Path:
@@ -140,7 +102,7 @@ def run_backtest(config_path: Path, *, workers: int | None = None) -> Path:
         f"data: {panel.sessions.size:,} sessions {panel.sessions[0]} to {panel.sessions[-1]}, "
         f"{len(panel.instruments)} instruments, {len(panel.events)} corporate events"
     )
-    with _task_bar() as progress, _disk_of(config.run.output):
+    with _task_bar() as progress, disk_of(config.run.output):
         folder = run_walkforward(
             plan,
             panel,
@@ -200,44 +162,6 @@ def write_run_report(run: Path, date: str | None, output: Path | None) -> Path:
     return page
 
 
-def run_demo(folder: Path) -> Path:
-    """Everything on the synthetic exchange, each step as its own command would do it; the report."""
-    from fairfield.calibration_stage import run_calibrate
-    from fairfield.ingest_stage import ingest_files
-
-    folder.mkdir(parents=True, exist_ok=True)
-    steps = (
-        f"fairfield synthetic {folder / 'exchange'}",
-        f"fairfield ingest {folder / 'exchange' / 'raw'} --store {folder / 'store'}",
-        f"fairfield quality --store {folder / 'store'} --output {folder / 'quality.html'}",
-        f"fairfield backtest {folder / 'demo.toml'}",
-        f"fairfield synthetic-book {folder / 'makers'}",
-        f"fairfield calibrate {folder / 'makers' / 'calibrate.toml'} --output {folder / 'makers' / 'result'}",
-    )
-
-    def say(number: int) -> None:
-        tell(f"{number + 1}/{len(steps)}  {steps[number]}")
-
-    say(0)
-    write_synthetic(folder / "exchange", years=6, instruments=60, seed=2026)
-    say(1)
-    ingest_files([folder / "exchange" / "raw"], folder / "store")
-    say(2)
-    check_quality(folder / "store", folder / "quality.html")
-    say(3)
-    shutil.copyfile(CONFIGURATIONS / "demo.toml", folder / "demo.toml")
-    run = run_backtest(folder / "demo.toml")
-    report = folder / "report.html"
-    shutil.copyfile(run / "report.html", report)
-    say(4)
-    config = write_synthetic_book(folder / "makers", feed="lobster", seconds=3600.0, seed=1)
-    say(5)
-    run_calibrate(config, folder / "makers" / "result")
-    tell(f"open {report}")
-    tell(f"open {folder / 'makers' / 'result' / 'calibration.html'}")
-    return report
-
-
 def day(text: str | None, option: str) -> str | None:
     """The option's value, checked to be a date, or None when it was not given."""
     if text is None:
@@ -272,16 +196,6 @@ def _panel(config: RunConfig) -> tuple[DailyPanel, dict[str, Any]]:
     return panel, store_quality(store, panel, risk_free_annual=rate)
 
 
-def _print_quality(summary: dict[str, Any]) -> None:
-    """The light, its reasons and the totals; the page holds the rest."""
-    tell(f"data quality: {summary['light']}")
-    rows = [(str(name).replace("_", " "), f"{count:,}") for name, count in summary["totals"].items()]
-    for line in aligned(("what", "how many"), rows):
-        tell(line)
-    for reason in summary["reasons"]:
-        tell(f"- {reason}")
-
-
 @contextmanager
 def spinner(words: str) -> Iterator[None]:
     """A sign of life with the time that has passed, on a terminal; nothing anywhere else."""
@@ -294,7 +208,7 @@ def spinner(words: str) -> Iterator[None]:
 
 
 @contextmanager
-def _disk_of(folder: Path) -> Iterator[None]:
+def disk_of(folder: Path) -> Iterator[None]:
     """Errors of a full disk that name no file, named by the folder that was written to."""
     try:
         yield

@@ -309,10 +309,11 @@ def test_mistakes_are_answered_in_one_sentence(raw, tmp_path):
 
 def test_the_shipped_configurations_are_valid():
     shipped = sorted(CONFIGURATIONS.glob("calibrate_*.toml"))
-    assert [path.stem for path in shipped] == ["calibrate_b3_orders", "calibrate_binance", "calibrate_lobster"]
-    for path in shipped:
+    sources = ["b3_orders", "binance", "lobster", "store"]
+    assert [path.stem for path in shipped] == [f"calibrate_{source}" for source in sources]
+    for path, source in zip(shipped, sources, strict=True):
         assert isinstance(load_calibration_config(path), CalibrationConfig)
-        assert tomllib.loads(path.read_text())["data"]["feed"] == path.stem.removeprefix("calibrate_")
+        assert tomllib.loads(path.read_text())["data"].get("feed", "store") == source
 
 
 @pytest.mark.realdata
