@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -72,14 +73,18 @@ def facts_as_of(
     """
     if at.tzinfo is None:
         raise ValueError(f"at must be aware of its zone (datetime.UTC); was {at!r}")
-    wanted = list(dict.fromkeys(entities)), list(dict.fromkeys(fields))
-    rows = _rows_of(source, wanted[0], wanted[1], at)
-    asked = [(entity, field) for entity in wanted[0] for field in wanted[1]]
+    wanted, names = list(dict.fromkeys(entities)), list(dict.fromkeys(fields))
+    rows = _rows_of(source, wanted, names, at)
+    facts = _Facts.of(rows)
+    entity, field = codes_in(pa.array(wanted, pa.string()), facts.entities), codes_in(pa.array(names), facts.fields)
+    many = len(facts.fields)
+    asked = np.where((entity[:, None] < 0) | (field < 0), -1, entity[:, None] * many + field).ravel()
     place = _places(
-        rows,
-        [entity for entity, _ in asked],
-        [field for _, field in asked],
-        np.full(len(asked), _nanoseconds(at), np.int64),
+        facts,
+        np.arange(rows.num_rows),
+        facts.entity * many + facts.field,
+        asked,
+        np.full(asked.size, nanoseconds_of(at), np.int64),
         _limit(staleness),
     )
     return rows.take(pa.array(place[place >= 0], pa.int64()))
@@ -121,25 +126,25 @@ def join_as_of(
     Raises
     ------
     ValueError
-        When a column is missing, `at` is no time with a zone or absent in a row, a field's name is a column of `left`
-        already, or staleness is not above 0.
+        When a column is missing, `on` is no text, `at` or the facts' known_at is no time with a zone or absent in a
+        row, a field's name is a column of `left` already, or staleness is not above 0.
     """
-    times = _times_of(left, at)
-    if on not in left.column_names:
-        raise ValueError(f"on must be a column of left ({', '.join(left.column_names)}); was {on!r}")
-    names = sorted(pc.unique(facts["field"]).to_pylist()) if fields is None else list(dict.fromkeys(fields))
+    times, entities = spine_of(left, on, at)
+    told = _Facts.of(facts)
+    names = sorted(told.fields.to_pylist()) if fields is None else list(dict.fromkeys(fields))
     clash = [name for name in names if name in left.column_names]
     if clash:
         raise ValueError(f"fields must not be columns of left; {clash[0]!r} is one: rename it")
     joined = left
-    entities = left[on].to_pylist()
-    for name in names:
-        rows = facts.filter(pc.equal(facts["field"], name))
-        place = _places(rows, entities, [name] * len(entities), times, _limit(staleness))
+    wanted, limit = codes_in(entities, told.entities), _limit(staleness)
+    for name, code in zip(names, codes_in(pa.array(names, pa.string()), told.fields), strict=True):
+        rows = np.flatnonzero(told.field == code)
+        place = _places(told, rows, told.entity[rows], wanted, times, limit)
         chosen = pa.array(place, pa.int64(), mask=place < 0)
-        joined = joined.append_column(pa.field(name, pa.float64()), rows["value"].take(chosen))
+        joined = joined.append_column(pa.field(name, pa.float64()), facts["value"].take(chosen).cast(pa.float64()))
         if known:
-            joined = joined.append_column(pa.field(f"{name}.known_at", TIME), rows["known_at"].take(chosen))
+            public = facts["known_at"].take(chosen).cast(TIME)
+            joined = joined.append_column(pa.field(f"{name}.known_at", TIME), public)
     return joined
 
 
@@ -153,70 +158,144 @@ def _rows_of(source: pa.Table | TableSource, entities: list[str], fields: list[s
     return rows.filter(pc.is_in(rows["field"], pa.array(fields, pa.string())))
 
 
-def _places(rows: pa.Table, entities: Sequence[str], fields: Sequence[str], times: Ints, limit: int | None) -> Ints:
-    """Row of `rows` that holds for each entity, field and time; -1 where none does."""
-    count = len(times)
-    if not rows.num_rows or not count:
-        return np.full(count, -1, np.int64)
-    codes: dict[tuple[str, str], int] = {}
-    group = np.array(
-        [
-            codes.setdefault(pair, len(codes))
-            for pair in zip(rows["symbol"].to_pylist(), rows["field"].to_pylist(), strict=True)
-        ],
-        np.int64,
-    )
-    wanted = np.array([codes.get(pair, -1) for pair in zip(entities, fields, strict=True)], np.int64)
-    known = rows["known_at"].cast(pa.int64()).to_numpy()
-    event = rows["event_time"].cast(pa.int32()).to_numpy().astype(np.int64)
-    preferred = _preference(rows, known, event)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Facts:
+    """Columns of a table of facts as numbers: entities and fields by their place in the lists of all of them."""
 
+    entities: pa.Array
+    fields: pa.Array
+    entity: Ints
+    field: Ints
+    known: Ints
+    event: Ints
+    start: Ints
+    version: Ints
+
+    @classmethod
+    def of(cls, rows: pa.Table) -> _Facts:
+        missing = [name for name in (*FACTS.key, "value") if name not in rows.column_names]
+        if missing:
+            raise ValueError(f"facts must have the columns of the table facts; lacks {missing[0]}")
+        absent = [name for name in FACTS.key if name != "event_start" and rows[name].null_count]
+        if absent:
+            raise ValueError(f"facts must have {absent[0]} in every row; null in {rows[absent[0]].null_count}")
+        entities, fields = pc.unique(_text(rows["symbol"], "symbol")), pc.unique(_text(rows["field"], "field"))
+        start = pc.fill_null(rows["event_start"].cast(pa.date32()).cast(pa.int32()), np.iinfo(np.int32).max)
+        return cls(
+            entities,
+            fields,
+            codes_in(_text(rows["symbol"], "symbol"), entities),
+            codes_in(_text(rows["field"], "field"), fields),
+            times_in(rows, "known_at", "facts"),
+            _integers(rows["event_time"].cast(pa.date32()).cast(pa.int32())),
+            _integers(start),
+            _integers(rows["version"]),
+        )
+
+
+def _places(facts: _Facts, rows: Ints, group: Ints, wanted: Ints, times: Ints, limit: int | None) -> Ints:
+    """Which fact, of those in `rows`, holds for each wanted group and time; -1 where none does."""
+    # what holds over what, all groups together: the sort is stable, so of equal facts the last one holds
+    best_last = np.lexsort((facts.version[rows], facts.known[rows], facts.start[rows], facts.event[rows]))
+    rank = np.empty(rows.size, np.int64)
+    rank[best_last] = np.arange(rows.size)
+    order, last = last_known(group, facts.known[rows], wanted, times)
     # in order of knowledge, the best row so far: a running maximum of its rank, begun anew in each group
-    order = np.lexsort((preferred, known, group))
-    rank = np.empty(rows.num_rows, np.int64)
-    rank[np.argsort(preferred, kind="stable")] = np.arange(rows.num_rows)
-    best = np.maximum.accumulate(group[order] * rows.num_rows + rank[order]) - group[order] * rows.num_rows
-    row_of_rank = np.argsort(rank)
-
-    # group and time as one increasing number, so that one search finds the last row known at each time
-    moments = np.unique(np.concatenate([known, times]))
-    span = moments.size
-    keys = group[order] * span + np.searchsorted(moments, known[order])
-    last = np.searchsorted(keys, wanted * span + np.searchsorted(moments, times), side="right") - 1
-    found = (wanted >= 0) & (last >= 0)
-    found[found] = group[order][last[found]] == wanted[found]
-    place = np.full(count, -1, np.int64)
-    place[found] = row_of_rank[best[last[found]]]
+    above = group[order] * rows.size
+    best = np.maximum.accumulate(above + rank[order]) - above
+    place = np.full(times.size, -1, np.int64)
+    found = np.flatnonzero(last >= 0)
+    place[found] = rows[best_last[best[last[found]]]]
     if limit is not None:
-        age = times[found] - (event[place[found]] + 1) * _DAY_NS
-        place[np.flatnonzero(found)[age > limit]] = -1
+        age = times[found] - (facts.event[place[found]] + 1) * _DAY_NS
+        place[found[age > limit]] = -1
     return place
 
 
-def _preference(rows: pa.Table, known: Ints, event: Ints) -> Ints:
-    """Number of each row in the order of what holds over what, all rows of all groups together."""
-    start = pc.fill_null(rows["event_start"].cast(pa.int32()), np.iinfo(np.int32).max).to_numpy()
-    version = rows["version"].to_numpy()
-    order = np.lexsort((np.arange(rows.num_rows), version, known, start, event))
-    place = np.empty(rows.num_rows, np.int64)
-    place[order] = np.arange(rows.num_rows)
-    return place
+def last_known(group: Ints, known: Ints, wanted: Ints, times: Ints) -> tuple[Ints, Ints]:
+    """Rows in order of group and knowledge, and the place in that order of the last one known at each time.
+
+    Parameters
+    ----------
+    group, known : (R,) int64
+        Group of each row, from 0, and when it was known.
+    wanted, times : (N,) int64
+        Group that is looked for, -1 for none, and when.
+
+    Returns
+    -------
+    order : (R,) int64
+    last : (N,) int64
+        -1 where no row of the group was known.
+    """
+    moments = np.unique(known)
+    # group and time as one increasing number, so that one search finds the last row known at each time
+    keys = group * moments.size + np.searchsorted(moments, known)
+    order = np.argsort(keys, kind="stable")
+    until = np.searchsorted(moments, times, side="right")
+    last = np.searchsorted(keys[order], wanted * moments.size + until, side="left") - 1
+    none = (wanted < 0) | (last < 0)
+    last[none] = -1
+    some = np.flatnonzero(~none)
+    last[some[group[order[last[some]]] != wanted[some]]] = -1
+    return order, last
 
 
-def _times_of(left: pa.Table, at: str) -> Ints:
-    if at not in left.column_names:
-        raise ValueError(f"at must be a column of left ({', '.join(left.column_names)}); was {at!r}")
-    kind = left.schema.field(at).type
+def spine_of(left: pa.Table, on: str, at: str) -> tuple[Ints, pa.ChunkedArray]:
+    """Times of the rows of `left`, nanoseconds since 1970 UTC, and their entities.
+
+    Raises
+    ------
+    ValueError
+        When a column is missing, `on` is no text, or `at` no time with a zone or absent in a row.
+    """
+    for argument, name in (("at", at), ("on", on)):
+        if name not in left.column_names:
+            raise ValueError(f"{argument} must be a column of left ({', '.join(left.column_names)}); was {name!r}")
+    return times_in(left, at, "at"), _text(left[on], "on")
+
+
+def times_in(rows: pa.Table, name: str, argument: str) -> Ints:
+    """Nanoseconds since 1970 UTC of a column.
+
+    Raises
+    ------
+    ValueError
+        When it is no time with a zone, or absent in a row.
+    """
+    kind = rows.schema.field(name).type
     if not (pa.types.is_timestamp(kind) and kind.tz):
-        raise ValueError(f"at must be a timestamp with a zone; {at!r} is {kind}: say which moment it is, in UTC")
-    if left[at].null_count:
-        raise ValueError(f"at must be given in every row; {at!r} is null in {left[at].null_count}")
-    return np.asarray(left[at].cast(TIME).cast(pa.int64()).to_numpy(), dtype=np.int64)
+        raise ValueError(
+            f"{argument} must be a timestamp with a zone; {name!r} is {kind}: say which moment it is, in UTC"
+        )
+    if rows[name].null_count:
+        raise ValueError(f"{argument} must be given in every row; {name!r} is null in {rows[name].null_count}")
+    # whatever unit the times came in, all are compared in nanoseconds
+    return _integers(rows[name].cast(TIME).cast(pa.int64()))
 
 
-def _nanoseconds(at: datetime.datetime) -> int:
+def codes_in(values: pa.ChunkedArray | pa.Array, known: pa.Array) -> Ints:
+    """Place of each value in `known`, -1 where it is not in it."""
+    return _integers(pc.fill_null(pc.index_in(values.cast(known.type), value_set=known), -1))
+
+
+def nanoseconds_of(at: datetime.datetime) -> int:
+    """Nanoseconds since 1970 UTC of a time that is aware of its zone."""
     since = at - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
     return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1_000
+
+
+def _integers(values: pa.ChunkedArray | pa.Array) -> Ints:
+    return np.asarray(values, dtype=np.int64)
+
+
+def _text(values: pa.ChunkedArray, argument: str) -> pa.ChunkedArray:
+    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+    # a column without rows may have no type
+    texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
+    if not any(is_kind(kind) for is_kind in texts):
+        raise ValueError(f"{argument} must be text; was {kind}")
+    return values.cast(pa.string())
 
 
 def _limit(staleness: datetime.timedelta | None) -> int | None:

@@ -174,6 +174,53 @@ def test_a_stale_fact_does_not_hold():
     assert joined["profit"].to_pylist() == [1.0, None]
 
 
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_a_fact_is_not_known_earlier_because_its_time_came_in_another_unit(unit):
+    """Other programs give microseconds; taken for nanoseconds they would all lie in 1970."""
+    rows = table([fact(known=48, value=1)])
+    place = rows.column_names.index("known_at")
+    coarse = rows.set_column(place, "known_at", rows["known_at"].cast(pa.timestamp(unit, tz="America/Sao_Paulo")))
+    joined = join_as_of(spine(("A", 47), ("A", 48)), coarse, known=True)
+    assert joined["profit"].to_pylist() == [None, 1.0]
+    assert joined["profit.known_at"].to_pylist() == [None, moment(48)]
+    assert facts_as_of(coarse, ["A"], ["profit"], moment(47)).num_rows == 0
+    assert facts_as_of(coarse, ["A"], ["profit"], moment(48)).num_rows == 1
+
+
+def test_entities_may_be_dictionaries_or_absent_and_those_that_are_no_text_are_refused():
+    rows = table([fact(known=1, value=1)])
+    left = spine(("A", 2), ("B", 2), ("A", 2))
+    packed = left.set_column(0, "symbol", left["symbol"].dictionary_encode())
+    assert join_as_of(packed, rows)["profit"].to_pylist() == [1.0, None, 1.0]
+    absent = left.set_column(0, "symbol", pa.array([None, "B", "A"], pa.string()))
+    assert join_as_of(absent, rows)["profit"].to_pylist() == [None, None, 1.0]
+    numbers = left.set_column(0, "symbol", pa.array([1, 2, 3]))
+    with pytest.raises(ValueError, match="on must be text; was int64"):
+        join_as_of(numbers, rows)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda rows: rows.drop_columns(["version"]), "facts must have the columns of the table facts; lacks version"),
+        (
+            lambda rows: rows.set_column(5, "known_at", pa.nulls(1, TIME)),
+            "facts must have known_at in every row; null in 1",
+        ),
+        (
+            lambda rows: rows.set_column(5, "known_at", rows["known_at"].cast(pa.timestamp("us"))),
+            r"facts must be a timestamp with a zone; 'known_at' is timestamp\[us\]",
+        ),
+    ],
+)
+def test_facts_whose_knowledge_is_not_dated_are_refused(change, words):
+    rows = change(table([fact()]))
+    with pytest.raises(ValueError, match=words):
+        join_as_of(spine(("A", 1)), rows)
+    with pytest.raises(ValueError, match=words):
+        facts_as_of(rows, ["A"], ["profit"], moment(1))
+
+
 class Shelf:
     """A store that remembers what it was asked for."""
 
