@@ -27,6 +27,7 @@ def write_quality_page(quality: Mapping[str, Any], output: Path | str) -> Path:
         "reasons": [str(reason) for reason in quality.get("reasons") or ()],
         "totals": totals_table(quality),
         "pictures": coverage_pictures(quality),
-        "chapters": quality_chapters(quality, MOST),
+        # what was found before what was looked for and not found
+        "chapters": sorted(quality_chapters(quality, MOST), key=lambda chapter: chapter.count == "0"),
     }
     return write_page(Path(output), "quality.html.j2", content)

@@ -1,5 +1,6 @@
 import importlib
 import json
+import re
 import subprocess
 import sys
 
@@ -30,6 +31,17 @@ def test_the_quality_page_shows_every_list_and_total(tmp_path, quality, read_pag
     assert (event["Share factor"], event["Confidence"]) == ("0.1", "0.90")
     assert "No rename." in page.text
     assert not {"script", "link"} & {tag for tag, _ in page.tags}
+
+
+def test_the_quality_page_tells_what_was_found_before_what_was_not(tmp_path, quality, read_page):
+    text = write_quality_page(quality, tmp_path / "quality.html").read_text()
+    counts = [
+        int(count.replace("\N{NARROW NO-BREAK SPACE}", "")) for count in re.findall(r"\(([\d\u202f]+)\)</a>", text)
+    ]
+    assert 0 in counts
+    assert max(counts) > 0
+    assert all(counts[: counts.index(0)])
+    assert not any(counts[counts.index(0) :])
 
 
 def test_the_quality_page_says_how_much_it_leaves_out(tmp_path, quality, read_page):
