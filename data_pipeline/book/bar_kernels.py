@@ -25,13 +25,16 @@ INTS: Final = 8
     SPREAD_TIME,
     LEAN_AREA,
     LEAN_TIME,
+    QUANTITY_REST,
+    BOUGHT_REST,
+    SOLD_REST,
     VARIANCE,
     LAST_PRICE,
     LAST_MID,
     SPREAD,
     LEAN,
-) = range(17)
-FLOATS: Final = 17
+) = range(20)
+FLOATS: Final = 20
 
 OUT_NUMBER, OUT_START, OUT_END, OUT_TRADES, OUT_UNSIGNED = 0, 1, 2, 3, 4
 OUT_INTS: Final = 5
@@ -54,6 +57,13 @@ def first_fault(times: Any, price: Any, quantity: Any, before: int, place: Any) 
     return 0
 
 
+@njit(cache=True, inline="always")
+def _rest(total: float, part: float, summed: float) -> float:
+    """What rounding left out of total + part (Knuth's two-sum): ten trades of 0.1 are 1, not a little less."""
+    back = summed - total
+    return (total - (summed - back)) + (part - back)
+
+
 @njit(cache=True)
 def _close_bar(row: int, end: int, whole: Any, real: Any, out_whole: Any, out_real: Any) -> None:
     """Write the bar of the state and begin the next one at its end."""
@@ -62,6 +72,8 @@ def _close_bar(row: int, end: int, whole: Any, real: Any, out_whole: Any, out_re
     out_whole[row, OUT_END] = end
     out_whole[row, OUT_TRADES] = whole[TRADES]
     out_whole[row, OUT_UNSIGNED] = whole[UNSIGNED]
+    for k in range(3):
+        real[QUANTITY + k] += real[QUANTITY_REST + k]
     for k in range(OUT_FLOATS):
         out_real[row, k] = real[k]
         real[k] = 0.0
@@ -172,6 +184,7 @@ def sum_bars(
         count, unsigned = whole[TRADES], whole[UNSIGNED]
         high, low, last = real[HIGH], real[LOW], real[LAST_PRICE]
         value, total, bought, sold = real[VALUE], real[QUANTITY], real[BOUGHT], real[SOLD]
+        total_rest, bought_rest, sold_rest = real[QUANTITY_REST], real[BOUGHT_REST], real[SOLD_REST]
         variance = real[VARIANCE]
         if count == 0:
             real[OPEN] = high = low = price[i]
@@ -184,11 +197,17 @@ def sum_bars(
             if p < low:
                 low = p
             value += p * q
-            total += q
+            summed = total + q
+            total_rest += _rest(total, q, summed)
+            total = summed
             if s == 1:
-                bought += q
+                summed = bought + q
+                bought_rest += _rest(bought, q, summed)
+                bought = summed
             elif s == -1:
-                sold += q
+                summed = sold + q
+                sold_rest += _rest(sold, q, summed)
+                sold = summed
             elif s != 0:
                 unsigned += 1
             if not quoted and p != last:
@@ -198,11 +217,12 @@ def sum_bars(
                 last = p
             count += 1
             i += 1
-            if (kind == BY_TRADES and count >= size) or (kind == BY_VOLUME and total >= amount):
+            if (kind == BY_TRADES and count >= size) or (kind == BY_VOLUME and total + total_rest >= amount):
                 full = True
                 break
         real[HIGH], real[LOW], real[CLOSE], real[LAST_PRICE] = high, low, price[i - 1], last
         real[VALUE], real[QUANTITY], real[BOUGHT], real[SOLD] = value, total, bought, sold
+        real[QUANTITY_REST], real[BOUGHT_REST], real[SOLD_REST] = total_rest, bought_rest, sold_rest
         real[VARIANCE] = variance
         whole[TRADES], whole[UNSIGNED] = count, unsigned
         # a quote is weighed where it ends or a bar does: at each trade, chunks would change the rounding

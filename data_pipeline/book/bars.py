@@ -26,6 +26,8 @@ UNKNOWN_SIDE: Final = 2
 """Side of a trade whose feed does not say who the aggressor was; 0 is nobody."""
 MOST_BARS: Final = 2_000_000
 _BLOCK: Final = 4096
+_DECIMAL: Final = 1.0 - 2.0**-52
+"""Quantities are decimal, their doubles up to 2^-53 off: so far below the amount a sum may be that has reached it."""
 _SORT: Final = "sort them by time first, chunk after chunk"
 _FAULTS: Final = {
     1: f"is before the one above: {_SORT}",
@@ -135,7 +137,7 @@ def add(state: BarState, trades: Trades, quotes: Quotes | None = None) -> Bars:
     Raises
     ------
     DataError
-        When times run backwards, a price is not finite or a quantity is not a number, 0 or more; or a grid has
+        When times run backwards, a price is not finite, a quantity is not a number, 0 or more; or a grid has
         unreasonably many bars.
     """
     quotes = Quotes.none() if quotes is None else quotes
@@ -170,6 +172,10 @@ def _check(state: BarState, trades: Trades, quotes: Quotes) -> None:
     back = quotes.times[1:] < quotes.times[:-1]
     if quotes.times.size and (int(quotes.times[0]) < state.last_quote or back.any()):
         raise DataError(f"quote {int(np.argmax(back)) + 1 if back.any() else 0} is before the one above: {_SORT}")
+    for name in ("bid", "ask", "bid_quantity", "ask_quantity"):
+        wrong = np.isinf(getattr(quotes, name))
+        if wrong.any():
+            raise DataError(f"quote {int(np.argmax(wrong))} has an infinite {name}: a side without a quote is nan")
     if trades.times.size:
         state.last_trade = int(trades.times[-1])
     if quotes.times.size:
@@ -186,7 +192,7 @@ def _sum(state: BarState, trades: Trades, quotes: Quotes, until: int) -> Bars:
         rows = kernels.sum_bars(
             _KINDS[rule.kind],
             int(rule.size),
-            float(rule.size),
+            float(rule.size) * _DECIMAL,
             state.origin,
             until,
             trades.times,

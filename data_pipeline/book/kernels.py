@@ -46,17 +46,30 @@ def best_levels(
 
 
 @njit(cache=True)
-def first_row_beyond(start: Any, side: Any, price: Any, worst_bid: Any, worst_ask: Any, row: Any) -> None:
-    """Row from which on each order stands behind everything that is shown: the first after its start where the worst
-    shown price of its side is better than its own.
+def first_row_beyond(start: Any, limit: Any, worst: Any, waiting: Any, row: Any) -> None:
+    """The first row from each start on whose `worst` is above the limit, the number of rows where there is none.
 
-    start (k,) int64; side (k,) int64, +1 a bid; price (k,) int64; worst_bid, worst_ask (n,) int64; row (k,) int64:
-    n where the order stays in view.
+    One pass from the last row to the first: of the rows after a place only those above all between count, they are
+    kept on a stack (the next greater element), and each start searches it by halves.
+
+    start (k,) int64, not rising; limit (k,) int64; worst (n,) int64; waiting (n,) int64 is scratch; row (k,) int64.
     """
-    rows = worst_bid.size
-    for i in range(start.size):
-        row[i] = rows
-        for r in range(start[i], rows):
-            if (side[i] > 0 and worst_bid[r] > price[i]) or (side[i] < 0 and worst_ask[r] < price[i]):
-                row[i] = r
-                break
+    rows = worst.size
+    depth = 0
+    i = 0
+    for r in range(rows - 1, -1, -1):
+        while depth > 0 and worst[waiting[depth - 1]] <= worst[r]:
+            depth -= 1
+        waiting[depth] = r
+        depth += 1
+        while i < start.size and start[i] == r:
+            # along the stack the rows come nearer and `worst` falls
+            low, high = 0, depth
+            while low < high:
+                middle = (low + high) // 2
+                if worst[waiting[middle]] > limit[i]:
+                    low = middle + 1
+                else:
+                    high = middle
+            row[i] = waiting[low - 1] if low > 0 else rows
+            i += 1

@@ -32,15 +32,19 @@ NEVER: Final = -(1 << 63)
 NO_BID: Final = -(1 << 62)
 NO_ASK: Final = 1 << 62
 WIDEST: Final = 1 << 40
+WHOLE: Final = 2.0**53
 
 
 @njit(cache=True)
 def _tick_of(price: float, numerator: float, denominator: float, listed: Any) -> Any:
-    """Tick number of a price, and whether the price is exactly on it."""
+    """Tick number of a price, and whether the price is exactly on it; NO_ASK where there is no such number.
+
+    Of a list the first price that is not below it.
+    """
     if denominator > 0.0:
         scaled = np.rint(price * denominator / numerator)
-        if not abs(scaled) * numerator < 9007199254740992.0:
-            return 0, False
+        if not abs(scaled) * numerator < WHOLE:
+            return NO_ASK, False
         return int(scaled), scaled * numerator / denominator == price
     low, high = 0, listed.size
     while low < high:
@@ -50,6 +54,14 @@ def _tick_of(price: float, numerator: float, denominator: float, listed: Any) ->
         else:
             high = middle
     return low, low < listed.size and listed[low] == price
+
+
+@njit(cache=True)
+def _nearest_listed(price: float, place: int, listed: Any) -> int:
+    """Place of the listed price nearest to one between those at `place` - 1 and `place`."""
+    if place == listed.size or (place > 0 and price - listed[place - 1] < listed[place] - price):
+        return place - 1
+    return place
 
 
 @njit(cache=True)
@@ -105,7 +117,7 @@ def classify(
             continue
         if act == CLEAR:
             if source == L2 and abs(px[i]) < 1e300 and where < 2:
-                if denominator > 0.0 and not abs(px[i]) * denominator < 9007199254740992.0:
+                if denominator > 0.0 and not abs(px[i]) * denominator < WHOLE:
                     tick[i] = NO_ASK if px[i] > 0.0 else NO_BID
                     continue
                 near, exact = _tick_of(px[i], numerator, denominator, listed)
@@ -127,7 +139,8 @@ def classify(
             if faults[F_SIDE] == 0:
                 first[F_SIDE] = i
             faults[F_SIDE] += 1
-        if not (qty[i] >= 0.0 and qty[i] < 1e300):
+        # quantities of orders are added up and taken off again: beyond 2**53 that leaves something else behind
+        if not (qty[i] >= 0.0 and qty[i] < (WHOLE if source == L3 else 1e300)):
             if faults[F_QUANTITY] == 0:
                 first[F_QUANTITY] = i
             faults[F_QUANTITY] += 1
@@ -139,18 +152,20 @@ def classify(
             faults[F_PRICE] += 1
             continue
         near, exact = _tick_of(px[i], numerator, denominator, listed)
-        if not exact:
-            if nearest:
-                moved += 1
-            else:
-                if faults[F_TICK] == 0:
-                    first[F_TICK] = i
-                faults[F_TICK] += 1
         if abs(near) > WIDEST:
             if faults[F_RANGE] == 0:
                 first[F_RANGE] = i
             faults[F_RANGE] += 1
-            near = 0
+            continue
+        if not exact:
+            if nearest and (denominator > 0.0 or listed.size > 0):
+                moved += 1
+                if denominator == 0.0:
+                    near = _nearest_listed(px[i], near, listed)
+            else:
+                if faults[F_TICK] == 0:
+                    first[F_TICK] = i
+                faults[F_TICK] += 1
         tick[i] = near
     return moved
 

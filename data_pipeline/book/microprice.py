@@ -56,10 +56,12 @@ def estimate_microprice(rows: BookRows, *, spreads: int = 3, classes: int = 10) 
     Raises
     ------
     ValueError
-        When `spreads` is below 1 or `classes` not even and positive.
+        When `spreads` is below 1, `classes` not even and positive, or the book's grid a list of prices.
     DataError
         When the mid never moves between two of these states.
     """
+    if not rows.grid.denominator:
+        raise ValueError("rows must be of a book with a tick size, which a list of prices has not: give tick_grid")
     if spreads < 1 or classes < 2 or classes % 2:
         raise ValueError(f"spreads must be 1 or more and classes even; was {spreads} and {classes}")
     mid, state = _states(rows, spreads, classes)

@@ -53,7 +53,7 @@ _FAULTS: Final = (
     "are before the event above in this clock: sort them by time first",
     "have neither the bid nor the ask flag",
     "have a price that is not a finite number",
-    "have a quantity that is not a finite number, 0 or more",
+    "have a quantity that is not a finite number, 0 or more (of an order: less than 2^53)",
     "have a price that is off the tick: give the right tick size, nearest=True, or a listed_grid of the prices",
     "have a price too far from zero for its tick size",
 )
@@ -203,7 +203,7 @@ def start_book(
     only_changes : bool
         Leave out rows that equal the one before.
     nearest : bool
-        Take the nearest tick for prices off it, counted, instead of refusing them.
+        Take the nearest tick, or listed price, for prices off it, counted, instead of refusing them.
 
     Raises
     ------

@@ -275,3 +275,32 @@ def test_late_chunks_and_endless_grids_are_refused() -> None:
     backwards = Quotes(np.array([2, 1]), np.ones(2), np.ones(2), np.ones(2), np.ones(2))
     with pytest.raises(DataError, match="quote 1 is before"):
         make_bars(bar_rule("tick:1"), one, backwards)
+
+
+@settings(max_examples=200)
+@given(
+    lots=st.lists(st.integers(1, 3000), min_size=1, max_size=60), decimals=st.integers(0, 8), seed=st.integers(0, 99)
+)
+def test_decimal_quantities_fill_a_volume_bar_as_their_text_says(lots, decimals: int, seed: int) -> None:
+    unit = 10**decimals
+    side = np.random.default_rng(seed).choice(np.array([-1, 1], dtype=np.int8), 5 * len(lots))
+    quantity = np.array(5 * lots) / unit
+    trades = Trades(START + np.arange(quantity.size), np.ones(quantity.size), quantity, side)
+    found = make_bars(bar_rule(f"volume:{sum(lots) / unit:.8f}"), trades)
+    # five times the same trades, whose whole numbers of lots add up to the bar
+    np.testing.assert_array_equal(found.trades, np.full(5, len(lots)))
+    ends = range(len(lots), quantity.size + 1, len(lots))
+    for name, kept in (("quantity", True), ("bought", side == 1), ("sold", side == -1)):
+        own = np.where(kept, quantity, 0.0)
+        wanted = [math.fsum(own[stop - len(lots) : stop].tolist()) for stop in ends]
+        np.testing.assert_array_equal(getattr(found, name), wanted)
+    state = start_bars(bar_rule(f"volume:{sum(lots) / unit:.8f}"))
+    cut = [add(state, take(trades, slice(at, at + 7))) for at in range(0, quantity.size, 7)]
+    np.testing.assert_array_equal(np.concatenate([part.quantity for part in cut]), found.quantity)
+
+
+def test_an_infinite_quote_is_refused() -> None:
+    quotes = book(1, 20)
+    quotes.ask[7] = np.inf
+    with pytest.raises(DataError, match="quote 7 has an infinite ask: a side without a quote is nan"):
+        make_bars(bar_rule("time:1s"), tape(1, 20), quotes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data_pipeline.book.grid import NO_BID, tick_grid
+from data_pipeline.book.grid import NO_BID, listed_grid, tick_grid
 from data_pipeline.book.microprice import estimate_microprice
 from data_pipeline.book.replay import BookRows
 from data_pipeline.errors import DataError
@@ -57,6 +57,10 @@ def test_what_cannot_be_estimated_is_said() -> None:
         estimate_microprice(BookRows(*(getattr(market(6, 1), k) for k in ("times", "ticks", "quantities", "grid"))))
     with pytest.raises(ValueError, match="classes even"):
         estimate_microprice(market(7, 10), classes=3)
+    rows = market(7, 10)
+    listed = BookRows(rows.times, rows.ticks, rows.quantities, listed_grid(np.arange(2000) / 100))
+    with pytest.raises(ValueError, match="a list of prices has not"):
+        estimate_microprice(listed)
 
 
 def test_states_that_the_mid_never_leaves_have_no_adjustment() -> None:

@@ -283,7 +283,7 @@ def test_many_orders_come_and_go_in_a_table_that_does_not_grow_with_them() -> No
         ((DEPTH | BUY, 9, 10.0, -1), "quantity that is not"),
         ((DEPTH | BUY, 9, 10.0, np.inf), "quantity that is not"),
         ((DEPTH | BUY, 9, 10.005, 1), "off the tick"),
-        ((DEPTH | BUY, 9, 1e290, 1), "off the tick"),
+        ((DEPTH | BUY, 9, 1e290, 1), "too far from zero"),
         ((DEPTH | BUY, 9, 1e13, 1), "too far from zero"),
         ((DEPTH | BUY, 9, 1e9, 1), "span"),
     ],
@@ -420,3 +420,30 @@ def test_the_real_crypto_book_equals_the_plain_one(realdata) -> None:
     for at, (time, bids, asks) in enumerate(replay_plainly(events[:30_000], EXCH, "exchange", "l2", 3)):
         if at < 400:  # the last time of a cut array is not whole
             assert (rows.times[at], *shown(rows, at)) == (time, bids, asks)
+
+
+def test_a_price_that_no_tick_is_near_is_refused_not_moved_to_zero() -> None:
+    for px in (1e200, 1e15, -1e15):
+        events = array((DEPTH | BUY, 1, 10.0, 1), (DEPTH | SELL, 2, px, 1))
+        with pytest.raises(DataError, match="1 of 2 events have a price too far from zero"):
+            replay(events, CENT, nearest=True)
+
+
+def test_nearest_of_a_list_is_the_nearest_listed_price() -> None:
+    prices = [-4.0, 1.2, 1.6, 2.9, 3.1, 99.0]
+    listed = listed_grid([1.0, 2.0, 3.0])
+    for price in prices:
+        rows, counts = replay(array((DEPTH | BUY, 1, price, 1)), listed, nearest=True)
+        assert rows.bid[0, 0] == min((1.0, 2.0, 3.0), key=lambda known: abs(known - price))
+        assert counts["prices_moved_to_the_nearest_tick"] == 1
+    with pytest.raises(DataError, match="off the tick"):
+        replay(array((DEPTH | BUY, 1, 1.0, 1)), listed_grid([]), nearest=True)
+
+
+def test_quantities_of_orders_that_cannot_be_added_up_exactly_are_refused() -> None:
+    events = array((ADD | BUY, 1, 1.0, 2.0**60, 1), (ADD | BUY, 2, 1.0, 5, 2), (CANCEL | BUY, 3, 1.0, 0, 1))
+    with pytest.raises(DataError, match=r"1 of 3 events have a quantity .* less than 2\^53"):
+        replay(events, CENT)
+    events["qty"][0] = 2.0**53 - 1
+    rows, _ = replay(events, CENT)
+    assert rows.bid_quantity[-1, 0] == 5.0
