@@ -68,6 +68,7 @@ def ingest(
         default. The store has the same bytes from any of them.
     options : mapping, optional
         Facts that the files of some formats lack, such as the venue or the symbol; a reader that needs one says so.
+        "symbol" is for every format that knows it, "lobster.symbol" for that one alone; the others do not see it.
     staging : path, optional
         Folder for what is not committed yet, on a disk that the executor's workers share; inside the store's folder
         by default, for a store at a URL in the user's cache.
@@ -77,8 +78,9 @@ def ingest(
     Raises
     ------
     DataError
-        When a path does not exist, a folder holds no such file, the store's folder holds other things or a store of
-        another schema version, another command is writing to it, or the disk is full. The store is then as it was.
+        When a path does not exist, a folder holds no such file, an option is known to no format of the files, the
+        store's folder holds other things or a store of another schema version, another command is writing to it, or
+        the disk is full. The store is then as it was.
     RunInterruptedError
         On Ctrl-C, or that of the executor.
     """
@@ -181,7 +183,7 @@ def _report(
     new = harvest.taken - known
     changes = [change for month in settled.months for change in month.changes if not change.identical]
     asked = {name for _, drafted in harvest.drafted for name in drafted.asked}
-    unused = sorted(set(options) - asked) if not harvest.refused else []
+    unused = [name for name in options if name.rpartition(".")[2] not in asked] if new and not harvest.refused else []
     return IngestReport(
         accepted=tuple(source for source in settled.manifest.sources if source.sha256 in new),
         unchanged=tuple(harvest.unchanged),

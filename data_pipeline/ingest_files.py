@@ -12,7 +12,15 @@ from data_pipeline.cotahist import Header, read_header
 from data_pipeline.errors import DataError
 from data_pipeline.feed_files import Document, read_document
 from data_pipeline.feeds.reading import Feed, RawHead
-from data_pipeline.feeds.registry import group_files, is_document_too, recognise, refuse_unknown
+from data_pipeline.feeds.registry import (
+    FEEDS,
+    group_files,
+    is_document_too,
+    options_of,
+    recognise,
+    refuse_unknown,
+    refuse_unknown_options,
+)
 from data_pipeline.ingest_report import FILES_JOIN
 from data_pipeline.raw_file import open_raw, read_head, sha256_of_file
 from data_pipeline.tasks.ledger import task_key
@@ -97,7 +105,13 @@ def find_files(paths: Iterable[Path | str], own: Path | None) -> list[Path]:
 
 
 def sort_files(files: Sequence[Path], options: Mapping[str, str]) -> RawFiles:
-    """The files by kind. Versions of a session settle in the order of their making, so quotes are in that order."""
+    """The files by kind. Versions of a session settle in the order of their making, so quotes are in that order.
+
+    Raises
+    ------
+    DataError
+        When no feed among them understands an option.
+    """
     raw = RawFiles()
     known: list[tuple[Path, Feed]] = []
     hashes: dict[Path, str] = {}
@@ -109,25 +123,20 @@ def sort_files(files: Sequence[Path], options: Mapping[str, str]) -> RawFiles:
                 continue
             hashes[path], head = found
             try:
-                _place(raw, known, head, hashes[path])
+                _place(raw, known, head, hashes[path], options)
             except DataError as error:
                 raw.refused[path] = str(error)
     sets, refused = group_files(known)
     raw.refused |= refused
-    # a file that is read twice, as a document and by its feed, is two sources
+    # an option may be meant for a file that was refused: its reason then says more than one about the option
+    refuse_unknown_options(options, [feed.name for feed in (FEEDS if raw.refused else [one.feed for one in sets])])
     twice = {document.path for document in raw.documents}
-    raw.sets = [
-        FeedFiles(
-            one.feed.name,
-            one.files,
-            _identity(
-                [hashes[path] for path in one.files],
-                {**options, "feed": one.feed.name} if twice & set(one.files) else options,
-            ),
-            dict(options),
-        )
-        for one in sets
-    ]
+    for one in sets:
+        own = options_of(one.feed.name, options)
+        # a file that is read twice, as a document and by its feed, is two sources
+        facts = {**own, "feed": one.feed.name} if twice & set(one.files) else own
+        identity = _identity([hashes[path] for path in one.files], facts)
+        raw.sets.append(FeedFiles(one.feed.name, one.files, identity, own))
     raw.quotes.sort(key=lambda quote: (quote.header.generated, quote.path.name, quote.sha256))
     return raw
 
@@ -139,12 +148,14 @@ def _look(path: Path) -> tuple[str, RawHead] | DataError:
         return error
 
 
-def _place(raw: RawFiles, known: list[tuple[Path, Feed]], head: RawHead, sha256: str) -> None:
+def _place(
+    raw: RawFiles, known: list[tuple[Path, Feed]], head: RawHead, sha256: str, options: Mapping[str, str]
+) -> None:
     path = head.path
     if _is_quotes(head.start):
         raw.quotes.append(QuoteFile(path, sha256, read_header(path)))
         return
-    feed = recognise(head)
+    feed = recognise(head, options=options)
     if feed is not None:
         known.append((path, feed))
         if is_document_too(feed, head):

@@ -138,7 +138,7 @@ def named_change(change: TableChange, manifest: Manifest) -> NamedChange:
 
 def unused_notes(options: Sequence[str]) -> tuple[str, ...]:
     """A sentence for each option that no reader looked for."""
-    return tuple(f"option {name} was looked for by no reader of these files: check its spelling" for name in options)
+    return tuple(f"option {name} was not needed by these files" for name in options)
 
 
 def _replaced(named: NamedChange) -> str:

@@ -197,7 +197,13 @@ def _draft(work: DraftWork) -> Drafted:
     files, tally = work.files, Tally()
     options = _Options(files.options)
     batches = _told(feed_named(files.feed).read(files.paths, tally, options))
-    drafts = draft_parts(batches, work.parts, files.identity)
+    try:
+        drafts = draft_parts(batches, work.parts, files.identity)
+    except ValueError as error:
+        # what a reader says of a value ("events must be one of ..."), but not what a fault in it says
+        if str(error).partition(" ")[0] not in options.asked:
+            raise
+        raise DataError(f"{files.name}: option {error}") from error
     if not drafts and not tally.rows:
         raise DataError(f"{files.name} holds no record: the day had no session, or the file was cut")
     return Drafted(drafts, tally.rows, tally.counts, tuple(tally.notes), tuple(sorted(options.asked)))
@@ -241,8 +247,6 @@ def _answer(work: Callable[[], Any]) -> bytes:
     except OSError:
         raise  # a full disk is not the file's fault
     except Exception as error:  # noqa: BLE001  a fault in one reader must not keep the other files out
-        if isinstance(error, ValueError) and str(error).startswith("option"):
-            return canonical_json({"refused": str(error)})  # what a reader says of options that are not its own
         place = traceback.extract_tb(error.__traceback__)[-1]
         words = f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
         return canonical_json({"refused": f"{words}; {_FAULT}"})

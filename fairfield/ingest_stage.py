@@ -34,12 +34,15 @@ def ingest_files(
     Raises
     ------
     ConfigError
-        When both workers and a cluster are named, or an option is not "name=value".
+        When both workers and a cluster are named, or an option is not "name=value" or given twice.
     """
     from data_pipeline.ingest import ingest
 
     executor = _workforce(paths, workers, cluster)
-    facts = dict(_fact(option) for option in options)
+    facts: dict[str, str] = {}
+    for name, value in map(_fact, options):
+        if facts.setdefault(name, value) != value:
+            raise ConfigError(f"--option {name} must be given once; was {facts[name]!r} and {value!r}")
     with _bar() as bar:
         report = ingest(
             list(paths), store, bar.rows, executor=executor, options=facts, staging=staging, on_task=bar.event

@@ -51,6 +51,8 @@ _KINDS: Final[dict[str, Kind]] = {
     "unit": "text",
     "source": "text",
 }
+FACT_COLUMNS: Final = tuple(_KINDS)
+"""Columns that an option may map to another name, or to a constant."""
 _NEEDED: Final = ("entity", "field", "event_time", "known_at", "value")
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _MOST_VERSIONS: Final = 1_000_000
@@ -63,8 +65,13 @@ class FactsTableFeed:
 
     def recognises(self, head: RawHead) -> bool:
         """Whether the columns that a fact needs are there by their own names."""
+        return self.recognises_with(head, {})
+
+    def recognises_with(self, head: RawHead, options: Mapping[str, str]) -> bool:
+        """Whether they are there by the names that the options give, or as constants."""
         names = parquet_names(head.path) if is_parquet(head.start) else header_of(head.start)
-        return set(_NEEDED) <= set(names)
+        needed = {options.get(ours, ours).strip().lower() for ours in _NEEDED if _constant(options, ours) is None}
+        return needed <= set(names) and bool(needed)
 
     def group(self, paths: Sequence[Path]) -> list[tuple[Path, ...]]:
         """Each file alone."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,7 +15,7 @@ from data_pipeline.feeds.binance_dump import BINANCE_DUMP
 from data_pipeline.feeds.binance_feed import BINANCE_CAPTURE
 from data_pipeline.feeds.closes import CLOSES
 from data_pipeline.feeds.cvm import CVM
-from data_pipeline.feeds.facts_table import FACTS_TABLE
+from data_pipeline.feeds.facts_table import FACT_COLUMNS, FACTS_TABLE
 from data_pipeline.feeds.hftbacktest import HFTBACKTEST
 from data_pipeline.feeds.index_levels import INDEX_LEVELS
 from data_pipeline.feeds.issuers import ISSUERS
@@ -49,6 +49,18 @@ FEEDS: Final[tuple[Feed, ...]] = (
 )
 """One instance of each format, in order of name; COTAHIST and the JSON of company events and CDI are not among them."""
 
+OPTIONS: Final[Mapping[str, frozenset[str]]] = {
+    BINANCE_CAPTURE.name: frozenset(("local_clock", "base_latency_ns")),
+    BINANCE_DUMP.name: frozenset(("venue", "symbol")),
+    CVM.name: frozenset(("companies", "comparatives")),
+    FACTS_TABLE.name: frozenset((*FACT_COLUMNS, "timezone", "venue")),
+    HFTBACKTEST.name: frozenset(("venue", "symbol")),
+    ISSUERS.name: frozenset(("known_at",)),
+    LOBSTER.name: frozenset(("symbol", "day", "events")),
+    SGS.name: frozenset(("series", "unit")),
+}
+"""The options that each feed understands; a feed that is not named here has none."""
+
 _OTHERS: Final = ("cotahist", "company events and CDI (JSON)")
 _SHOWN: Final = 40
 
@@ -61,8 +73,8 @@ class FileSet:
     files: tuple[Path, ...]
 
 
-def recognise(head: RawHead, feeds: Sequence[Feed] = FEEDS) -> Feed | None:
-    """The feed whose format the file is of, None when none knows it.
+def recognise(head: RawHead, feeds: Sequence[Feed] = FEEDS, options: Mapping[str, str] | None = None) -> Feed | None:
+    """The feed whose format the file is of, None when none knows it. `options` may name the columns of a fact table.
 
     Raises
     ------
@@ -75,7 +87,10 @@ def recognise(head: RawHead, feeds: Sequence[Feed] = FEEDS) -> Feed | None:
             f"{head.path.name} looks like {' and like '.join(feed.name for feed in found)}: it cannot be told which; "
             "give it the name that its venue gave it"
         )
-    return found[0] if found else None
+    if found:
+        return found[0]
+    mapped = options_of(FACTS_TABLE.name, options or {})
+    return FACTS_TABLE if mapped and FACTS_TABLE.recognises_with(head, mapped) else None
 
 
 def is_document_too(feed: Feed, head: RawHead) -> bool:
@@ -110,6 +125,27 @@ def group_files(found: Iterable[tuple[Path, Feed]]) -> tuple[list[FileSet], dict
         except DataError as error:
             refused |= dict.fromkeys(own, str(error))
     return sorted(sets, key=lambda one: min(place[path] for path in one.files)), refused
+
+
+def options_of(feed: str, options: Mapping[str, str]) -> dict[str, str]:
+    """Those of the call's options that are for this feed: "lobster.symbol" for it alone, "symbol" for all that know it.
+
+    >>> options_of("lobster", {"symbol": "AAPL", "venue": "X", "lobster.day": "2012-06-21", "sgs.unit": "% p.a."})
+    {'symbol': 'AAPL', 'day': '2012-06-21'}
+    """
+    known = OPTIONS.get(feed, frozenset())
+    own = {name: value for name, value in options.items() if name in known}
+    return own | {name: options[f"{feed}.{name}"] for name in sorted(known) if f"{feed}.{name}" in options}
+
+
+def refuse_unknown_options(options: Iterable[str], feeds: Iterable[str]) -> None:
+    """Raise DataError for an option that none of these feeds understands; what they do understand is named."""
+    known = {feed: OPTIONS.get(feed, frozenset()) for feed in feeds}
+    for option in options:
+        feed, dot, name = option.rpartition(".")
+        if not any(name in names for own, names in known.items() if not dot or own == feed):
+            there = "; ".join(f"{own}: {', '.join(sorted(names))}" for own, names in sorted(known.items()) if names)
+            raise DataError(f"option {option} is known to no format of these files; known are {there or 'none'}")
 
 
 def feed_named(name: str, feeds: Sequence[Feed] = FEEDS) -> Feed:

@@ -5,11 +5,18 @@ from __future__ import annotations
 import errno
 import hashlib
 import itertools
+import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from data_pipeline import ingest_tasks
+from data_pipeline.book.events import EVENT_DTYPE
 from data_pipeline.errors import DataError
+from data_pipeline.feeds import registry
+from data_pipeline.feeds.facts_table import FACT_COLUMNS
+from data_pipeline.feeds.hftbacktest import HFTBACKTEST
 from data_pipeline.feeds.tardis import TARDIS
 from data_pipeline.ingest import ingest
 from data_pipeline.store import Store
@@ -97,22 +104,88 @@ def test_the_later_of_two_files_holds_and_the_earlier_one_when_it_comes_again(ta
     assert prices(tmp_path / "both")[0] == ("2020-03-01", "BTC", 200.0)
 
 
-def test_options_reach_the_reader_and_one_that_nobody_asks_for_is_told(tardis, tmp_path, monkeypatch):
-    asked = []
-    read = TARDIS.read
+NPZ_OPTIONS = {"hftbacktest.symbol": "ABC", "venue": "BINANCE_USDM"}
 
-    def reading(self, files, tally, options):
-        asked.append((options.get("venue"), options.get("symbol", "none")))
-        return read(files, tally, {})
 
-    monkeypatch.setattr(type(TARDIS), "read", reading)
+@pytest.fixture
+def array(tmp_path):
+    """An hftbacktest file of one trade, whose name says nothing."""
+    rows = np.zeros(1, dtype=EVENT_DTYPE)
+    rows["ev"], rows["px"], rows["qty"] = 2 | 1 << 29 | 1 << 30 | 1 << 31, 100.0, 1.0
+    rows["exch_ts"] = rows["local_ts"] = DAY_US * 1000
+    path = tmp_path / "raw" / "data.npz"
+    path.parent.mkdir(exist_ok=True)
+    np.savez(path, data=rows)
+    return path
+
+
+def test_an_option_reaches_the_feeds_that_know_it_and_no_other(tardis, array, tmp_path):
+    tardis("a.csv", [("BTC", 0, 100)])
+    store = tmp_path / "store"
+    report = ingest(tmp_path / "raw", store, options=NPZ_OPTIONS)
+    assert report.complete
+    events = Store.open(store).table("book_events", columns=["symbol"], venue="BINANCE_USDM").to_pylist()
+    assert events == [{"symbol": "ABC"}]
+    # for the file that does not know them it is the same source without them
+    assert ingest(tmp_path / "raw" / "a.csv", store).unchanged == ("a.csv",)
+    assert ingest(array, store, options=NPZ_OPTIONS).unchanged == ("data.npz",)
+    assert len(ingest(array, store, options={"symbol": "XYZ"}).accepted) == 1
+
+
+@pytest.mark.parametrize("option", ["vanue", "lobster.venue", "symbol", "hftbacktest.symbol"])
+def test_an_option_that_no_format_of_the_files_knows_is_refused_by_name(tardis, tmp_path, option):
     path = tardis("a.csv", [("BTC", 0, 100)])
-    report = ingest(path, tmp_path / "store", options={"venue": "DERIBIT", "vanue": "X"})
-    assert asked == [("DERIBIT", "none")]
-    assert report.notes == ("option vanue was looked for by no reader of these files: check its spelling",)
-    # with other facts it is another source
-    assert ingest(path, tmp_path / "store", options={"venue": "DERIBIT", "vanue": "X"}).unchanged == ("a.csv",)
-    assert len(ingest(path, tmp_path / "store", options={"venue": "DERIBIT"}).accepted) == 1
+    with pytest.raises(DataError, match=f"option {option} is known to no format of these files; known are none"):
+        ingest(path, tmp_path / "store", options={option: "X"})
+    assert not (tmp_path / "store" / "manifest.json").exists()
+
+
+def test_a_misspelt_option_is_refused_with_those_that_are_known(array, tmp_path):
+    with pytest.raises(DataError, match=r"option vanue is known .* known are hftbacktest: symbol, venue"):
+        ingest(array, tmp_path / "store", options={"vanue": "X"})
+
+
+def test_of_a_refused_file_the_reason_is_told_and_not_its_option(tmp_path):
+    path = tmp_path / "data.npz"
+    path.write_bytes(b"PK\x03\x04 no array")
+    [refusal] = ingest(path, tmp_path / "store", options={"symbol": "X"}).refused
+    assert "damaged zip file" in refusal.reason
+
+
+def test_a_wrong_value_of_an_option_is_no_fault_of_the_program(tmp_path):
+    for name, line in (("message", "34200.5,1,7,100,1000000,1"), ("orderbook", "1000100,5,1000000,100")):
+        (tmp_path / f"ABC_2012-06-21_34200000_57600000_{name}_1.csv").write_text(line + "\n")
+    report = ingest(sorted(tmp_path.glob("*.csv")), tmp_path / "store", options={"events": "some"})
+    [refusal] = report.refused
+    assert "option events must be one of" in refusal.reason
+    assert "fault of the program" not in refusal.reason
+
+
+def test_every_option_that_a_reader_asks_for_is_in_the_table():
+    texts = [path.read_text() for path in Path(registry.__file__).parent.glob("*.py")]
+    asked = {name for text in texts for name in re.findall(r"options(?:\.get\(|\[)\"(\w+)\"", text)}
+    table = set().union(*registry.OPTIONS.values())
+    assert asked | set(FACT_COLUMNS) == table
+    assert set(registry.OPTIONS) <= {feed.name for feed in registry.FEEDS}
+
+
+def test_options_name_the_columns_of_a_table_of_facts(tmp_path):
+    path = tmp_path / "scores.csv"
+    path.write_text("ticker,day,published,score\nPETR4,2023-05-10,2023-05-10T18:30:00-03:00,0.5\n")
+    named = {"entity": "ticker", "event_time": "day", "known_at": "published", "value": "score", "field": "=mood"}
+    report = ingest(path, tmp_path / "store", options=named)
+    assert report.complete
+    [row] = Store.open(tmp_path / "store").table("facts", columns=["symbol", "field", "value"]).to_pylist()
+    assert row == {"symbol": "PETR4", "field": "mood", "value": 0.5}
+
+
+def test_an_option_that_nobody_needed_is_told(array, tmp_path, monkeypatch):
+    read = HFTBACKTEST.read
+    named = {"venue": "V", "symbol": "S"}
+    monkeypatch.setattr(type(HFTBACKTEST), "read", lambda self, files, tally, options: read(files, tally, named))
+    assert ingest(array, tmp_path / "store", options={"symbol": "X"}).notes == (
+        "option symbol was not needed by these files",
+    )
 
 
 @pytest.mark.parametrize("workers", [0, 1])

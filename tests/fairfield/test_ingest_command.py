@@ -30,6 +30,7 @@ def run(*words: object):
     ("words", "answer"),
     [
         (("--option", "venue"), "--option must be name=value, like venue=BINANCE_USDM; was 'venue'"),
+        (("--option", "day=1", "--option", "day=2"), "--option day must be given once; was '1' and '2'"),
         (("--workers", 2, "--cluster", "local:2"), "--workers must not be given with a cluster"),
         (("--cluster", "machine"), "cluster must be tcp://host:port or local:N with N processes; was 'machine'"),
     ],
@@ -46,7 +47,7 @@ def test_files_go_in_by_processes_with_facts_and_an_own_staging_folder(raw, tmp_
     store, staging = tmp_path / "store", tmp_path / "scratch"
     said = run(raw, "--store", store, "--workers", 1, "--option", "vanue=X", "--staging", staging)
     assert said.exit_code == 1
-    assert "refused trades.csv: options of tardis must be none; was vanue" in said.stderr
+    assert "option vanue is known to no format of these files" in said.stderr
     said = run(raw, "--store", store, "--workers", 1, "--staging", staging)
     assert said.exit_code == 0, said.output
     assert said.stdout.startswith("accepted trades.csv: 1 rows, 1 to trades")
