@@ -35,7 +35,8 @@ def _two(raw: Any, at: int) -> int:
 
 @njit(cache=True)
 def _day(raw: Any, at: int) -> int:
-    """Days since 1970-01-01 of the YYYY-MM-DD at `at`, or -1: dates before 1970 are none of these files'.
+    """Days since 1970-01-01 of the YYYY-MM-DD at `at`, or -1: dates before 1970 are none of these files', and those
+    after 2261 have no nanoseconds in 64 bits.
 
     The civil-calendar arithmetic counts years from March so that the leap day is the last one.
     """
@@ -45,7 +46,7 @@ def _day(raw: Any, at: int) -> int:
             return -1
     century, rest, month, day = _two(raw, at), _two(raw, at + 2), _two(raw, at + 5), _two(raw, at + 8)
     year = 100 * century + rest
-    if century < 0 or rest < 0 or year < 1970 or raw[at + 4] != _MINUS or raw[at + 7] != _MINUS:
+    if century < 0 or rest < 0 or year < 1970 or year > 2261 or raw[at + 4] != _MINUS or raw[at + 7] != _MINUS:
         return -1
     if month < 1 or month > 12 or day < 1:
         return -1

@@ -54,6 +54,8 @@ _MOST_COLUMNS: Final = 64
 _MOST_BYTES: Final = 1 << 29
 """Some three million events: what is decoded is one instrument's day or a few."""
 _MOST_MEMBER: Final = 2.0**31
+_NO_NANOSECONDS: Final = np.datetime64("2262", "s")
+"""From then on nanoseconds since 1970 do not fit 64 bits."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -210,8 +212,8 @@ def _moments(table: pa.Table, column: str, name: str) -> NDArray[Any]:
     texts = table[column].to_pylist()
     known = {text: _moment(text[:19]) for text in set(texts)}
     moments = np.array([known[text] for text in texts], dtype="datetime64[s]")
-    bad = np.isnat(moments) | (moments < np.datetime64(0, "s"))
-    _refuse(table, column, bad, name, "a date or time like 2015-11-03 13:00:17")
+    bad = np.isnat(moments) | (moments < np.datetime64(0, "s")) | (moments >= _NO_NANOSECONDS)
+    _refuse(table, column, bad, name, "a date or time like 2015-11-03 13:00:17, from 1970 to 2261")
     return moments
 
 

@@ -28,7 +28,8 @@ _DAY_NS: Final = 86_400_000_000_000
 Ints = NDArray[np.int64]
 
 _RULES: Final = {
-    kernels.DATE: "a date YYYY-MM-DD",
+    kernels.SKIP: "text without a line break",
+    kernels.DATE: "a date YYYY-MM-DD from 1970 to 2261",
     kernels.SYMBOL: f"an instrument code of 1 to {kernels.SYMBOL_BYTES} printable characters",
     kernels.WHOLE: "a whole number of at most 18 digits",
     kernels.OPTIONAL: "a whole number of at most 18 digits, or empty",

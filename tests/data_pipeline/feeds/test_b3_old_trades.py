@@ -99,7 +99,10 @@ def test_bad_files_are_refused_with_line_field_and_text(tmp_path):
         row(price="0,320000"): ("TradePrice", "a decimal number"),
         row(clock="13:29:65.765"): ("TradeTime", "'13:29:65.765'"),
         row(quantity=10**17): ("TradedQuantity",),
+        row().replace(DAY, "2262-11-26"): ("SessionDate", "1970 to 2261"),
         row().replace(DAY, "2015-13-26"): ("SessionDate", "'2015-13-26'"),
+        row().replace(f"{DAY};{1:015d}", "20\r15"): ("must have 18 fields",),
+        row().replace(f"{1:015d}", "1\r1"): ("SequentialBuyOrderNumber must be text without a line break", "1\\r1"),
         row()[:100]: ("must have 18 fields",),
     }.items():
         refused(write(tmp_path, text(row(), bad)), "line 3", *words)

@@ -177,6 +177,7 @@ def test_bad_rows_are_refused_with_line_field_and_text(tmp_path):
         row(2, 52, BID, 1, 1.0, flag=3): ("line 3", "AggressorIndicator"),
         row(2, 52, BID, 1, 1.0, clock="25:00:00.000"): ("line 3", "PriorityTime", "'25:00:00.000'"),
         row(2, 52, BID, 1, 1.0).replace(" 10:00:00;0;", " 10:00:00;Z;"): ("line 3", "OrderStatus"),
+        row(2, 52, BID, 1, 1.0).replace("2016-07-05", "2262-07-05"): ("line 3", "SessionDate", "1970 to 2261"),
         row(2, 52, BID, 1, 1.0)[:150]: ("line 3", "must have 16 fields"),
     }.items():
         paths = write_pair(tmp_path, [ROWS[0], bad, ROWS[1]])

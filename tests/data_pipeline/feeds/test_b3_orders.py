@@ -142,6 +142,7 @@ def test_bad_files_are_refused_with_file_line_and_remedy(tmp_path):
         write(tmp_path, [ROWS[0], ROWS[1].replace("10:00:02", "10h00m02")]), "line 3", "PriorityTime must be a time"
     )
     refused(write(tmp_path, [ROWS[0], ROWS[1].replace(",2,New", ",2.5,New")]), "line 3", "must be a whole number")
+    refused(write(tmp_path, [ROWS[0], ROWS[1].replace("2016-07-05", "2916-07-05")]), "line 3", "1970 to 2261")
     refused(write(tmp_path, [ROWS[1], ROWS[0].replace(",1,New", ",9,New")]), "run backwards")
     refused(write(tmp_path, [ROWS[0], ROWS[1].replace("2016-07-05,A", "2016-07-06,A")]), "2 sessions")
     refused(write(tmp_path, ROWS[:1]), "both a bid and an ask")
