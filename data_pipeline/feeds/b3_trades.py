@@ -205,7 +205,7 @@ def _read(path: Path, tally: Tally) -> Iterator[Batch]:
         repeats.close(raw.name, tally)
         future = np.array([_FUTURE.fullmatch(text) is not None for text in texts])
         for rows in waiting.take():
-            trades = repeats.out_of(strike.out_of(rows, tally), tally)
+            trades = strike.out_of(repeats.out_of(rows, strike, tally), tally)
             if trades.size:
                 tally.add("trades_of_futures_and_their_options", future[trades["symbol"]].sum())
                 yield Batch("trades", VENUE, _table(trades, symbols, tally))

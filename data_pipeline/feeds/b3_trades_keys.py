@@ -58,6 +58,10 @@ class Cancels:
         rows = np.concatenate(cancels) if cancels else np.empty(0, dtype=ROW)
         self.rows = rows[np.lexsort((rows["sequence"], rows["number"], rows["day"], rows["symbol"]))]
         self.symbol, self.day, self.number = _keys(self.rows)
+        self.sequence = np.ascontiguousarray(self.rows["sequence"])
+        changes = np.diff(self.symbol) | np.diff(self.day) | np.diff(self.number)
+        ends = np.append(np.flatnonzero(changes) + 1, rows.size)
+        self.ends = ends[np.searchsorted(ends, np.arange(rows.size), side="right")]
         self.taken = np.zeros(rows.size, dtype=np.int64)
         self.met = np.zeros(rows.size, dtype=np.bool_)
 
@@ -77,6 +81,18 @@ class Cancels:
         tally.add("cancels_that_differ_from_their_trade", differs.sum())
         return chosen(trades, ~gone)
 
+    def places(self, trades: Rows) -> NDArray[np.int64]:
+        """(n,) where the first cancel of each trade's key is among the cancels, -1 where it has none."""
+        found = np.empty(trades.size, dtype=np.int64)
+        kernels.find_keys(*_keys(trades), self.symbol, self.day, self.number, found)
+        return found
+
+    def lies_between(self, place: int, first: int, last: int) -> bool:
+        """Whether a cancel of the key at a place stands between two rows of the file."""
+        rows = self.sequence[place : self.ends[place]]
+        at = int(np.searchsorted(rows, first))
+        return at < rows.size and int(rows[at]) < last
+
     def report(self, name: str, texts: list[str], tally: Tally) -> None:
         """Count and name the cancels that no trade of the file answers to."""
         alone = self.rows[~self.met]
@@ -91,7 +107,7 @@ class Repeats:
     """Trades that are in the file twice, as in one put together from several downloads.
 
     The numbers of an instrument rise through a file, so only a number that does not can be one seen before: no other
-    key need be remembered.
+    key need be remembered. A row that follows a cancel of its number is no repeat: it was entered anew.
     """
 
     def __init__(self) -> None:
@@ -100,7 +116,8 @@ class Repeats:
         self.watched: list[Rows] = []
         self.count = 0
         self.symbol, self.day, self.number = _keys(np.empty(0, dtype=ROW))
-        self.seen: dict[int, tuple[Any, ...]] = {}
+        self.seen: dict[tuple[Any, ...], int] = {}
+        self.used: set[int] = set()
 
     def watch(self, rows: Rows, symbols: int) -> None:
         """Take note of the numbers that do not rise."""
@@ -125,19 +142,24 @@ class Repeats:
             rows = np.unique(np.concatenate(self.watched)[["symbol", "day", "number"]])
             self.symbol, self.day, self.number = _keys(rows)
 
-    def out_of(self, trades: Rows, tally: Tally) -> Rows:
+    def out_of(self, trades: Rows, cancels: Cancels, tally: Tally) -> Rows:
         """The trades without those given before, word for word; another trade of that number stays, counted."""
         if not self.symbol.size:
             return trades
         found = np.empty(trades.size, dtype=np.int64)
-        symbol, day, number = _keys(trades)
-        kernels.find_keys(symbol, day, number, self.symbol, self.day, self.number, found)
+        kernels.find_keys(*_keys(trades), self.symbol, self.day, self.number, found)
+        watched = np.flatnonzero(found >= 0)
+        rows = chosen(trades, found >= 0)
         kept = np.ones(trades.size, dtype=np.bool_)
-        for row in np.flatnonzero(found >= 0).tolist():
-            key = int(found[row])
-            words = tuple(trades[name][row] for name in ("time_us", "price", "quantity", "buyer", "seller", "after"))
-            first = self.seen.setdefault(key, words)
-            if first is not words:
-                kept[row] = first != words
-                tally.add("rows_repeated_dropped" if first == words else "trade_numbers_used_twice", 1)
+        facts = rows[["time_us", "price", "quantity", "buyer", "seller", "after"]].tolist()
+        places = np.column_stack([watched, found[watched], cancels.places(rows), rows["sequence"]]).tolist()
+        for (at, key, cancel, sequence), words in zip(places, facts, strict=True):
+            before = self.seen.get((key, *words))
+            if before is None:
+                tally.add("trade_numbers_used_twice", key in self.used)
+            elif cancel < 0 or not cancels.lies_between(cancel, before, sequence):
+                kept[at] = False
+                tally.add("rows_repeated_dropped", 1)
+            self.seen[key, *words] = sequence
+            self.used.add(key)
         return chosen(trades, kept)

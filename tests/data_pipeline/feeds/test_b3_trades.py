@@ -128,6 +128,21 @@ def test_a_row_given_twice_counts_once_and_another_trade_of_its_number_stays(tmp
     assert (orderly.num_rows, tally.counts["trade_numbers_that_do_not_rise"]) == (3, 0)
 
 
+def test_a_cancel_takes_out_its_trade_from_every_download_in_the_file(tmp_path):
+    early, late = [row(), row(number=20)], [row(), row(number=20), row(number=20, action=2), row(number=30)]
+    alone, _ = read(write(tmp_path, *late))
+    both, tally = read(write(tmp_path, *early, *late))
+    assert ids(alone) == ids(both) == [("ABCD3", "10"), ("ABCD3", "30")]
+    assert tally.counts["rows_repeated_dropped"] == 2
+    assert tally.counts["cancels_without_their_trade"] == 0
+    other = row(number=10, quantity=300)
+    table, tally = read(write(tmp_path, row(), other, row(), other))
+    assert table["quantity"].to_pylist() == [100.0, 300.0]
+    assert (tally.counts["rows_repeated_dropped"], tally.counts["trade_numbers_used_twice"]) == (2, 1)
+    again, _ = read(write(tmp_path, row(), row(action=2), row(), row()))
+    assert again["sequence"].to_pylist() == [2]  # entered anew after its cancel
+
+
 def test_test_instruments_go_and_shares_that_begin_alike_stay(tmp_path):
     lines = [row(symbol="TF583R"), row(symbol="TF693"), row(symbol="TFCO4"), row(symbol="TF")]
     table, tally = read(write(tmp_path, *lines))
@@ -177,9 +192,17 @@ def test_bad_files_are_refused_with_line_field_and_text(tmp_path):
     refused(write(tmp_path, good, row(quantity="1e5")), "line 3", "QuantidadeNegociada", "'1e5'")
     refused(write(tmp_path, good, row(quantity=1 << 53)), "line 3", "below 2^53")
     refused(write(tmp_path, good, row(clock="246000000")), "line 3", "HoraFechamento", "HHMMSSmmm")
+    refused(write(tmp_path, good, row(clock="9000109")), "line 3", "HoraFechamento")  # 00:90
     refused(write(tmp_path, good, row(clock="1000000010")), "line 3", "HoraFechamento")
     refused(write(tmp_path, good, row(day="2023-02-29")), "line 3", "DataNegocio", "'2023-02-29'")
     refused(write(tmp_path, good, row(action=1)), "line 3", "AcaoAtualizacao must be 0 (new) or 2 (cancel); was 1")
+    refused(write(tmp_path, good, row(day="2262-01-01")), "line 3", "DataNegocio", "1970 to 2261")
+    refused(write(tmp_path, good, row(session="9999-12-31")), "line 3", "DataReferencia", "1970 to 2261")
+    refused(write(tmp_path, good, row(price="1.234,50")), "line 3", "PrecoNegocio", "'1.234,50'")
+    refused(write(tmp_path, good, NEW, good), "line 3", "DataReferencia must be a date", "'DataReferencia'")
+    refused(write(tmp_path, good, good + ";a\rb", header=NEW + ";TipoDoCanal"), "line 2: must have 12 fields")
+    refused(write(tmp_path, good + ";a\rb", header=NEW + ";TipoDoCanal"), "line 2", "TipoDoCanal", "line break")
+    refused(write(tmp_path, good, row(clock='"100000001"')), "line 3", "HoraFechamento")
     refused(write(tmp_path, good, row(kind="REGULAR")), "line 3", "TipoSessaoPregao", "'REGULAR'")
     refused(write(tmp_path, good, row(symbol="A" * 51)), "line 3", "CodigoInstrumento")
     refused(write(tmp_path, good, row(symbol="AÇÃO3")), "line 3", "CodigoInstrumento", "AÇÃO3")
@@ -203,7 +226,7 @@ def test_an_endless_line_ends_in_an_error(tmp_path, monkeypatch):
 def plain_reader(text):
     """The rules in plain Python: (symbol, number, time ns, price, quantity, after) of the trades that stand."""
     names = text[0].split(";")
-    trades, cancels = [], {}
+    trades, cancels, cancel_rows = [], {}, {}
     for place, line in enumerate(text[1:]):
         cell = dict(zip(names, line.split(";"), strict=True))
         symbol, key = cell["CodigoInstrumento"], tuple(
@@ -213,6 +236,7 @@ def plain_reader(text):
             continue
         if cell["AcaoAtualizacao"] == "2":
             cancels[key] = cancels.get(key, 0) + 1
+            cancel_rows.setdefault(key, []).append(place)
             continue
         clock = dt.datetime.strptime(cell["HoraFechamento"].zfill(9) + "000", "%H%M%S%f")
         local = dt.datetime.combine(
@@ -223,13 +247,17 @@ def plain_reader(text):
         ns = (since // dt.timedelta(microseconds=1)) * 1000
         members = cell["CodigoParticipanteComprador"], cell["CodigoParticipanteVendedor"]
         trades.append((key, members, (symbol, key[2], ns, price, float(cell["QuantidadeNegociada"]), place)))
-    kept, seen = [], {}
+    kept, seen, entered = [], set(), []
     for key, members, trade in trades:
+        # the cancels of the key so far: the words of a trade again after one more are a trade entered anew
+        words = (key, members, trade[2:5], sum(place < trade[5] for place in cancel_rows.get(key, [])))
+        if words not in seen:
+            entered.append((key, trade))
+        seen.add(words)
+    for key, trade in entered:
         if cancels.get(key, 0):
             cancels[key] -= 1
-            continue
-        first_members, first = seen.setdefault(key, (members, trade))
-        if first is trade or (first_members, first[2:5]) != (members, trade[2:5]):
+        else:
             kept.append(trade)
     return kept
 
@@ -252,6 +280,19 @@ def files(draw):
         for _ in range(draw(st.integers(1, 30)))
     ]
     return [NEW, *rows]
+
+
+def test_odd_but_sound_cells_are_read(tmp_path):
+    lines = [row(clock="5900109", quantity=10**12, members=";", symbol="A" * 30), row(session="2024-07-04", number=20)]
+    table, tally = read(write(tmp_path, *lines))
+    first, second = table.to_pylist()
+    assert first["time"].to_pydatetime() == dt.datetime(2024, 7, 3, 3, 59, 0, 109_000, tzinfo=dt.UTC)
+    assert (first["quantity"], first["symbol"], first["buyer"], first["seller"]) == (1e12, "A" * 30, None, None)
+    assert [first["session"], second["session"]] == [dt.date(2024, 7, 3), dt.date(2024, 7, 4)]
+    assert tally.counts["clocks_padded_to_nine_digits"] == 1
+    path = write(tmp_path, row())
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    refused(path, "UTF-8 byte-order mark")
 
 
 @given(text=files())
