@@ -169,8 +169,7 @@ def _lives(
     following = np.minimum(first + 1, rows.size - 1)
     after = rows[following]
     ended = (following > first) & ~starts_order[following] & (kind[after] != NEW)
-    hidden_from = np.full(entry.size, len(times), dtype=np.int64)
-    first_row_beyond(entry, direction[entry], price[entry], shown[:, 3].copy(), shown[:, 2].copy(), hidden_from)
+    hidden_from = _behind_what_is_shown(entry, direction[entry], price[entry], shown)
     lost = ~ended & (hidden_from < len(times))
     exit_row = np.where(ended, after, np.minimum(hidden_from, len(times) - 1))
     ending = np.where(ended, np.where(kind[after] == EXECUTION, FILLED, WITHDRAWN), WORKING)
@@ -183,3 +182,18 @@ def _lives(
         ending.astype(np.int8),
     )
     return lives, unknown, int(lost.sum())
+
+
+def _behind_what_is_shown(entry: Ints, direction: Ints, price: Ints, shown: Ints) -> Ints:
+    """Row from which on each order stands behind every level of its side that is shown; the number of rows if never."""
+    hidden_from = np.empty(entry.size, dtype=np.int64)
+    waiting = np.empty(len(shown), dtype=np.int64)
+    worst_ask, worst_bid = shown[:, 2], shown[:, 3]
+    # a higher bid or a lower ask hides an order: with its sign turned the ask's case is the bid's
+    for side, worst in ((1, worst_bid), (-1, -np.where(worst_ask <= 0, EMPTY_ASK, worst_ask))):
+        own = np.flatnonzero(direction == side)
+        own = own[np.argsort(-entry[own], kind="stable")]
+        found = np.empty(own.size, dtype=np.int64)
+        first_row_beyond(entry[own], side * price[own], np.ascontiguousarray(worst), waiting, found)
+        hidden_from[own] = found
+    return hidden_from

@@ -90,6 +90,15 @@ def test_an_order_is_followed_only_while_its_level_is_shown(tmp_path):
     assert record.counts["orders_followed_until_out_of_view"] == 2
 
 
+@pytest.mark.parametrize("empty", ["9999999999,0,-9999999999,0", "0,0,0,0"])
+def test_an_empty_side_hides_no_order(tmp_path, empty):
+    messages = "34200.0,1,1,10,1000300,-1\n34200.5,1,9,10,999900,1\n34201.0,3,8,5,1000200,-1\n"
+    book = f"1000300,10,-9999999999,0\n1000300,10,999900,10\n{empty}\n"
+    record = read_lobster(*write(tmp_path, messages, book))
+    assert record.orders.exit.tolist() == [34201.0, 34201.0]
+    assert record.counts["orders_followed_until_out_of_view"] == 0
+
+
 def test_a_halt_is_a_gap_until_trading_resumes(tmp_path):
     """Price -1 halts, 0 lets quoting resume, 1 trading; the book row is repeated and the direction is -1."""
     halt = "".join(f"3420{6 + k}.0,7,0,0,{price},-1\n" for k, price in enumerate((-1, 0, 1)))
