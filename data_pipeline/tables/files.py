@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 LOCK: Final = ".lock"
+_FOLDER_SCHEMES: Final = ("file://", "local://")
+"""URLs of folders of this machine: a folder has one kind of lock and one way to write, however it is named."""
+
 Place = Path | str
 """A folder, or a URL such as s3://bucket/store."""
 
@@ -87,7 +90,7 @@ class StoreFiles(Protocol):
 
 
 def open_files(place: Place | StoreFiles) -> StoreFiles:
-    """The files at a folder, a `file://` URL (both local) or any other URL that fsspec knows.
+    """The files at a folder, a `file://` or `local://` URL of one, or any other URL that fsspec knows.
 
     Raises
     ------
@@ -97,8 +100,9 @@ def open_files(place: Place | StoreFiles) -> StoreFiles:
     if not isinstance(place, str | Path):
         return place
     text = str(place)
-    if text.startswith("file://"):
-        return LocalFiles(Path(text.removeprefix("file://")))
+    for scheme in _FOLDER_SCHEMES:
+        if text.startswith(scheme):
+            return LocalFiles(Path(text.removeprefix(scheme)))
     if "://" not in text or isinstance(place, Path):
         return LocalFiles(Path(place))
     import fsspec  # type: ignore[import-untyped]

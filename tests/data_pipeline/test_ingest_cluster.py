@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import runpy
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +19,8 @@ from data_pipeline.tasks.executor import DaskCluster
 
 distributed = pytest.importorskip("distributed")
 
+SHARED = Path(__file__).with_name("shared_filesystem.py")
+runpy.run_path(str(SHARED))
 SYMBOLS, DAYS, TRADES = 2, 5, 4_000
 DAY_US = 1_583_020_800_000_000  # 2020-03-01 00:00 UTC
 
@@ -62,6 +66,7 @@ def cluster():
         dashboard_address=":0",
         memory_limit=0,
         silence_logs=logging.CRITICAL,
+        preload=[str(SHARED)],
     ) as made:
         yield made
 
@@ -92,7 +97,7 @@ def test_a_worker_killed_in_the_middle_of_an_ingest_changes_no_byte(files, clust
     killer, told = Killer(cluster), []
     report = ingest(
         files,
-        f"local://{tmp_path}/shared",
+        f"shared://{tmp_path}/shared",
         lambda what, rows: told.append((what, rows)),
         executor=DaskCluster(cluster.scheduler_address),
         on_task=killer,
@@ -104,19 +109,19 @@ def test_a_worker_killed_in_the_middle_of_an_ingest_changes_no_byte(files, clust
     assert sorted(finished) == sorted([path.name for path in files] + ["merging 2023-01", "merging 2023-02"])
     assert ("S0-0.csv", TRADES) in told
     assert tree(tmp_path / "shared") == tree(tmp_path / "serial")
-    Store.open(f"local://{tmp_path}/shared").verify()
+    Store.open(f"shared://{tmp_path}/shared").verify()
     assert Store.open(tmp_path / "shared").table("trades").num_rows == SYMBOLS * DAYS * TRADES
 
 
 def test_a_worker_killed_in_the_middle_of_a_feature_changes_no_byte(files, cluster, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for place in (tmp_path / "serial", f"local://{tmp_path}/shared"):
+    for place in (tmp_path / "serial", f"shared://{tmp_path}/shared"):
         ingest(files, place)
     rules = ("time:60s", "volume:500", "tick:50")
     alone = compute_bars(tmp_path / "serial", rules)
     killer = Killer(cluster)
     report = compute_bars(
-        f"local://{tmp_path}/shared",
+        f"shared://{tmp_path}/shared",
         rules,
         executor=DaskCluster(cluster.scheduler_address),
         staging=tmp_path / "staging",

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import itertools
 import re
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from data_pipeline.feeds.hftbacktest import HFTBACKTEST
 from data_pipeline.feeds.tardis import TARDIS
 from data_pipeline.ingest import ingest
 from data_pipeline.store import Store
+from data_pipeline.tables.files import open_files
 from data_pipeline.tasks.executor import LocalProcesses
 from data_pipeline.tasks.report import RunInterruptedError
 
@@ -282,13 +284,27 @@ def test_what_was_staged_by_other_code_or_before_a_restart_is_not_taken_up(tardi
     assert seen[6:] == ["B.csv"]
 
 
+@pytest.mark.parametrize("scheme", ["file", "local"])
+def test_a_folder_by_url_is_that_folder_with_its_lock(tardis, tmp_path, scheme):
+    store, url = tmp_path / "store", f"{scheme}://{tmp_path}/store"
+    path = tardis("a.csv", [("BTC", 0, 100)])
+    ingest(path, store)
+    assert ingest(path, url).unchanged == ("a.csv",)
+    Store.open(url).verify()
+    with open_files(url).lock(), pytest.raises(DataError, match="is being written by another command"):
+        ingest(path, store)
+    with open_files(store).lock(), pytest.raises(DataError, match="is being written by another command"):
+        ingest(path, url)
+
+
 def test_a_store_at_a_url_has_the_same_files(tardis, write_quotes, tmp_path, monkeypatch):
+    runpy.run_path(str(Path(__file__).with_name("shared_filesystem.py")))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     files = [tardis("a.csv", [("BTC", 0, 100)]), write_quotes("A.TXT", 20230130, 20230201)]
     more = [tardis("b.csv", [("BTC", 0, 101), ("ETH", 0, 5)]), write_quotes("B.TXT", 20230131)]
     ingest(files, tmp_path / "here")
     report = ingest(more, tmp_path / "here")
-    for url in (f"local://{tmp_path}/there", "memory://ingest-feeds"):
+    for url in (f"shared://{tmp_path}/there", "memory://ingest-feeds"):
         ingest(files, url)
         assert list(ingest(more, url).lines()) == list(report.lines())
         assert Store.open(url).content_hash == Store.open(tmp_path / "here").content_hash
