@@ -6,11 +6,13 @@ with every version of the day; the newest holds.
 
 Rules, each counted: a row of another session than the report's (trades of the evening, already dated to the next
 session, that a day's report repeats) is left out: the next day's report has it whole; so is a repeated instrument, of
-which the last message holds; so are B3's test instruments (TF and three digits).
+which the last message holds; so are B3's test instruments (TF and three digits). A session after the day on which the
+report was made is never the report's, even where all rows are of it: a day without a report of its own is refused.
 """
 
 from __future__ import annotations
 
+import datetime
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +27,7 @@ from data_pipeline.feeds.price_report_xml import ReportHead, read_report, report
 from data_pipeline.feeds.reading import Batch, RawHead, Tally
 from data_pipeline.feeds.reference_contracts import settlements_of_reports
 from data_pipeline.feeds.reference_files import names_in, opened
+from data_pipeline.feeds.reference_text import day_of
 from data_pipeline.raw_file import RawFile
 
 BATCH_ROWS: Final = 16_384
@@ -60,8 +63,17 @@ class PriceReportFeed:
             value that cannot be.
         """
         (path,) = files
-        with opened(path, _newest(path, tally)) as raw:
-            rows = _rows_of(raw, tally)
+        head, name = _newest(path, tally)
+        try:
+            with opened(path, name) as raw:
+                rows = _rows_of(raw, head, tally)
+        except DataError as error:
+            if not tally.counts.get(RULE_OLD_VERSIONS):
+                raise
+            raise DataError(
+                f"{error}; it is the newest of {tally.counts[RULE_OLD_VERSIONS] + 1} versions: to use an older one, "
+                "take it out of the zip"
+            ) from error
         for start in range(0, rows.num_rows, BATCH_ROWS):
             yield Batch("price_reports", "B3", rows.slice(start, BATCH_ROWS))
         futures = settlements_of_reports(rows)
@@ -69,8 +81,8 @@ class PriceReportFeed:
             yield Batch("settlements", "B3", futures)
 
 
-def _newest(path: Path, tally: Tally) -> str:
-    """Name inside the file of the report that was made last."""
+def _newest(path: Path, tally: Tally) -> tuple[ReportHead, str]:
+    """Head, and name inside the file, of the report that was made last."""
     heads: list[tuple[ReportHead, str]] = []
     for name in names_in(path):
         with opened(path, name) as raw:
@@ -83,25 +95,32 @@ def _newest(path: Path, tally: Tally) -> str:
         raise DataError(f"{path.name} holds price reports of several kinds: give each in a file of its own")
     if len(heads) > 1:
         tally.add(RULE_OLD_VERSIONS, len(heads) - 1)
-    return max(heads, key=lambda item: (item[0].created, item[1]))[1]
+    return max(heads, key=lambda item: (item[0].created, item[1]))
 
 
-def _rows_of(raw: RawFile, tally: Tally) -> pa.Table:
+def _rows_of(raw: RawFile, head: ReportHead, tally: Tally) -> pa.Table:
     rows = read_report(raw)
     tally.rows += rows.num_rows
-    session = _session_of(rows, raw.name)
+    session = _session_of(rows, head, raw.name)
     rows = _kept(rows, pc.equal(rows["session"], pa.scalar(session, pa.date32())), tally, RULE_OTHER_SESSION)
     tests = pc.match_substring_regex(rows["symbol"], _TEST_INSTRUMENT)
     rows = _kept(rows, pc.invert(tests), tally, RULE_TEST)
     return _distinct(rows, tally)
 
 
-def _session_of(rows: pa.Table, name: str) -> object:
-    """The date that most rows bear."""
-    counted = Counter(rows["session"].to_pylist())
+def _session_of(rows: pa.Table, head: ReportHead, name: str) -> datetime.date:
+    """The date that most rows bear, of those up to the day on which the report was made."""
+    made = day_of(head.created[:10], name, "CreDtAndTm")
+    counted: Counter[datetime.date] = Counter(rows["session"].to_pylist())
     if not counted:
         raise DataError(f"{name} has no instruments: the day has no report; fetch it again")
-    return max(counted.items(), key=lambda item: (item[1], -item[0].toordinal()))[0]
+    own = {day: count for day, count in counted.items() if day <= made}
+    if not own:
+        raise DataError(
+            f"{name} was made on {made} and has only trades of later sessions ({min(counted)}): its day has no report; "
+            "the later ones are in the reports of theirs"
+        )
+    return max(own, key=lambda day: (own[day], day))
 
 
 def _kept(rows: pa.Table, chosen: pa.ChunkedArray, tally: Tally, rule: str) -> pa.Table:
@@ -122,17 +141,15 @@ def _distinct(rows: pa.Table, tally: Tally) -> pa.Table:
             last[key] = row
     if len(last) == len(keys):
         return rows
-    kept = set(last.values())
-    tally.add(RULE_REPEATED, len(keys) - len(last))
+    holds = np.array([last[key] for key in keys], np.int64)
+    left_out = np.flatnonzero(holds != np.arange(len(keys)))
+    tally.add(RULE_REPEATED, left_out.size)
     figures = rows.drop_columns(["known_at"])
-    other = sum(
-        figures.slice(row, 1).to_pylist() != figures.slice(last[key], 1).to_pylist()
-        for row, key in enumerate(keys)
-        if row not in kept
-    )
+    given, kept = (figures.take(pa.array(places)).to_pylist() for places in (left_out, holds[left_out]))
+    other = sum(one != another for one, another in zip(given, kept, strict=True))
     if other:
         tally.add(RULE_CONTRADICTED, other)
-    return rows.take(pa.array(np.sort(np.fromiter(kept, np.int64, len(kept)))))
+    return rows.take(pa.array(np.unique(holds)))
 
 
 PRICE_REPORT: Final = PriceReportFeed()

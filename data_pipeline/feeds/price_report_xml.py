@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 from xml.parsers import expat
 
@@ -53,7 +54,8 @@ _COUNTS: Final = frozenset({"trades", "forward_days"})
 _NOT_NEGATIVE: Final = frozenset({"quantity", "open_interest"})
 _TEXTS: Final = frozenset({"symbol", "settlement_state"})
 _PRICES: Final = frozenset({"LastPric", "AdjstdQt", "BestBidPric", "BestAskPric", "MaxTradLmt"})
-_NUMBER: Final = re.compile(r"-?\d{1,15}(\.\d{1,12})?")
+# some reports print small decimals with an exponent, as Java's BigDecimal does (0E-8)
+_NUMBER: Final = re.compile(r"-?\d{1,15}(\.\d{1,15})?([eE](\+?\d|-\d{1,2}))?")
 _COUNT: Final = re.compile(r"\d{1,15}")
 _SYMBOL: Final = re.compile(r"[A-Z0-9][A-Z0-9 ./_-]{0,39}")
 _STATE: Final = re.compile(r"[A-Z]{1,2}")
@@ -221,7 +223,7 @@ class _Reader:
         if column in _NOT_NEGATIVE and said.startswith("-"):
             self._refuse(tag, said, "0 or more")
         # a shift of the decimal exponent keeps the double nearest to what is printed
-        return float(said + "e-2") if column == "oscillation" else float(said)
+        return float(Decimal(said).scaleb(-2)) if column == "oscillation" else float(said)
 
     def _day(self, said: str) -> datetime.date:
         try:

@@ -127,7 +127,18 @@ def parse_contract(code: str, session: datetime.date | None = None) -> Contract:
             f"code must be a root, a month letter of {MONTHS} and a year of one or two digits; was {code!r}"
         )
     root, letter, digits = found.groups()
-    return Contract(root, MONTHS.index(letter) + 1, _year(digits, session, code))
+    contract = Contract(root, MONTHS.index(letter) + 1, _year(digits, session, code))
+    if len(digits) == 1 and session is not None and _is_over(contract, session):
+        return Contract(root, contract.month, contract.year + 10)
+    return contract
+
+
+def _is_over(contract: Contract, session: datetime.date) -> bool:
+    """Whether the contract expired before the session: by its day where that is known, else by its month."""
+    expiry = expiry_of(contract)
+    if expiry is not None:
+        return expiry < session
+    return (contract.year, contract.month) < (session.year, session.month)
 
 
 def _year(digits: str, session: datetime.date | None, code: str) -> int:

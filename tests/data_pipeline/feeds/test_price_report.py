@@ -138,6 +138,39 @@ def test_of_several_versions_in_a_zip_of_zips_the_newest_holds(feed_run):
     assert tally.counts == {RULE_OLD_VERSIONS: 1}
 
 
+def test_a_damaged_newest_version_is_told_as_such(feed_run):
+    old = report(instrument(LastPric="1"), created="2018-01-02T19:00:00")
+    new = report(instrument(LastPric="2"), created="2018-01-02T21:00:00")[:-200]
+    with pytest.raises(
+        DataError, match=r"a\.xml is no whole XML file .*newest of 2 versions: to use an older one, take"
+    ):
+        feed_run.read(PRICE_REPORT, {"PR180102.zip": zipped(PR180102__zip=zipped(a__xml=new, b__xml=old))})
+
+
+def test_rows_of_a_later_session_are_never_the_reports_own_however_many(feed_run):
+    """A day with few or no rows of its own: its evening's rows would else pass for the next day's report."""
+    evening = [instrument(f"AAAA{number}", day="2018-01-03", LastPric="10") for number in range(5)]
+    tables, tally = feed_run.read(PRICE_REPORT, {"r.xml": report(instrument("BBBB3", LastPric="20"), *evening)})
+    assert tables["price_reports"]["symbol"].to_pylist() == ["BBBB3"]
+    assert tally.counts == {RULE_OTHER_SESSION: 5}
+    with pytest.raises(DataError, match=r"made on 2018-01-02 and has only trades of later sessions \(2018-01-03\)"):
+        feed_run.read(PRICE_REPORT, {"r.xml": report(*evening)})
+
+
+def test_a_report_that_tells_everything_twice_is_read_once(feed_run):
+    rows = [instrument(f"AAAA{number}", LastPric=str(number)) for number in range(2_000)]
+    tables, tally = feed_run.read(PRICE_REPORT, {"r.xml": report(*rows, *rows)})
+    assert tables["price_reports"]["close"].to_pylist() == [float(number) for number in range(2_000)]
+    assert tally.counts == {RULE_REPEATED: 2_000}
+
+
+@pytest.mark.parametrize(("said", "value"), [("0E-8", 0.0), ("1.5E+3", 1500.0), ("-2.5e-3", -0.0025), ("1E-10", 1e-10)])
+def test_numbers_with_an_exponent_are_read(feed_run, said, value):
+    tables, _ = feed_run.read(PRICE_REPORT, {"r.xml": report(instrument(AdjstdValCtrct=said, OscnPctg=said))})
+    (row,) = tables["price_reports"].to_pylist()
+    assert (row["settlement_value"], row["oscillation"]) == (value, pytest.approx(value / 100, rel=1e-15))
+
+
 @pytest.mark.parametrize("head", ["utf-8", "latin-1", "utf-8-sig", "utf-16"])
 def test_other_encodings_and_a_byte_order_mark_read_the_same(feed_run, head):
     content = report(instrument(LastPric="2.5"), head="utf-8" if head == "utf-8-sig" else head)

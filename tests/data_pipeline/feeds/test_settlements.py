@@ -212,6 +212,12 @@ def test_a_code_says_root_month_and_year():
     assert parse_contract("DI1F3", DAY(2002, 12, 30)).symbol == "DI1F03"
     assert parse_contract("DI1F3", DAY(2003, 1, 2)).symbol == "DI1F03"
     assert parse_contract("DI1F3", DAY(2004, 1, 2)).symbol == "DI1F13"
+    # what is quoted after the contract of this year has expired is that of the next decade
+    assert parse_contract("DI1F3", DAY(2003, 1, 3)).symbol == "DI1F13"
+    assert parse_contract("INDG3", DAY(2003, 2, 12)).symbol == "INDG03"
+    assert parse_contract("INDG3", DAY(2003, 2, 13)).symbol == "INDG13"
+    assert parse_contract("XYZG3", DAY(2003, 2, 28)).symbol == "XYZG03"
+    assert parse_contract("XYZG3", DAY(2003, 3, 3)).symbol == "XYZG13"
     for wrong in ("DOLA18", "DOLG", "PETRG21", "DOLF18C003275", "", "dolg18"):
         with pytest.raises(ValueError, match="code must be a root, a month letter"):
             parse_contract(wrong)
@@ -228,7 +234,7 @@ def test_a_contract_is_read_back_from_its_code(root, month, year):
 @given(st.integers(2000, 2005), st.integers(0, 9), st.integers(1, 12))
 def test_one_digit_is_the_next_year_that_ends_in_it(session_year, ahead, month):
     code = f"DI1{MONTHS[month - 1]}{(session_year + ahead) % 10}"
-    assert parse_contract(code, DAY(session_year, 1, 3)).year == session_year + ahead
+    assert parse_contract(code, DAY(session_year, 1, 1)).year == session_year + ahead
 
 
 # from B3's contract calendars and, for the first, the carnival of 2018 (Wednesday 14 February opened at 13:00)
