@@ -1,4 +1,4 @@
-"""The bars of one venue and session from the store's trades and quotes, a few symbols in memory at a time."""
+"""The bars of one venue and session from the store's trades, quotes and events, a few symbols in memory at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from data_pipeline.book.bar_rules import BarRule
 from data_pipeline.book.bars import UNKNOWN_SIDE, Bars, Quotes, Trades, make_bars
-from data_pipeline.book.grid import inferred_grid
+from data_pipeline.book.events import BUY, EXCH, KIND_MASK, SELL, TRADE
+from data_pipeline.book.ladder import covering_grid
 from data_pipeline.book.replay import book_prices, book_source, replay
 from data_pipeline.errors import DataError
 from data_pipeline.feeds.reading import Batch
@@ -22,15 +23,17 @@ from data_pipeline.tables.catalog import BARS
 if TYPE_CHECKING:
     from data_pipeline.store import Store
 
-_TRADES: Final = ("symbol", "time", "price", "quantity", "side", "condition")
-_QUOTES: Final = ("symbol", "time", "bid", "bid_quantity", "ask", "ask_quantity")
+_COLUMNS: Final = {
+    "trades": ("symbol", "time", "price", "quantity", "side", "condition"),
+    "quotes": ("symbol", "time", "bid", "bid_quantity", "ask", "ask_quantity"),
+}
+BAR_TABLES: Final = (*_COLUMNS, "book_events")
+"""Tables that bars are made from: a symbol without trades, or quotes, of a session has those of its market events."""
 _ROWS_AT_ONCE: Final = 1 << 20
 """Trades and quotes that are held at once, unless one symbol alone has more."""
 
 
-def session_bars(
-    store: Store, venue: str, session: str, rules: Sequence[BarRule], quotes_from: str | None
-) -> Iterator[Batch]:
+def session_bars(store: Store, venue: str, session: str, rules: Sequence[BarRule]) -> Iterator[Batch]:
     """Batches of the table `bars`, symbol by symbol.
 
     Parameters
@@ -39,8 +42,6 @@ def session_bars(
     venue, session : str
         The session as an ISO date.
     rules : sequence of BarRule
-    quotes_from : "quotes", "book_events" or None
-        The table that gives the best quotes; None when there is none.
 
     Raises
     ------
@@ -49,22 +50,45 @@ def session_bars(
     """
     day = date.fromisoformat(session)
     where = {"venue": venue, "start": session, "end": session}
-    for symbols in _groups(store, where, quotes_from):
-        trades = _by_symbol(store.table("trades", symbols=symbols, columns=_TRADES, **where))
-        quotes: dict[str, pa.Table] = {}
-        if quotes_from == "quotes":
-            quotes = _by_symbol(store.table("quotes", symbols=symbols, columns=_QUOTES, **where))
-        for symbol in sorted(trades):
-            best = _quotes_of(quotes[symbol]) if symbol in quotes else None
-            if quotes_from == "book_events":
-                best = quotes_of_events(store.event_array(venue, symbol, session))
+    sizes = {table: _rows_by_symbol(store, table, where) for table in BAR_TABLES}
+    for symbols in _groups(sizes):
+        held = {table: _read(store, table, [s for s in symbols if s in sizes[table]], where) for table in _COLUMNS}
+        for symbol in symbols:
+            trades, quotes = (held[table].pop(symbol, None) for table in _COLUMNS)
             try:
-                for rule in rules:
-                    bars = make_bars(rule, _trades_of(trades[symbol], rule), best, origin=rule.origin(day))
-                    if bars.start.size:
-                        yield Batch("bars", venue, _table(bars, rule, symbol, day))
+                wanted = (trades is None or quotes is None) and symbol in sizes["book_events"]
+                events = store.event_array(venue, symbol, session) if wanted else None
+                for rule, bars in _symbol_bars(day, rules, trades, quotes, events):
+                    yield Batch("bars", venue, _table(bars, rule, symbol, day))
             except DataError as error:
                 raise DataError(f"{venue} {session} {symbol}: {error}") from error
+
+
+def _symbol_bars(
+    day: date,
+    rules: Sequence[BarRule],
+    trades: pa.Table | None,
+    quotes: pa.Table | None,
+    events: NDArray[Any] | None,
+) -> Iterator[tuple[BarRule, Bars]]:
+    printed = Trades.none() if events is None else trades_of_events(events)
+    if trades is None and not printed.times.size:
+        return
+    best = _quotes_of(quotes) if quotes is not None else None if events is None else quotes_of_events(events)
+    for rule in rules:
+        counted = printed if trades is None else _trades_of(trades, rule)
+        bars = make_bars(rule, counted, best, origin=rule.origin(day))
+        if bars.start.size:
+            yield rule, bars
+
+
+def trades_of_events(events: NDArray[Any]) -> Trades:
+    """The trades among market events, in the exchange's order; one without a side flag is of unknown side."""
+    ev = events["ev"].astype(np.int64)
+    chosen = (ev & KIND_MASK == TRADE) & (ev & EXCH != 0)
+    trades, ev = events[chosen], ev[chosen]
+    side = np.where(ev & BUY, 1, np.where(ev & SELL, -1, UNKNOWN_SIDE)).astype(np.int8)
+    return Trades(trades["exch_ts"].copy(), trades["px"].copy(), trades["qty"].copy(), side)
 
 
 def quotes_of_events(events: NDArray[Any]) -> Quotes | None:
@@ -78,19 +102,16 @@ def quotes_of_events(events: NDArray[Any]) -> Quotes | None:
     prices = book_prices(events)
     if not prices.size:
         return None
-    rows, _ = replay(events, inferred_grid(prices), source=book_source(events), only_changes=True)
+    rows, _ = replay(events, covering_grid(prices), source=book_source(events), only_changes=True)
     return Quotes(rows.times, rows.bid[:, 0], rows.bid_quantity[:, 0], rows.ask[:, 0], rows.ask_quantity[:, 0])
 
 
-def _groups(store: Store, where: dict[str, str], quotes_from: str | None) -> Iterator[list[str]]:
-    """The symbols that traded, in groups of a bounded number of rows."""
-    sizes = _rows_by_symbol(store, "trades", where)
-    if quotes_from == "quotes":
-        quoted = _rows_by_symbol(store, "quotes", where)
-        sizes = {symbol: rows + quoted.get(symbol, 0) for symbol, rows in sizes.items()}
+def _groups(sizes: dict[str, dict[str, int]]) -> Iterator[list[str]]:
+    """The symbols that may have traded, in groups of a bounded number of rows."""
     group: list[str] = []
     held = 0
-    for symbol, rows in sorted(sizes.items()):
+    for symbol in sorted({*sizes["trades"], *sizes["book_events"]}):
+        rows = sum(sizes[table].get(symbol, 0) for table in _COLUMNS)
         if group and held + rows > _ROWS_AT_ONCE:
             yield group
             group, held = [], 0
@@ -98,6 +119,10 @@ def _groups(store: Store, where: dict[str, str], quotes_from: str | None) -> Ite
         held += rows
     if group:
         yield group
+
+
+def _read(store: Store, table: str, symbols: list[str], where: dict[str, str]) -> dict[str, pa.Table]:
+    return _by_symbol(store.table(table, symbols=symbols, columns=_COLUMNS[table], **where)) if symbols else {}
 
 
 def _rows_by_symbol(store: Store, table: str, where: dict[str, str]) -> dict[str, int]:
@@ -132,7 +157,7 @@ def _trades_of(rows: pa.Table, rule: BarRule) -> Trades:
 
 
 def _quotes_of(rows: pa.Table) -> Quotes:
-    bid, bid_quantity, ask, ask_quantity = (_floats(rows[name]) for name in _QUOTES[2:])
+    bid, bid_quantity, ask, ask_quantity = (_floats(rows[name]) for name in _COLUMNS["quotes"][2:])
     return Quotes(_times(rows["time"]), bid, bid_quantity, ask, ask_quantity)
 
 

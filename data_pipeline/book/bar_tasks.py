@@ -1,6 +1,6 @@
 """Bars of the whole store: a task for each venue and session, one commit, and which bars are stale.
 
-    trades, quotes | book_events -> draft_session (on an executor) -> one commit by the driver
+    trades, quotes, book_events -> draft_session (on an executor) -> one commit by the driver
 
 A session's bars name what they were made from, by a hash of the rules and of the parts that were read, as their
 source. When those parts change, the hash does: the bars are stale and are made again. Made again from the same, they
@@ -9,6 +9,7 @@ are the same bytes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import tempfile
@@ -19,10 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from data_pipeline.book.bar_rules import bar_rule
-from data_pipeline.book.bar_session import session_bars
+from data_pipeline.book.bar_session import BAR_TABLES, session_bars
 from data_pipeline.disk import canonical_json, sha256_hex
 from data_pipeline.errors import DataError
+from data_pipeline.ingest_tasks import code_hash
 from data_pipeline.manifest import Manifest, Source
+from data_pipeline.raw_file import sha256_of_file
 from data_pipeline.tables.catalog import BARS
 from data_pipeline.tables.commit import merge_drafts
 from data_pipeline.tables.files import LocalFiles, Place, StoreFiles, open_files
@@ -30,7 +33,7 @@ from data_pipeline.tables.parts import DraftPart, draft_parts
 from data_pipeline.tables.publish import held_manifest, publish_manifest, sweep_orphans
 from data_pipeline.tables.state import TablePart, TablePartition
 from data_pipeline.tasks.executor import LocalProcesses, Workforce
-from data_pipeline.tasks.ledger import Ledger, task_key
+from data_pipeline.tasks.ledger import Ledger, LedgerDamageError, task_key
 from data_pipeline.tasks.report import Progress, ignore_progress
 from data_pipeline.tasks.worker import Task
 
@@ -76,7 +79,6 @@ class _Inputs:
 
     venue: str
     session: str
-    quotes_from: str | None
     parts: tuple[tuple[str, str], ...]
 
     def digest(self, rules: Sequence[str]) -> str:
@@ -98,7 +100,7 @@ class BarsWork:
 def bars_states(
     store: Store, *, venue: str | None = None, start: str | None = None, end: str | None = None
 ) -> tuple[SessionBars, ...]:
-    """Each venue and session with trades, and whether its bars are those of the trades and quotes in the store."""
+    """Each venue and session with trades or market events, and whether its bars are those of what the store has."""
     manifest = store.manifest
     return tuple(_state(manifest, inputs) for inputs in _inputs(manifest.tables, venue, start, end))
 
@@ -127,7 +129,8 @@ def compute_bars(
     executor : Workforce, optional
         `LocalProcesses(n)` or `DaskCluster(address)`; this process by default. Results do not depend on it.
     staging : path, optional
-        Folder that all workers share, for what is not committed yet.
+        Folder that all workers share, for what is not committed yet: a call that was stopped is gone on from there.
+        By default inside the store's folder; for a store at a URL one that is removed in any case.
     progress : callable, optional
         Called after each task.
 
@@ -171,7 +174,7 @@ def draft_session(work: BarsWork) -> bytes:
     store = Store.open(work.place)
     rules = [bar_rule(text) for text in work.rules]
     inputs = work.inputs
-    batches = session_bars(store, inputs.venue, inputs.session, rules, inputs.quotes_from)
+    batches = session_bars(store, inputs.venue, inputs.session, rules)
     drafts = draft_parts(batches, work.staging, work.source)
     return json.dumps([[d.table, d.venue, d.period, d.version, list(d.part)] for d in drafts]).encode()
 
@@ -187,16 +190,15 @@ def _read_drafts(payload: bytes, staging: Path) -> list[DraftPart]:
 def _inputs(
     partitions: Sequence[TablePartition], venue: str | None, start: str | None, end: str | None
 ) -> Iterator[_Inputs]:
-    """The venues and sessions with trades, in order."""
+    """The venues and sessions with trades, or with events that may be some, in order."""
     named = {p.name: p for p in partitions}
-    for p in partitions:
-        inside = (start is None or p.period >= start) and (end is None or p.period <= end)
-        if p.table != "trades" or not inside or venue not in (None, p.venue):
+    for where, session in sorted({(p.venue, p.period) for p in partitions if p.table in ("trades", "book_events")}):
+        inside = (start is None or session >= start) and (end is None or session <= end)
+        if not inside or venue not in (None, where):
             continue
-        quotes_from = next((t for t in ("quotes", "book_events") if (t, p.venue, p.period) in named), None)
-        used = [p, *([] if quotes_from is None else [named[quotes_from, p.venue, p.period]])]
+        used = [named[table, where, session] for table in BAR_TABLES if (table, where, session) in named]
         parts = tuple((q.table, part.sha256) for q in used for part in q.parts)
-        yield _Inputs(p.venue, p.period, quotes_from, parts)
+        yield _Inputs(where, session, parts)
 
 
 def _state(manifest: Manifest, inputs: _Inputs) -> SessionBars:
@@ -217,6 +219,8 @@ def _state(manifest: Manifest, inputs: _Inputs) -> SessionBars:
 def _run(works: Sequence[BarsWork], area: Path, workforce: Workforce, progress: Progress) -> list[DraftPart]:
     tasks = [_task(work) for work in works]
     ledger = Ledger(area / "ledger")
+    for task, work in zip(tasks, works, strict=True):
+        _forget_lost(ledger, task, work)
     with workforce.over(ledger, progress) as pool:
         report = pool.run(tasks)
     if report.failed:
@@ -229,8 +233,17 @@ def _read(ledger: Ledger, task: Task, work: BarsWork) -> list[DraftPart]:
     return _read_drafts(ledger.read(task.key), work.staging)
 
 
+def _forget_lost(ledger: Ledger, task: Task, work: BarsWork) -> None:
+    """Drop what a stopped call finished and whose parts are gone or changed since: it is done again."""
+    with contextlib.suppress(KeyError, LedgerDamageError):  # nothing there, or damage that the executor tells
+        found = ((work.staging / draft.part.path, draft.part.sha256) for draft in _read(ledger, task, work))
+        if not all(path.is_file() and sha256_of_file(path) == sha256 for path, sha256 in found):
+            ledger.discard(task.key)
+
+
 def _task(work: BarsWork) -> Task:
     described = {"task": KIND, "source": work.source, "venue": work.inputs.venue, "session": work.inputs.session}
+    described["code"] = code_hash()
     name = f"bars {work.inputs.venue} {work.inputs.session}"
     return Task(task_key(described), name, draft_session, work, described)
 
@@ -260,18 +273,29 @@ def _source(work: BarsWork, rows: int) -> Source:
 
 @contextmanager
 def _staging(files: StoreFiles, folder: Path | None) -> Iterator[Path]:
-    """A folder of this call, removed afterwards; hold the lock."""
-    if folder is None and isinstance(files, LocalFiles):
-        folder = files.root / ".staging"
-        for left in folder.glob(f"{_PREFIX}*"):  # by a call that was killed: only one holds the store
-            shutil.rmtree(left, ignore_errors=True)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-    area = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder)).absolute()
+    """A folder for what is not committed yet; hold the lock. It stays only when the call is stopped."""
+    if folder is None and not isinstance(files, LocalFiles):
+        with tempfile.TemporaryDirectory(prefix=_PREFIX) as made:
+            area = Path(made).absolute()
+            (area / "parts").mkdir()
+            yield area
+        return
+    folder = folder or files.root / ".staging"  # type: ignore[attr-defined]
+    area = (folder / f"{_PREFIX}{sha256_hex(files.name.encode())[:16]}").absolute()
+    (area / "parts").mkdir(parents=True, exist_ok=True)
+    Ledger(area / "ledger").sweep()
     try:
-        (area / "parts").mkdir()
         yield area
-    finally:
-        shutil.rmtree(area, ignore_errors=True)
-        if folder is not None and not any(folder.iterdir()):
-            folder.rmdir()
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        _remove(area)
+        raise
+    _remove(area)
+
+
+def _remove(area: Path) -> None:
+    shutil.rmtree(area, ignore_errors=True)
+    folder = area.parent
+    if not any(folder.iterdir()):
+        folder.rmdir()

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from data_pipeline.book.bar_session import quotes_of_events
-from data_pipeline.book.events import BUY, EXCH, KIND_MASK, SELL, TRADE
+from data_pipeline.book.bar_session import quotes_of_events, trades_of_events
+from data_pipeline.book.bars import UNKNOWN_SIDE
 from data_pipeline.book.record import IntradayRecord, QuotePath, TradeTape, empty_side_gaps, refuse_empty, within
 from data_pipeline.book.replay import book_source
 from data_pipeline.errors import DataError
@@ -147,14 +147,12 @@ def _trades(
 
 
 def _trades_of_events(events: NDArray[Any], midnight: int, counts: dict[str, int]) -> TradeTape:
-    """The trades among market events, in the exchange's order; without a side flag nobody was the aggressor."""
-    ev = events["ev"].astype(np.int64)
-    chosen = (ev & KIND_MASK == TRADE) & (ev & EXCH != 0)
-    trades, ev = events[chosen], ev[chosen]
-    side = np.where(ev & BUY, 1, np.where(ev & SELL, -1, 0)).astype(np.int8)
-    counts["trades"] = trades.size
-    times = _seconds(trades["exch_ts"], midnight)
-    return TradeTape(times, trades["px"].copy(), trades["qty"].copy(), side, np.zeros(trades.size, dtype=np.bool_))
+    trades = trades_of_events(events)
+    unknown = trades.side == UNKNOWN_SIDE
+    counts["trades"], counts["trades_of_unknown_side"] = trades.times.size, int(unknown.sum())
+    side = np.where(unknown, 0, trades.side).astype(np.int8)
+    hidden = np.zeros(side.size, dtype=np.bool_)
+    return TradeTape(_seconds(trades.times, midnight), trades.price, trades.quantity, side, hidden)
 
 
 def _sources(store: Store, venue: str, session: str) -> dict[str, str]:

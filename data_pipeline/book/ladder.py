@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.book import ladder_kernels as kernels
-from data_pipeline.book.grid import NO_ASK, NO_BID, PriceGrid
+from data_pipeline.book.grid import NO_ASK, NO_BID, PriceGrid, inferred_grid, listed_grid
 from data_pipeline.errors import DataError
 
 _rehash: Any = kernels.rehash
@@ -21,6 +21,28 @@ MOST_TICKS: Final = 1 << 28
 """Widest range of ticks of one book; wider ones mean a wrong tick size or a damaged price."""
 MOST_PAGES: Final = 1 << 16
 """Most pages of 512 levels with anything ever in them: 0.4 GiB."""
+
+
+def covering_grid(prices: NDArray[Any]) -> PriceGrid:
+    """A grid that a book of any finite prices can be kept on: their ticks, or the list of them.
+
+    The list where they share no decimal tick, or lie further apart than the pages of a book reach. Best quotes and
+    levels are the same on either; only numbers of ticks between prices are not.
+
+    Raises
+    ------
+    DataError
+        When there is none, or one is not finite.
+    """
+    try:
+        grid = inferred_grid(prices)
+    except DataError:
+        if not np.size(prices):
+            raise
+        return listed_grid(prices)
+    # both sides may need a page of their own everywhere between
+    narrow = float(np.ptp(prices)) / grid.tick_size < MOST_PAGES * kernels.PAGE // 4
+    return grid if narrow else listed_grid(prices)
 
 
 def _empty(*shape: int, of: type[np.generic] = np.int64) -> NDArray[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ import pytest
 
 from data_pipeline.book.bar_rules import bar_rule
 from data_pipeline.book.bar_tasks import bars_states, compute_bars
-from data_pipeline.book.bars import Bars, Quotes, Trades, make_bars
-from data_pipeline.book.events import BUY, DEPTH, EXCH, LOCAL, SELL
+from data_pipeline.book.bars import UNKNOWN_SIDE, Bars, Quotes, Trades, make_bars
+from data_pipeline.book.events import BUY, DEPTH, EXCH, LOCAL, SELL, TRADE
 from data_pipeline.errors import DataError
 from data_pipeline.feeds.reading import Batch
 from data_pipeline.manifest import Manifest
@@ -23,6 +24,7 @@ from data_pipeline.tables.files import open_files
 from data_pipeline.tables.parts import draft_parts
 from data_pipeline.tables.publish import held_manifest, publish_manifest
 from data_pipeline.tasks.executor import LocalProcesses
+from data_pipeline.tasks.report import TaskEvent
 
 DAY = dt.date(2023, 1, 5)
 NOON = 1_672_920_000 * 10**9
@@ -159,37 +161,96 @@ def test_workers_and_their_number_do_not_reach_the_bytes(store: Path, tmp_path: 
     assert contents(tmp_path / "other") == contents(tmp_path / "same")
 
 
-def test_without_quotes_the_book_events_give_them(tmp_path: Path) -> None:
-    table, trades = trades_of(1, "BTCUSDT")
-    rng = np.random.default_rng(2)
+def levels_of(seed: int, symbol: str, *trades: tuple[int, float, float, int]) -> tuple[pa.Table, Quotes]:
+    """DEPTH events of a book with TRADE events (time, price, quantity, side flag) among them, and its best quotes."""
+    rng = np.random.default_rng(seed)
     times = NOON + np.cumsum(rng.integers(1, 6 * 10**9, 100))
     side = rng.choice([BUY, SELL], 100)
-    price = np.where(side == BUY, 19.9, 20.1) + 0.05 * rng.integers(-1, 2, 100)
-    events = rows(
-        "book_events", "BTCUSDT", DAY, sequence=np.arange(100), exch_ts=times, local_ts=times,
-        ev=(side | DEPTH | EXCH | LOCAL).astype(np.uint64), px=np.round(price, 2), qty=rng.integers(0, 3, 100) * 1.0,
-        order_id=np.zeros(100, dtype=np.uint64), ival=np.zeros(100, dtype=np.int64), fval=np.zeros(100),
-    )  # fmt: skip
-    put(tmp_path / "store", "raw", ("trades", "X", table), ("book_events", "X", events))
-    compute_bars(tmp_path / "store", ["time:60s"])
+    price = np.round(np.where(side == BUY, 19.9, 20.1) + 0.05 * rng.integers(-1, 2, 100), 2)
+    quantity = rng.integers(0, 3, 100) * 1.0
     # the second way: two dictionaries
     levels: tuple[dict, dict] = {}, {}
     best = []
-    for where, px, qty in zip(side.tolist(), np.round(price, 2).tolist(), events["qty"].to_pylist(), strict=True):
+    for where, px, qty in zip(side.tolist(), price.tolist(), quantity.tolist(), strict=True):
         own = levels[0 if where == BUY else 1]
         own.pop(px, None)
         if qty:
             own[px] = qty
         bid, ask = max(levels[0], default=np.nan), min(levels[1], default=np.nan)
         best.append((bid, levels[0].get(bid, np.nan), ask, levels[1].get(ask, np.nan)))
-    quotes = Quotes(times, *np.array(best).T.copy())
-    found = Store.open(tmp_path / "store").table("bars")
-    wanted = make_bars(bar_rule("time:60s"), trades, quotes)
-    # quotes that repeat are left out, so that the sums are cut elsewhere
-    assert found["trades"].to_pylist() == wanted.trades.tolist()
+    made = [*zip(times.tolist(), price.tolist(), quantity.tolist(), (side | DEPTH).tolist(), strict=True)]
+    made = sorted([*made, *((time, px, qty, TRADE | flag) for time, px, qty, flag in trades)], key=lambda row: row[0])
+    when, px, qty, ev = (np.array(column) for column in zip(*made, strict=True))
+    count = when.size
+    table = rows(
+        "book_events", symbol, DAY, sequence=np.arange(count), exch_ts=when, local_ts=when,
+        ev=(ev | EXCH | LOCAL).astype(np.uint64), px=px, qty=qty,
+        order_id=np.zeros(count, dtype=np.uint64), ival=np.zeros(count, dtype=np.int64), fval=np.zeros(count),
+    )  # fmt: skip
+    return table, Quotes(times, *np.array(best).T.copy())
+
+
+def assert_bars_are(found: pa.Table, wanted: Bars) -> None:
+    """The same trades; sums over quotes to rounding, since quotes that repeat are left out and cut elsewhere."""
+    assert found.num_rows == wanted.start.size > 0
+    for name in ("trades", "quantity", "close", "bought", "sold"):
+        np.testing.assert_array_equal(found[name].to_numpy().astype(float), getattr(wanted, name))
     for name in ("spread", "imbalance", "realised_variance"):
         np.testing.assert_allclose(found[name].to_numpy(), getattr(wanted, name), rtol=1e-9, atol=1e-15)
     assert np.isfinite(wanted.spread).any()
+
+
+def bars_of(place: Path, symbol: str) -> pa.Table:
+    return Store.open(place).table("bars", symbols=symbol)
+
+
+def test_a_symbol_without_quotes_has_those_of_its_book_events_whatever_the_others_have(tmp_path: Path) -> None:
+    rule = bar_rule("time:60s")
+    quoted, quotes = trades_of(0, "ABCD3")[0], quotes_of(0, "ABCD3")[0]
+    table, trades = trades_of(1, "BTCUSDT")
+    events, best = levels_of(2, "BTCUSDT")
+    more = [("trades", "X", quoted), ("quotes", "X", quotes), ("book_events", "X", levels_of(3, "ABCD3")[0])]
+    for name, rest in (("alone", []), ("mixed", more)):
+        put(tmp_path / name, f"raw-{name}", ("trades", "X", table), ("book_events", "X", events), *rest)
+        compute_bars(tmp_path / name, ["time:60s"])
+        assert_bars_are(bars_of(tmp_path / name, "BTCUSDT"), make_bars(rule, trades, best))
+    assert_rows_are(
+        bars_of(tmp_path / "mixed", "ABCD3"), make_bars(rule, trades_of(0, "ABCD3")[1], quotes_of(0, "ABCD3")[1])
+    )
+
+
+def test_a_symbol_whose_trades_are_market_events_has_bars(tmp_path: Path) -> None:
+    printed = [(NOON + 10**9, 20.0, 5.0, BUY), (NOON + 2 * 10**9, 20.1, 3.0, SELL), (NOON + 200 * 10**9, 20.2, 1.0, 0)]
+    events, best = levels_of(4, "PETR4F", *printed)
+    silent, _ = levels_of(5, "SILENT3F")
+    put(tmp_path / "store", "raw", ("book_events", "B3", events), ("book_events", "B3", silent))
+    assert [s.state for s in bars_states(Store.open(tmp_path / "store"))] == ["missing"]
+    compute_bars(tmp_path / "store", ["time:60s"])
+    found = bars_of(tmp_path / "store", "PETR4F")
+    time, price, quantity, _ = (np.array(column) for column in zip(*printed, strict=True))
+    # no flag: nobody says who the aggressor was
+    trades = Trades(time, price, quantity, np.array([1, -1, UNKNOWN_SIDE], dtype=np.int8))
+    assert_bars_are(found, make_bars(bar_rule("time:60s"), trades, best))
+    assert found["bought"].to_pylist()[0] == 5.0
+    assert found["bought"].to_pylist()[3] is None
+    assert bars_of(tmp_path / "store", "SILENT3F").num_rows == 0
+    assert {s.state for s in bars_states(Store.open(tmp_path / "store"))} == {"fresh"}
+
+
+@pytest.mark.parametrize("odd", [1 / 3, 5e6, 1e9])
+def test_prices_that_fit_no_tick_are_a_book_too(tmp_path: Path, odd: float) -> None:
+    table, trades = trades_of(1, "BTCUSDT")
+    events, best = levels_of(2, "BTCUSDT")
+    before = rows(
+        "book_events", "BTCUSDT", DAY, sequence=[100], exch_ts=[NOON - 1], local_ts=[NOON - 1], px=[odd], qty=[0.0],
+        ev=np.array([SELL | DEPTH | EXCH | LOCAL], dtype=np.uint64), order_id=np.zeros(1, dtype=np.uint64),
+        ival=[0], fval=[0.0],
+    )  # fmt: skip
+    events = pa.concat_tables([before, events])
+    events = events.set_column(2, "sequence", pa.array(np.arange(events.num_rows)))
+    put(tmp_path / "store", "raw", ("trades", "X", table), ("book_events", "X", events))
+    compute_bars(tmp_path / "store", ["tick:10"])
+    assert_bars_are(bars_of(tmp_path / "store", "BTCUSDT"), make_bars(bar_rule("tick:10"), trades, best))
 
 
 def test_a_session_whose_trades_fill_no_bar_is_fresh_all_the_same(store: Path) -> None:
@@ -218,12 +279,42 @@ def test_what_cannot_be_done_is_said_and_changes_nothing(store: Path, tmp_path: 
     assert not (tmp_path / "nothing").exists()
 
 
-def test_what_a_killed_call_left_is_swept(store: Path) -> None:
-    left = store / ".staging" / "bars-killed" / "parts"
-    left.mkdir(parents=True)
-    (left / "half.parquet").write_bytes(b"PAR1")
-    compute_bars(store, ["tick:7"])
-    assert not (store / ".staging").exists()
+@pytest.mark.parametrize("damage", [False, True])
+def test_a_call_that_was_stopped_is_gone_on_from(store: Path, tmp_path: Path, damage: bool) -> None:
+    shutil.copytree(store, tmp_path / "whole")
+    compute_bars(tmp_path / "whole", RULES)
+
+    def stop(event: TaskEvent) -> None:
+        if event.kind == "finished":
+            raise KeyboardInterrupt
+
+    before = Store.open(store).content_hash
+    with pytest.raises(KeyboardInterrupt):
+        compute_bars(store, RULES, progress=stop)
+    assert Store.open(store).content_hash == before
+    kept = sorted((store / ".staging").rglob("*.parquet"))
+    assert len(kept) == 1
+    if damage:
+        kept[0].write_bytes(kept[0].read_bytes()[:-1])
+    said: list[TaskEvent] = []
+    compute_bars(store, RULES, progress=said.append)
+    kinds = sorted(event.kind for event in said if event.kind != "running")
+    assert kinds == (["finished", "finished"] if damage else ["finished", "skipped"])
+    assert contents(store) == contents(tmp_path / "whole")
+
+
+def test_what_was_left_is_not_taken_up_when_the_trades_changed_since(store: Path) -> None:
+    def stop(event: TaskEvent) -> None:
+        if event.kind == "finished":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compute_bars(store, ["tick:7"], end="2023-01-05", progress=stop)
+    put(store, "later", ("trades", "B3", trades_of(77, "ABCD3")[0]))
+    compute_bars(store, ["tick:7"], end="2023-01-05")
+    assert_rows_are(
+        bars_of(store, "ABCD3"), make_bars(bar_rule("tick:7"), trades_of(77, "ABCD3")[1], quotes_of(0, "ABCD3")[1])
+    )
 
 
 def test_a_store_at_a_url_gets_the_same_bars(store: Path, tmp_path: Path) -> None:
