@@ -4,7 +4,8 @@
 
     light, reasons      as in `data_pipeline.quality.daily`
     totals              counts of what follows
-    intraday            venue, instrument, session, trades, quotes, score, light, cover, problems: the worst first
+    intraday            venue, instrument, session, trades, quotes, score, light, cover, problems: the worst first, of
+                        the green ones the first 20
     auctions            venue, instrument, session, time, price, trades, quantity, phase: prints of calls
     tables              table, venue, first, last, sessions, missing, instruments, rows: against the calendar
     sources             source, feed, rows, counts: what the reader of each file dropped, repaired or noticed
@@ -15,6 +16,7 @@ that lacks sessions, and a break in a feed's sequence.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, Final
@@ -24,7 +26,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_pipeline.errors import DataError
-from data_pipeline.quality.intraday import DayVerdict, judge_day
+from data_pipeline.quality.event_rows import event_quotes, event_trades
+from data_pipeline.quality.intraday import DayVerdict, Problem, judge_day
 from data_pipeline.sessions.calendar import b3_sessions
 from data_pipeline.sessions.hours import SessionHours, venue_hours
 from data_pipeline.sessions.rules import segment_of
@@ -32,10 +35,21 @@ from data_pipeline.store import Store
 from data_pipeline.tables.catalog import QUOTES, TABLES, TRADES
 
 MOST: Final = 500
+GREEN_SHOWN: Final = 20
+"""Green days that are listed after the others."""
 MAX_RED: Final = 0.1
-BREAKS: Final = ("sequence_breaks", "cancels_without_a_trade", "sequence_gaps")
-"""Ends of the names of rules that tell of missing data."""
-_AT_ONCE: Final = 64
+BREAKS: Final = frozenset(
+    {
+        "depth_sequence_breaks",
+        "trade_ids_missing",
+        "cancels_without_their_trade",
+        "trade_rows_without_their_other_side_dropped",
+    }
+)
+"""Rules of the readers whose counts tell of missing data."""
+_AT_ONCE: Final = 500_000
+"""Rows of a session in memory, unless one instrument has more."""
+_READ: Final = ("trades", "quotes", "book_events")
 
 Day = np.datetime64 | str
 Record = dict[str, Any]
@@ -57,6 +71,7 @@ def feeds_quality(
     """
     verdicts = list(day_verdicts(store, start=start, end=end, progress=progress))
     worst = sorted(verdicts, key=lambda v: (v.score, -len(v.problems), v.session, v.venue, v.symbol))
+    bad, good = ([v for v in worst if (v.light == "green") is green] for green in (False, True))
     auctions = [
         {"venue": v.venue, "instrument": v.symbol, "session": v.session}
         | dict(zip(("time", "price", "trades", "quantity", "phase"), burst, strict=True))
@@ -74,7 +89,7 @@ def feeds_quality(
             "tables": len(tables),
             "sources": len(sources),
         },
-        "intraday": [v.record() for v in worst[:MOST]],
+        "intraday": [v.record() for v in (*bad[:MOST], *good[:GREEN_SHOWN])],
         "auctions": auctions[:MOST],
         "tables": tables,
         "sources": sources[:MOST],
@@ -89,38 +104,75 @@ def day_verdicts(
     end: Day | None = None,
     progress: Progress | None = None,
 ) -> Iterator[DayVerdict]:
-    """The verdict on each instrument's day of trades or quotes, by session, venue and symbol.
+    """The verdict on each instrument's day of trades, quotes or market events, by session, venue and symbol.
 
-    Memory holds `_AT_ONCE` instruments of one session.
+    An instrument's trades or quotes that the store does not have are taken from its market events.
     """
     for place, session in _days(store, venue, start, end):
         if progress is not None:
             progress(f"{place} {session}")
         span: dict[str, Any] = {"venue": place, "start": session, "end": session}
-        names = {
-            name
-            for table in ("trades", "quotes")
-            for name in pc.unique(store.table(table, columns=["symbol"], **span)["symbol"]).to_pylist()
-        }
-        for group in _grouped(sorted(names)):
+        sizes = {table: _rows_by_symbol(store, table, span) for table in _READ}
+        for group in _grouped(sizes["trades"] + sizes["quotes"]):
             trades = _by_symbol(store.table("trades", symbols=group, **span))
             quotes = _by_symbol(store.table("quotes", symbols=group, **span))
             for name in group:
-                rows = trades.get(name, TRADES.schema.empty_table())
-                best = quotes.get(name, QUOTES.schema.empty_table())
-                yield judge_day(place, name, session, rows, best, _hours(place, session, name))
+                rows, best = trades.get(name), quotes.get(name)
+                lacks = rows is None or best is None
+                yield _verdict(store, place, name, session, rows, best, lacks and name in sizes["book_events"])
+        for name in sorted(sizes["book_events"].keys() - sizes["trades"].keys() - sizes["quotes"].keys()):
+            yield _verdict(store, place, name, session, None, None, True)
 
 
-def _grouped(names: list[str]) -> Iterator[list[str]]:
-    for first in range(0, len(names), _AT_ONCE):
-        yield names[first : first + _AT_ONCE]
+def _verdict(
+    store: Store,
+    venue: str,
+    symbol: str,
+    session: str,
+    trades: pa.Table | None,
+    quotes: pa.Table | None,
+    from_events: bool,
+) -> DayVerdict:
+    told: list[Problem] = []
+    if from_events:
+        events = store.event_array(venue, symbol, session)
+        trades = event_trades(events) if trades is None else trades
+        try:
+            quotes = event_quotes(events) if quotes is None else quotes
+        except DataError as error:
+            told.append(Problem("events", 1, f"its market events build no book: {error}"))
+    trades = TRADES.schema.empty_table() if trades is None else trades
+    quotes = QUOTES.schema.empty_table() if quotes is None else quotes
+    return judge_day(venue, symbol, session, trades, quotes, _hours(venue, session, symbol), told)
+
+
+def _rows_by_symbol(store: Store, table: str, span: dict[str, Any]) -> Counter[str]:
+    sizes: Counter[str] = Counter()
+    for rows in store.iter_table(table, columns=["symbol"], **span):
+        counted = pc.value_counts(rows["symbol"])
+        sizes.update(dict(zip(*(counted.field(k).to_pylist() for k in (0, 1)), strict=True)))
+    return sizes
+
+
+def _grouped(sizes: Counter[str]) -> Iterator[list[str]]:
+    """The symbols in order, in groups of at most `_AT_ONCE` rows or of one symbol."""
+    group: list[str] = []
+    held = 0
+    for symbol, rows in sorted(sizes.items()):
+        if group and held + rows > _AT_ONCE:
+            yield group
+            group, held = [], 0
+        group.append(symbol)
+        held += rows
+    if group:
+        yield group
 
 
 def _days(store: Store, venue: str | None, start: Day | None, end: Day | None) -> list[tuple[str, str]]:
     found = {
         (p.period, p.venue)
         for p in store.manifest.tables
-        if p.table in ("trades", "quotes")
+        if p.table in _READ
         and (venue is None or p.venue == venue)
         and (start is None or p.period >= str(start))
         and (end is None or p.period <= str(end))
@@ -193,7 +245,7 @@ def _sources(store: Store) -> list[Record]:
             "feed": source.kind,
             "rows": source.rows,
             "counts": ", ".join(f"{rule.replace('_', ' ')} {n:,}" for rule, n in sorted(told.items())),
-            "breaks": sum(n for rule, n in told.items() if rule.endswith(BREAKS)),
+            "breaks": sum(n for rule, n in told.items() if rule in BREAKS),
         }
         for source in store.manifest.sources
         if source.tables
@@ -213,7 +265,7 @@ def _reasons(verdicts: list[DayVerdict], tables: list[Record], sources: list[Rec
         amber.append(f"{middle} of {len(verdicts)} intraday days are amber")
     for record in tables:
         if record["missing"]:
-            amber.append(f"{record['table']} lack {record['missing']} sessions that B3 held")
+            amber.append(f"{record['table']} lack {record['missing']:,} sessions that B3 held")
     broken = [r for r in sources if r["breaks"]]
     if broken:
         amber.append(f"{len(broken)} file(s) have breaks in their sequence, first {broken[0]['source']}")

@@ -5,12 +5,15 @@ crossed or one-sided quotes; times the share of rows without a defect of their o
 (sequence breaks, cancelled trades without a trade, ...) is in the lineage of the store and comes with its counts.
 
     red     score below `RED_SCORE`, or the day covers less than half of the session
-    amber   score below `AMBER_SCORE`, any silence or spike, more than `MAX_OUTSIDE` of the trades outside the quotes,
-            negative latencies, disorder within the feed, prices off the tick
+    amber   score below `AMBER_SCORE`, or any problem: a silence (of everything, of the trades alone, of the quotes
+            alone), a spike, crossed, locked or one-sided quotes, more than `MAX_OUTSIDE` of the moments with trades
+            outside the quotes, negative latencies, disorder within the feed, trade numbers used twice, prices off the
+            tick
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -101,7 +104,13 @@ class _Findings:
 
 
 def judge_day(
-    venue: str, symbol: str, session: str, trades: pa.Table, quotes: pa.Table, hours: SessionHours | None
+    venue: str,
+    symbol: str,
+    session: str,
+    trades: pa.Table,
+    quotes: pa.Table,
+    hours: SessionHours | None,
+    told: Sequence[Problem] = (),
 ) -> DayVerdict:
     """The verdict on one instrument's day.
 
@@ -111,8 +120,10 @@ def judge_day(
         Of the tables `trades` and `quotes`, this symbol and session only; either may be empty.
     hours : SessionHours or None
         None where the venue's hours of that time are not known: the day is then what the rows span.
+    told : sequence of Problem
+        What was found before.
     """
-    found = _Findings()
+    found = _Findings(list(told))
     trade_times, quote_times = _times(trades), _times(quotes)
     every = np.sort(np.concatenate([trade_times, quote_times]))
     start, end = _span(every, hours)
@@ -124,7 +135,11 @@ def judge_day(
     if (round_the_clock or partial) and inside.size:
         # a record of a part of the day is judged over that part; how small it is counts once, below
         start, end = int(inside[0]), int(inside[-1])
-    _look_at_times(found, every, trade_times, start, end, hours, round_the_clock)
+    _look_at_silences(found, every, {"trades": trade_times, "quotes": quote_times}, start, end)
+    if hours is not None and not round_the_clock and trade_times.size:
+        outside = int((hours.phase_of(trade_times.astype("datetime64[ns]")) < 0).sum())
+        found.bad_rows += outside
+        found.add("hours", outside, f"{outside:,} trade(s) outside of every phase of the session")
     _look_at_trades(found, venue, symbol, trades, trade_times)
     _look_at_quotes(found, quotes, quote_times, trades, trade_times, start, end)
     _look_at_clocks(found, trades, "trades")
@@ -157,23 +172,27 @@ def _span(every: tape.Times, hours: SessionHours | None) -> tuple[int, int]:
     return (int(every[0]), int(every[-1])) if every.size else (0, 0)
 
 
-def _look_at_times(
-    found: _Findings,
-    every: tape.Times,
-    trade_times: tape.Times,
-    start: int,
-    end: int,
-    hours: SessionHours | None,
-    round_the_clock: bool,
+def _look_at_silences(
+    found: _Findings, every: tape.Times, streams: Mapping[str, tape.Times], start: int, end: int
 ) -> None:
+    """Silences of everything, then those of the trades while quotes came, and of the quotes while trades came."""
     quiet = tape.silences(every, start, end)
     found.spans.append(quiet)
-    longest = float((quiet[:, 1] - quiet[:, 0]).max()) / tape.SECOND if quiet.size else 0.0
-    found.add("silence", len(quiet), f"{len(quiet)} silence(s), the longest {longest:,.0f} s")
-    if hours is not None and not round_the_clock and trade_times.size:
-        outside = int((hours.phase_of(trade_times.astype("datetime64[ns]")) < 0).sum())
-        found.bad_rows += outside
-        found.add("hours", outside, f"{outside:,} trade(s) outside of every phase of the session")
+    found.add("silence", len(quiet), f"{len(quiet)} silence(s), the longest {_longest(quiet)}")
+    if not all(times.size for times in streams.values()):
+        return
+    for name, times in streams.items():
+        alone = tape.silences(times, start, end)
+        fresh = [2 * tape.covered([quiet], int(a), int(b)) < b - a for a, b in alone]
+        alone = alone[np.array(fresh, dtype=np.bool_)]
+        found.spans.append(alone)
+        found.add(
+            f"{name} silence", len(alone), f"{len(alone)} silence(s) of the {name} alone, the longest {_longest(alone)}"
+        )
+
+
+def _longest(spans: tape.Times) -> str:
+    return f"{float((spans[:, 1] - spans[:, 0]).max()) / tape.SECOND:,.0f} s" if spans.size else "0 s"
 
 
 def _look_at_trades(found: _Findings, venue: str, symbol: str, trades: pa.Table, times: tape.Times) -> None:
@@ -221,13 +240,17 @@ def _look_at_quotes(
         found.add("locked", len(spans.locked), f"locked quotes (bid equal to ask) for {locked:,.3g} s")
     outside, compared = _outside_quotes(trades, trade_times, times, bid, ask)
     if compared and outside > MAX_OUTSIDE * compared:
-        found.add("outside", outside, f"{outside / compared:.1%} of the trades lie outside the quotes before and after")
+        words = f"at {outside / compared:.1%} of the moments every trade lies outside the quotes before and after"
+        found.add("outside", outside, words)
 
 
 def _outside_quotes(
     trades: pa.Table, trade_times: tape.Times, times: tape.Times, bid: NDArray[np.float64], ask: NDArray[np.float64]
 ) -> tuple[int, int]:
-    """Regular trades outside both the quotes in force before them and the next ones; and how many were compared."""
+    """Moments at which every regular trade lies outside the quotes before and the next ones; and how many have both.
+
+    Only the first trade of an order that goes through several levels is at the quote.
+    """
     if trades.num_rows == 0:
         return 0, 0
     regular = np.asarray(pc.equal(trades["condition"], "regular").to_numpy(zero_copy_only=False), dtype=np.bool_)
@@ -235,9 +258,13 @@ def _outside_quotes(
     before = np.searchsorted(times, moments, side="left") - 1
     after = np.searchsorted(times, moments, side="right")
     known = (before >= 0) & (after < times.size)
-    before, after, price = before[known], after[known], price[known]
+    before, after, price, moments = before[known], after[known], price[known], moments[known]
+    if price.size == 0:
+        return 0, 0
     low, high = np.fmin(bid[before], bid[after]), np.fmax(ask[before], ask[after])
-    return int(((price < low) | (price > high)).sum()), int(price.size)
+    first = np.flatnonzero(np.concatenate(([True], np.diff(moments) != 0)))
+    apart = np.logical_and.reduceat((price < low) | (price > high), first)
+    return int(apart.sum()), int(first.size)
 
 
 def _look_at_clocks(found: _Findings, rows: pa.Table, name: str) -> None:

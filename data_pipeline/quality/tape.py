@@ -39,10 +39,11 @@ def silences(times: Times, start: int, end: int) -> Times:
     start, end : int
         Span in which events are expected; its two ends count as neighbours.
     """
-    # an order that meets many makes as many trades at one moment: moments are counted
-    inside = np.unique(times[(times >= start) & (times <= end)])
+    inside = times[(times >= start) & (times <= end)]
     if inside.size == 0:
         return np.array([[start, end]], dtype=np.int64) if end - start >= SILENCE_FLOOR else _no_spans()
+    # an order that meets many makes as many trades at one moment: moments are counted
+    inside = inside[np.concatenate(([True], np.diff(inside) != 0))]
     edges = np.concatenate(([start], inside, [end]))
     place = np.flatnonzero(np.diff(edges) >= SILENCE_FLOOR)
     left, right = edges[place], edges[place + 1]

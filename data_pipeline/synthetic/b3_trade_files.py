@@ -21,7 +21,7 @@ from data_pipeline.synthetic.order_book_files import DAY, write_ofer
 from data_pipeline.synthetic.streams import stream
 
 TEST_SYMBOL: Final = "TF583R"
-_AFTER_MARKET_DELAY: Final = 30 * 60_000
+_AFTER_MARKET_DELAY: Final = 35 * 60_000
 _CALL_PRINTS: Final = 12
 _AFTER_PRINTS: Final = 8
 _MEMBERS: Final = np.array([3, 8, 21, 72, 85, 114, 120, 308, 386, 735])

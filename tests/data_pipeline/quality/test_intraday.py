@@ -63,6 +63,29 @@ def test_a_hole_of_an_hour_costs_its_share_of_the_day():
     assert verdict.score == pytest.approx(1 - 3600 * SECOND / (END - START), abs=1e-4)
 
 
+@pytest.mark.parametrize("stopped", ["trades", "quotes"])
+def test_a_stream_that_stops_while_the_other_goes_on_is_told(stopped):
+    trades, quotes = day()
+    hole = slice(3600, 4200)
+    if stopped == "trades":
+        trades = {k: np.delete(v, hole) for k, v in trades.items()}
+    else:
+        quotes = {k: np.delete(v, hole) for k, v in quotes.items()}
+    verdict = judge(trades, quotes)
+    assert f"{stopped} silence" in checks(verdict)
+    assert "silence" not in checks(verdict)
+    assert verdict.light == "amber"
+    assert verdict.score == pytest.approx(1 - 600 * SECOND / (END - START), abs=1e-4)
+
+
+def test_an_order_that_goes_through_levels_is_not_outside_of_the_quotes():
+    trades, quotes = day()
+    deeper = {name: np.repeat(values, 3) for name, values in trades.items()}
+    deeper["price"] = deeper["price"] + np.tile([0.0, 0.02, 0.04], trades["time"].size)
+    deeper["trade_id"] = np.arange(deeper["time"].size).astype(str)
+    assert "outside" not in checks(judge(deeper, quotes))
+
+
 def test_half_a_day_is_red():
     trades, quotes = day()
     verdict = judge(*({k: v[:9000] for k, v in part.items()} for part in (trades, quotes)))
