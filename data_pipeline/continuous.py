@@ -15,6 +15,7 @@ later one changes them all, and nobody at t can have seen those of t + 1.
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -185,7 +186,17 @@ def di1_accrual(sessions: NDArray[np.datetime64], cdi: pa.Table) -> dict[datetim
 
 
 def di1_price(rate: float, business_days: int) -> float:
-    """PU of DI1, R$: 100,000 / (1 + rate)^(business days to expiry / 252)."""
+    """PU of DI1, R$: 100,000 / (1 + rate)^(business days to expiry / 252).
+
+    Raises
+    ------
+    ValueError
+        When the rate is not finite and above -1, or the days are below 0.
+    """
+    if not (math.isfinite(rate) and rate > -1.0):
+        raise ValueError(f"rate must be finite and above -1; was {rate}")
+    if business_days < 0:
+        raise ValueError(f"business_days must be 0 or more; was {business_days}")
     return float(DI1_FACE / (1.0 + rate) ** (business_days / BANK_YEAR))
 
 

@@ -25,6 +25,12 @@ Kind = Literal["text", "number", "count", "day"]
 MOST_ROWS: Final = 20_000_000
 MOST_PAGE: Final = 16 << 20
 _TYPES: Final = {"text": pa.string(), "number": pa.float64(), "count": pa.int64(), "day": pa.date32()}
+_RULES: Final = {
+    "text": "text",
+    "number": "a number",
+    "count": "a whole number",
+    "day": "a day of the calendar",
+}
 _POINT: Final = r"^[+-]?\d{1,15}(\.\d{1,20})?([eE][+-]?\d{1,2})?$"
 _COMMA: Final = r"^[+-]?(\d{1,3}(\.\d{3}){1,4}|\d{1,15}),\d{1,15}$"
 _DAY: Final = r"^(\d{4}-\d{2}-\d{2}([ T]00:00:00(\.0+)?)?|\d{2}/\d{2}/\d{4})$"
@@ -141,7 +147,7 @@ def _as_kind(values: pa.ChunkedArray, kind: Kind, column: str, where: _Where) ->
         if pa.types.is_dictionary(values.type):
             values = values.dictionary_decode()
         text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
-        made = _from_text(values.cast(pa.string()), kind, column, where) if text else _from_typed(values, kind)
+        made = _from_text(values.cast(pa.string()), kind, column, where) if text else _cast(values, kind, column, where)
         made.validate(full=True)
     except (pa.ArrowException, ValueError, OverflowError) as error:
         raise DataError(f"{where.name}: {column} must hold a {kind}; {str(error)[:200]}") from error
@@ -149,12 +155,22 @@ def _as_kind(values: pa.ChunkedArray, kind: Kind, column: str, where: _Where) ->
     return made
 
 
-def _from_typed(values: pa.Array, kind: Kind) -> pa.Array:
-    if kind == "text":
-        return values.cast(pa.string())
-    if kind == "day":
-        return values.cast(pa.date32())
-    return values.cast(_TYPES[kind])
+def _cast(values: pa.Array, kind: Kind, column: str, where: _Where) -> pa.Array:
+    """The values as Arrow's type of the kind; the first one that is none is named with its place."""
+    try:
+        return values.cast(_TYPES[kind])
+    except pa.ArrowInvalid as error:
+        # a cast fails where its first wrong value is among them: the longest start without it is searched by halves
+        sound, wrong = 0, len(values)
+        while wrong - sound > 1:
+            half = (sound + wrong) // 2
+            try:
+                values.slice(sound, half - sound).cast(_TYPES[kind])
+                sound = half
+            except pa.ArrowInvalid:
+                wrong = half
+        was = values[sound].as_py()
+        raise DataError(f"{where.at(sound)}: {column} must be {_RULES[kind]}; was {str(was)[:40]!r}") from error
 
 
 def _from_text(values: pa.Array, kind: Kind, column: str, where: _Where) -> pa.Array:
@@ -165,13 +181,13 @@ def _from_text(values: pa.Array, kind: Kind, column: str, where: _Where) -> pa.A
     if kind == "day":
         _refuse(values, pc.match_substring_regex(values, _DAY), column, "a date yyyy-mm-dd or dd/mm/yyyy", where)
         values = pc.replace_substring_regex(values, r"^(\d{2})/(\d{2})/(\d{4})$", r"\3-\2-\1")
-        return pc.utf8_slice_codeunits(values, 0, 10).cast(pa.date32())
+        return _cast(pc.utf8_slice_codeunits(values, 0, 10), kind, column, where)
     comma = pc.match_substring_regex(values, _COMMA)
     fits = pc.or_(comma, pc.match_substring_regex(values, _POINT))
     _refuse(values, fits, column, "a number", where)
     plain = pc.replace_substring(pc.replace_substring(values, ".", ""), ",", ".")
     numbers = pc.if_else(comma, plain, values).cast(pa.float64())
-    return numbers if kind == "number" else numbers.cast(pa.int64())
+    return numbers if kind == "number" else _cast(numbers, kind, column, where)
 
 
 def _refuse(values: pa.Array, fits: pa.Array, column: str, rule: str, where: _Where) -> None:

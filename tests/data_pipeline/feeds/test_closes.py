@@ -53,7 +53,7 @@ def test_other_tables_are_not_taken_for_closes(tmp_path):
         (b"2.000.000,00", b"-2,00", "row 2: value must not be below 0"),
         (b"10,70", b"nan", "close"),
         (b"AAAA3;10,7", b"../x;10,7", "row 2: asset must be a code"),
-        (b"2023-01-03", b"2023-13-03", "date must hold a day"),
+        (b"2023-01-03", b"2023-13-03", "line 3: date must be a day of the calendar; was '2023-13-03'"),
     ],
 )
 def test_what_cannot_be_a_close_is_refused_with_its_place(tmp_path, old, new, words):

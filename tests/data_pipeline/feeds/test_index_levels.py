@@ -63,7 +63,11 @@ def test_the_di_rate_and_its_index_keep_their_own_days(feed_run, tmp_path):
         ("i.csv", CSV.replace(b"6500.5", b"0"), "row 2: value must be above 0; was '0.0'"),
         ("i.csv", CSV.replace(b"6500.5", b""), "value is absent"),
         ("i.csv", CSV.replace(b"IDIV", b"idiv"), "row 2: symbol must be capitals"),
-        ("i.csv", CSV.replace(b"2023-01-03", b"2023-13-03"), "refdate must hold a day"),
+        (
+            "i.csv",
+            CSV.replace(b"2023-01-03", b"2023-13-03"),
+            "line 4: refdate must be a day of the calendar; was '2023-13-03'",
+        ),
         ("i.json", RATE.replace(b"11,65", b"1165,00"), "taxa must be 0 to 100"),
         ("i.json", RATE.replace(b"taxa", b"tax", 1), "must have taxa, dataTaxa"),
         ("i.json", RATE[:-5], "is no JSON"),

@@ -172,7 +172,11 @@ def test_what_does_not_fit_together_is_counted_and_kept(feed_run):
         ("t.csv", csv(ROW).replace(b"price_change", b"x").replace(b",price,", b",y,"), "lacks the column price"),
         ("t.csv", csv(ROW | {"price": "NaN"}), "line 2: price must be a number; was 'NaN'"),
         ("t.csv", csv(ROW | {"price": "1e400"}), "line 2: price must be a number"),
-        ("t.csv", csv(ROW | {"refdate": "2021-02-30"}), "refdate must hold a day"),
+        (
+            "t.csv",
+            csv(ROW | {"refdate": "2021-02-30"}),
+            "line 2: refdate must be a day of the calendar; was '2021-02-30'",
+        ),
         ("t.csv", csv(ROW | {"refdate": "0001-01-01"}), "line 2: refdate must be a date of 1900 to 2200"),
         ("t.csv", csv(ROW | {"symbol": "DOLH21"}), "symbol must be commodity and maturity_code"),
         ("t.csv", csv(ROW | {"symbol": "DOLG1", "maturity_code": "G1"}), "session must be before 2006-05-22"),

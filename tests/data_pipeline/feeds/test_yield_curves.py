@@ -120,7 +120,7 @@ def test_repeated_vertices_are_left_out_and_those_that_differ_counted(feed_run):
         ("t.csv", csv(ROW | {"forward_date": "2022-01-11"}), "row 1: forward_date must be refdate and cur_days later"),
         ("t.csv", csv(ROW | {"biz_days": 8}), "biz_days must be 0 to cur_days"),
         ("t.csv", csv(ROW | {"cur_days": -7}), "cur_days must be 0 to 36525"),
-        ("t.csv", csv(ROW | {"cur_days": 7.5}), "cur_days must hold a count"),
+        ("t.csv", csv(ROW | {"cur_days": 7.5}), "line 2: cur_days must be a whole number; was '7.5'"),
         ("t.csv", csv(ROW | {"r_252": 9.16}), "r_252 must be fractions"),
         ("t.csv", csv(ROW | {"curve_name": "pre"}), "curve_name must be capitals"),
         ("t.csv", csv(ROW | {"refdate": ""}), "refdate is absent"),
