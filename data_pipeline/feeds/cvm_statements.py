@@ -17,6 +17,7 @@ from data_pipeline.tables.catalog import FACTS
 RULE_UNDATED: Final = "accounts_whose_document_is_not_in_the_index_left_out"
 RULE_COMPARATIVE: Final = "accounts_of_earlier_periods_left_out"
 RULE_AHEAD: Final = "accounts_of_periods_after_the_documents_left_out"
+RULE_BACKWARD: Final = "accounts_whose_span_ends_before_it_begins_left_out"
 _KEY_COLUMNS: Final = ("CNPJ_CIA", "DT_REFER", "VERSAO")
 _SCALES: Final = {"UNIDADE": "e0", "MIL": "e3", "MILHAR": "e3", "MILHAO": "e6", "MILHÃO": "e6"}
 _SHARES: Final = (
@@ -116,8 +117,10 @@ def _accounts(
     if "DT_INI_EXERC" in rows.column_names:
         _check(rows, "DT_INI_EXERC", _DAY, "a date yyyy-mm-dd")
         start = _days(rows, "DT_INI_EXERC")
-        if pc.any(pc.greater(start, end)).as_py():
-            raise DataError(f"{statement.kind} {statement.title}: DT_INI_EXERC must not be after DT_FIM_EXERC")
+        forward = pc.less_equal(start, end)
+        rows, cnpj, known, earlier, end, start = _keep(
+            (rows, cnpj, known, earlier, end, start), forward, tally, RULE_BACKWARD
+        )
         months = _span(start, end)
     parts = [pa.scalar(f"{statement.title}_{statement.scope}"), rows["CD_CONTA"]]
     parts += [rows["COLUNA_DF"]] if "COLUNA_DF" in rows.column_names else []

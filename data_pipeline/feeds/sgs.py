@@ -74,7 +74,8 @@ SERIES: Final = {
         SgsSeries("1", "PTAX, US dollar, sell", "R$ per US$", 0.5, 50.0, 1),
     )
 }
-_NAMED: Final = re.compile(r"(?:sgs|serie|series|bcb)[ ._-]*0*(\d{1,6})(?!\d)|^0*(\d{1,6})(?=[._-])", re.IGNORECASE)
+_NAMED: Final = re.compile(r"(?:sgs|serie|series|bcb)[ ._-]*0*(\d{1,6})(?!\d)", re.IGNORECASE)
+_BEGINS: Final = re.compile(r"0*(\d{1,6})(?=[._-])")
 _CSV_HEADER: Final = re.compile(r'\s*"?data"?\s*;\s*"?valor"?\s*', re.IGNORECASE)
 _CONFUSED: Final = {"cdi": {"11", "1178", "432"}, "selic": {"12", "4389"}}
 _FAILURE_KEYS: Final = ("message", "mensagem", "error", "erro", "detail", "title")
@@ -199,8 +200,10 @@ def rates_known(rows: pa.Table, at: datetime.date) -> pa.Table:
 
 
 def _code_in(name: str) -> str | None:
-    found = _NAMED.search(name.rpartition("/")[2])
-    return (found[1] or found[2]) if found else None
+    name = name.rpartition("/")[2]
+    # a number behind the service's name is meant before one that merely begins the file's
+    found = _NAMED.search(name) or _BEGINS.match(name)
+    return found[1] if found else None
 
 
 def _series(shown: str, name: str, options: Mapping[str, str]) -> SgsSeries:

@@ -17,7 +17,7 @@ from data_pipeline.errors import DataError
 from data_pipeline.facts import facts_as_of
 from data_pipeline.feeds.cvm import CVM, RULE_CONTRADICTED, RULE_REPEATED
 from data_pipeline.feeds.cvm_documents import RULE_INDEX_REPEATED, RULE_TOO_EARLY, RULE_WIDTH
-from data_pipeline.feeds.cvm_statements import RULE_AHEAD, RULE_COMPARATIVE, RULE_UNDATED
+from data_pipeline.feeds.cvm_statements import RULE_AHEAD, RULE_BACKWARD, RULE_COMPARATIVE, RULE_UNDATED
 from data_pipeline.feeds.reading import RawHead, Tally
 
 DAY = datetime.date
@@ -109,6 +109,52 @@ def test_spans_of_one_account_are_different_fields(feed_run):
         "DRE_con/3.01/6m": 190_000.0,
         "DRE_con/3.01/167d": 150_000.0,
     }
+
+
+def test_one_companys_span_that_runs_backwards_does_not_cost_the_others_their_year(feed_run):
+    lines = [income(), income("3.02", start="2023-07-01"), income("3.03")]
+    rows, tally = facts(feed_run, packed(index=[document()], DRE_con=lines))
+    assert rows["field"].to_pylist() == ["DRE_con/3.01/3m", "DRE_con/3.03/3m"]
+    assert tally.counts == {RULE_BACKWARD: 1}
+
+
+def test_year_to_date_and_quarter_of_one_file_and_the_years_document_stay_apart(feed_run):
+    """What a quarter earned is never taken for what the year earned so far, nor for the parent alone."""
+    quarter = packed(
+        index=[document()],
+        DRE_con=[income(value="100"), income(start="2023-01-01", value="190")],
+        DRE_ind=[income(value="60"), income(start="2023-01-01", value="110")],
+    )
+    year = packed(
+        "dfp",
+        index=[document(refer="2023-12-31", received="2024-03-20")],
+        DRE_con=[income(refer="2023-12-31", start="2023-01-01", end="2023-12-31", value="400")],
+    )
+    rows = pa.concat_tables([facts(feed_run, quarter)[0], facts(feed_run, year, "dfp_cia_aberta_2023.zip")[0]])
+
+    def at(*day):
+        names = [f"DRE_{scope}/3.01/{span}" for scope in ("con", "ind") for span in ("3m", "6m", "12m")]
+        found = facts_as_of(rows, ["11111111000111"], names, datetime.datetime(*day, tzinfo=SAO_PAULO)).to_pylist()
+        return {row["field"]: row["value"] / 1_000 for row in found}
+
+    half = {"DRE_con/3.01/3m": 100.0, "DRE_con/3.01/6m": 190.0, "DRE_ind/3.01/3m": 60.0, "DRE_ind/3.01/6m": 110.0}
+    assert at(2024, 3, 20, 23) == half
+    assert at(2024, 3, 21) == half | {"DRE_con/3.01/12m": 400.0}
+
+
+def test_a_document_sent_again_after_the_year_does_not_replace_the_newer_period(feed_run):
+    index = [
+        document(refer="2023-03-31", received="2023-05-10"),
+        document(),
+        document(refer="2023-03-31", version=2, received="2024-06-03"),
+    ]
+    spans = {"refer": "2023-03-31", "start": "2023-01-01", "end": "2023-03-31"}
+    lines = [income(value="50", **spans), income(), income(value="45", version=2, **spans)]
+    rows, _ = facts(feed_run, packed(index=index, DRE_con=lines))
+    held = facts_as_of(rows, ["11111111000111"], ["DRE_con/3.01/3m"], datetime.datetime(2024, 7, 1, tzinfo=SAO_PAULO))
+    assert held["value"].to_pylist() == [100_000.0]
+    first = rows.to_pylist()[0]
+    assert (first["version"], first["value"]) == (1, 50_000.0)
 
 
 def test_columns_of_the_equity_statement_are_different_fields(feed_run):
@@ -249,7 +295,6 @@ def test_a_zip_is_recognised_by_its_member_and_header(tmp_path):
         (packed(index=[document()], BPA_con=[balance(end="2023-06-31")]), "DT_FIM_EXERC must be a date"),
         (packed(index=[document()], BPA_con=[balance(account="x")]), "CD_CONTA must be an account"),
         (packed(index=[document()], BPA_con=[balance(cnpj="1")]), "CNPJ_CIA must be a CNPJ"),
-        (packed(index=[document()], DRE_con=[income(start="2023-07-01")]), "must not be after DT_FIM_EXERC"),
         (packed(index=[document()], BPA_con=["x" * (9 << 20)]), "is no CSV file of CVM"),
         (packed(index=[document()], BPA_con=[balance()])[:-40], "damaged zip"),
     ],

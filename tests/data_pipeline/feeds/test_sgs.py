@@ -122,6 +122,14 @@ def test_an_answer_is_recognised_by_shape_and_name(tmp_path, name, known):
     assert not SGS.recognises(RawHead(tmp_path / name, name, b"<html>"))
 
 
+def test_a_number_that_begins_the_name_is_not_the_series_where_another_is_named(feed_run):
+    """Else the inflation of file 1 would be an exchange rate: 0.53 is possible for both."""
+    rows = feed_run.read(SGS, {"1_sgs_433.json": answer(("01/01/2023", "0.53"))})[0]["rates"]
+    assert rows["symbol"].to_pylist() == ["433"]
+    rows = feed_run.read(SGS, {"2023-01_sgs_12.json": answer(("02/01/2023", "0.05"))})[0]["rates"]
+    assert rows["symbol"].to_pylist() == ["12"]
+
+
 PAGE = b'<?xml version="1.0"?><soap:Fault><faultstring>Gateway Timeout</faultstring></soap:Fault>'
 SPAN = (
     '{"error": "Not Acceptable", "message": "O sistema aceita uma janela de consulta de, no máximo, 10 anos"}'.encode()
