@@ -9,7 +9,8 @@ there is a worst; `totals` says how many there are):
     totals              counts of everything below
     coverage            per instrument: instrument, first, last, sessions, presence, median_value
     months              per month: month, sessions, instruments, rows, traded_value
-    gaps                session, kind ("missing": B3 held it; "unexpected": B3 did not)
+    gaps                session, last, sessions, kind ("missing": B3 held them; "unexpected": B3 did not): missing
+                        sessions that follow each other are one gap, `session` is its first
     quarantine          session, ticker, reason, source, line (store only)
     events              session, instrument, kind, share_factor, cash, confidence, known, source: those with a size
     unsized             the same: something happened, its size is unknown; jump is the log return left in the prices
@@ -71,15 +72,12 @@ def panel_quality(panel: DailyPanel) -> dict[str, Any]:
 
 
 def _panel_parts(panel: DailyPanel) -> dict[str, list[Record]]:
-    missing, unexpected = calendar_gaps(panel.sessions[_held(panel)])
-    gaps = [{"session": str(day), "kind": "missing"} for day in missing]
-    gaps += [{"session": str(day), "kind": "unexpected"} for day in unexpected]
     sized = [event for event in panel.events if event.share_factor != 1.0 or event.cash > 0.0]
     unsized = [event for event in panel.events if event.share_factor == 1.0 and event.cash == 0.0]
     return {
         "coverage": _coverage(panel),
         "months": _months(panel),
-        "gaps": sorted(gaps, key=lambda gap: (gap["session"], gap["kind"])),
+        "gaps": _gaps(panel.sessions[_held(panel)]),
         "quarantine": [],
         "events": [_event_record(panel, event) for event in sized],
         "unsized": _unsized(panel, unsized),
@@ -90,6 +88,18 @@ def _panel_parts(panel: DailyPanel) -> dict[str, list[Record]]:
         "suspicious": suspicious_rows(panel),
         "missing_cdi": [],
     }
+
+
+def _gaps(held: NDArray[np.datetime64]) -> list[Record]:
+    """What the sessions lack and have too many, against the calendar; missing ones that follow each other as one."""
+    missing, unexpected = calendar_gaps(held)
+    ends = np.flatnonzero(np.diff(np.searchsorted(held, missing))) + 1
+    runs = [("missing", run) for run in np.split(missing, ends) if run.size]
+    runs += [("unexpected", unexpected[k : k + 1]) for k in range(unexpected.size)]
+    return sorted(
+        ({"session": str(run[0]), "last": str(run[-1]), "sessions": int(run.size), "kind": kind} for kind, run in runs),
+        key=lambda gap: gap["session"],
+    )
 
 
 def store_quality(store: Store, panel: DailyPanel, *, risk_free_annual: float | None = None) -> dict[str, Any]:
@@ -164,8 +174,9 @@ def _summary(panel: DailyPanel, parts: dict[str, list[Record]]) -> dict[str, Any
 def _reasons(parts: dict[str, list[Record]], counts: dict[str, int]) -> tuple[list[str], list[str]]:
     red: list[str] = []
     amber: list[str] = []
-    missing = sum(gap["kind"] == "missing" for gap in parts["gaps"])
-    unexpected = sum(gap["kind"] == "unexpected" for gap in parts["gaps"])
+    missing, unexpected = (
+        sum(gap["sessions"] for gap in parts["gaps"] if gap["kind"] == kind) for kind in ("missing", "unexpected")
+    )
     if missing:
         share = missing / (counts["sessions"] + missing)
         (red if share >= MAX_MISSING else amber).append(f"{missing} sessions that B3 held are missing")

@@ -3,13 +3,14 @@
 Sources: B3's trading manuals (shares and options quote in cents, round lots of 100 shares, odd lots of 1 to 99 with the
 ticker's F; IND and WIN in steps of 5 points, DOL and WDO of half a point) and its rule of interruption: a fall of the
 Ibovespa of 10 % against the previous close stops trading for 30 minutes, of 15 % after the reopening for an hour, of
-20 % for as long as the exchange decides; no stop in the last 30 minutes, and a stop in the last hour extends the
-session by at most 30 minutes so that half an hour of trading follows it.
+20 % for as long as the exchange decides; no stop in the last 30 minutes, and after a stop in the last hour the session
+may be extended by at most 30 minutes (`latest_close`).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal
@@ -171,3 +172,26 @@ def circuit_breaker(
             break
         free_from = end
     return halts
+
+
+def latest_close(halts: Sequence[Halt], close: np.datetime64) -> np.datetime64:
+    """The latest end of a session with these stops that the rule allows; NaT where the exchange decides.
+
+    A stop that begins in the last hour lets the session go on until half an hour of trading has followed it, and by no
+    more than 30 minutes. The exchange may extend it by less.
+
+    Examples
+    --------
+    >>> close = np.datetime64("2020-03-12T20:00", "m")
+    >>> stop = Halt(1, close - np.timedelta64(45, "m"), close - np.timedelta64(15, "m"))
+    >>> str(latest_close([stop], close))[:16]
+    '2020-03-12T20:15'
+    """
+    end = close.astype("datetime64[ns]")
+    for halt in halts:
+        if np.isnat(halt.end):
+            return halt.end
+        if halt.start >= end - np.timedelta64(60, "m"):
+            after: np.datetime64 = max(end, min(halt.end, end) + np.timedelta64(30, "m"))
+            return after
+    return end

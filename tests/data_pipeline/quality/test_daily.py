@@ -93,7 +93,16 @@ def test_a_missing_session_is_amber_and_many_are_red():
     one = panel_quality(without(panel, [50]))
     assert (one["light"], [gap["session"] for gap in one["gaps"]]) == ("amber", [str(panel.sessions[50])])
     many = panel_quality(without(panel, range(40, 60)))
-    assert (many["light"], len(many["gaps"])) == ("red", 20)
+    assert (many["light"], many["reasons"]) == ("red", ["20 sessions that B3 held are missing"])
+
+
+def test_missing_sessions_that_follow_each_other_are_one_gap():
+    panel = clean_panel(200)
+    days = [str(day) for day in panel.sessions]
+    assert panel_quality(without(panel, [10, 11, 12, 14]))["gaps"] == [
+        {"session": days[10], "last": days[12], "sessions": 3, "kind": "missing"},
+        {"session": days[14], "last": days[14], "sessions": 1, "kind": "missing"},
+    ]
 
 
 def without(panel: DailyPanel, rows) -> DailyPanel:
@@ -116,7 +125,8 @@ def test_a_session_on_a_closed_day_is_red():
     sessions[4] = np.datetime64("2023-01-07")
     summary = panel_quality(replace(panel, sessions=sessions))
     assert summary["light"] == "red"
-    assert {"session": "2023-01-07", "kind": "unexpected"} in summary["gaps"]
+    told = {"session": "2023-01-07", "last": "2023-01-07", "sessions": 1, "kind": "unexpected"}
+    assert told in summary["gaps"]
 
 
 @pytest.mark.parametrize(("factor", "light"), [(0.5, "red"), (0.8, "amber"), (0.97, "green")])

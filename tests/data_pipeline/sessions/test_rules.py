@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_pipeline.sessions.rules import circuit_breaker, off_tick, trading_unit
+from data_pipeline.sessions.rules import circuit_breaker, latest_close, off_tick, trading_unit
 
 CLOSE = np.datetime64("2020-03-12T20:00", "ns")
 
@@ -70,6 +70,34 @@ def test_the_last_half_hour_is_never_stopped():
     assert len(circuit_breaker(moments("19:29"), np.array([85.0]), 100.0, CLOSE)) == 1
 
 
+@pytest.mark.parametrize(
+    ("at", "level", "ends"),
+    [
+        ("18:59", 90.0, "20:00"),  # before the last hour
+        ("19:00", 90.0, "20:00"),  # half an hour of trading is left
+        ("19:01", 90.0, "20:01"),
+        ("19:29", 90.0, "20:29"),
+        ("19:29", 95.0, "20:00"),  # no stop
+    ],
+)
+def test_a_stop_in_the_last_hour_leaves_half_an_hour_of_trading(at, level, ends):
+    halts = circuit_breaker(moments(at), np.array([level]), 100.0, CLOSE)
+    assert str(latest_close(halts, CLOSE))[11:16] == ends
+
+
+@given(st.integers(0, 59), st.integers(30, 90))
+def test_no_session_is_extended_by_more_than_half_an_hour(first, second):
+    start = CLOSE - np.timedelta64(60 + second, "m")
+    times = np.array([start, start + np.timedelta64(30 + first, "m")])
+    end = latest_close(circuit_breaker(times, np.array([90.0, 85.0]), 100.0, CLOSE), CLOSE)
+    assert CLOSE <= end <= CLOSE + np.timedelta64(30, "m")
+
+
+def test_after_the_third_stop_the_exchange_decides():
+    halts = circuit_breaker(moments("13:00", "13:30", "14:30"), np.array([90.0, 85.0, 80.0]), 100.0, CLOSE)
+    assert np.isnat(latest_close(halts, CLOSE))
+
+
 @given(st.lists(st.floats(70.0, 110.0), min_size=2, max_size=30), st.integers(1, 29))
 def test_a_stop_depends_only_on_the_path_before_it(levels, cut):
     times = np.datetime64("2020-03-12T13:00", "ns") + np.arange(len(levels)) * np.timedelta64(11, "m")
@@ -78,7 +106,8 @@ def test_a_stop_depends_only_on_the_path_before_it(levels, cut):
     whole = circuit_breaker(times, np.array(levels), 100.0, CLOSE)
     other = circuit_breaker(times, changed, 100.0, CLOSE)
     if cut < len(levels):
-        assert [h for h in whole if h.start < times[cut]] == [h for h in other if h.start < times[cut]]
+        # as text: the end of a stop without one, NaT, equals nothing
+        assert [str(h) for h in whole if h.start < times[cut]] == [str(h) for h in other if h.start < times[cut]]
 
 
 def test_impossible_arguments_are_named():
