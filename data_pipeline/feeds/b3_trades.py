@@ -203,13 +203,15 @@ def _read(path: Path, tally: Tally) -> Iterator[Batch]:
         symbols = pa.array(texts, pa.string())
         strike = Cancels(cancels)
         repeats.close(raw.name, tally)
+        standing = np.zeros(len(texts), dtype=np.bool_)
         future = np.array([_FUTURE.fullmatch(text) is not None for text in texts])
         for rows in waiting.take():
             trades = strike.out_of(repeats.out_of(rows, strike, tally), tally)
             if trades.size:
+                standing[trades["symbol"]] = True
                 tally.add("trades_of_futures_and_their_options", future[trades["symbol"]].sum())
                 yield Batch("trades", VENUE, _table(trades, symbols, tally))
-        strike.report(raw.name, texts, tally)
+        strike.report(raw.name, texts, standing, tally)
 
 
 def _table(trades: Rows, texts: pa.Array, tally: Tally) -> pa.Table:

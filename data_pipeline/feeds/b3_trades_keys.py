@@ -93,14 +93,24 @@ class Cancels:
         at = int(np.searchsorted(rows, first))
         return at < rows.size and int(rows[at]) < last
 
-    def report(self, name: str, texts: list[str], tally: Tally) -> None:
-        """Count and name the cancels that no trade of the file answers to."""
+    def report(self, name: str, texts: list[str], standing: NDArray[np.bool_], tally: Tally) -> None:
+        """Count and name the cancels that no trade of the file answers to, and the instruments without a trade left.
+
+        standing (symbols,): whether a trade of the instrument stands.
+        """
         alone = self.rows[~self.met]
         tally.add("cancels", self.rows.size)
         tally.add("cancels_without_their_trade", alone.size)
         if alone.size:
             first = ", ".join(f"{texts[row['symbol']]} trade {row['number']}" for row in alone[:_NAMED])
             tally.notes.append(f"{name} cancels {alone.size:,} trade(s) that it does not hold, first {first}")
+        bare = [texts[code] for code in np.unique(self.symbol).tolist() if not standing[code]]
+        tally.add("instruments_whose_every_trade_is_cancelled", len(bare))
+        if bare:
+            tally.notes.append(
+                f"{name} cancels every trade of {len(bare):,} instrument(s), first {', '.join(bare[:_NAMED])}: it has no "
+                "no rows that could replace those of an earlier file of the same day"
+            )
 
 
 class Repeats:

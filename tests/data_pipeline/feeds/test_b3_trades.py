@@ -143,6 +143,17 @@ def test_a_cancel_takes_out_its_trade_from_every_download_in_the_file(tmp_path):
     assert again["sequence"].to_pylist() == [2]  # entered anew after its cancel
 
 
+def test_an_instrument_whose_every_trade_is_cancelled_is_named(tmp_path):
+    """The store keeps what an earlier file said of it: there are no rows that could take its place."""
+    lines = [row(), row(number=20), row(symbol="SOLO3"), row(symbol="SOLO3", action=2), row(action=2)]
+    table, tally = read(write(tmp_path, *lines))
+    assert ids(table) == [("ABCD3", "20")]
+    assert tally.counts["instruments_whose_every_trade_is_cancelled"] == 1
+    assert any("SOLO3" in note and "earlier file" in note for note in tally.notes)
+    _, tally = read(write(tmp_path, row(), row(number=20), row(action=2)))
+    assert tally.counts["instruments_whose_every_trade_is_cancelled"] == 0
+
+
 def test_test_instruments_go_and_shares_that_begin_alike_stay(tmp_path):
     lines = [row(symbol="TF583R"), row(symbol="TF693"), row(symbol="TFCO4"), row(symbol="TF")]
     table, tally = read(write(tmp_path, *lines))
