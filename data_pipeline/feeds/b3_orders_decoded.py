@@ -53,6 +53,7 @@ _LONGEST_SYMBOL: Final = 50
 _MOST_COLUMNS: Final = 64
 _MOST_BYTES: Final = 1 << 29
 """Some three million events: what is decoded is one instrument's day or a few."""
+_BLOCK_BYTES: Final = 1 << 24
 _MOST_MEMBER: Final = 2.0**31
 _NO_NANOSECONDS: Final = np.datetime64("2262", "s")
 """From then on nanoseconds since 1970 do not fit 64 bits."""
@@ -121,7 +122,7 @@ def _table(path: Path) -> pa.Table:
     try:
         table = pc.read_csv(
             io.BytesIO(content),
-            read_options=pc.ReadOptions(column_names=header, skip_rows=1, use_threads=False, block_size=1 << 24),
+            read_options=pc.ReadOptions(column_names=header, skip_rows=1, use_threads=False, block_size=_BLOCK_BYTES),
             convert_options=pc.ConvertOptions(
                 column_types={column: pa.string() for column in header},
                 include_columns=[*NEEDED, *(column for column in _OPTIONAL if column in header)],
@@ -139,6 +140,8 @@ def _words(error: str) -> str:
     row = re.search(r"[Rr]ow #(\d+)", error)
     counts = re.search(r"Expected (\d+) columns, got (\d+)", error)
     place = f"line {int(row.group(1))}: " if row else ""
+    if "straddl" in error:
+        return f"a line is longer than {_BLOCK_BYTES >> 20} MiB: it is no file of orders"
     if counts:
         return f"{place}must have {counts.group(1)} columns; it has {counts.group(2)}: the file is cut or damaged"
     return place + error.splitlines()[0][:160]

@@ -145,13 +145,13 @@ class Blocks:
             kernels.WRONG_TIME: ("the time must be seconds after midnight", messages[row, 0] / kernels.SECOND),
             kernels.WRONG_KIND: ("the type must be 1 to 7", kind),
             kernels.WRONG_DIRECTION: ("the direction must be 1 or -1", direction),
-            kernels.WRONG_SIZE: ("the size must be at least 1", size),
+            kernels.WRONG_SIZE: ("the size must be at least 1 and below 2^53", size),
             kernels.WRONG_PRICE: ("the price must be positive and below 999,999.9999", price),
             kernels.WRONG_ORDER: ("the order id must be positive", order),
             kernels.ASKS_NOT_RISING: ("ask prices must rise", levels[row, 4 * level]),
             kernels.BIDS_NOT_FALLING: ("bid prices must fall", levels[row, 4 * level + 2]),
             kernels.LEVEL_WITHOUT_SIZE: (
-                "the sizes must be at least 1",
+                "the sizes must be at least 1 and below 2^53",
                 levels[row, 4 * level + 1 : 4 * level + 4 : 2].tolist(),
             ),
         }

@@ -55,16 +55,18 @@ _PAIRS, _FOURS = np.uint64(0x00FF00FF00FF00FF), np.uint64(0x0000FFFF0000FFFF)
 _BOTH = np.uint64(EXCH | LOCAL)
 _BID, _ASK = np.uint64(EXCH | LOCAL | BUY), np.uint64(EXCH | LOCAL | SELL)
 _CENT = 100
+_EXACT = 1 << 53
+"""Below it a size is a float64 exactly."""
 
 
 @njit(cache=True)
-def _eight_digits(word: Any) -> tuple[int, int]:
+def _eight_digits(word: Any) -> tuple[Any, Any]:
     """Value and number of the decimal digits at the start of eight bytes (first byte lowest), all by arithmetic on the
     whole word (Lemire 2018, "Quickly parsing eight digits"; the first other byte by its carry into the eighth bit).
     """
     digits = word ^ _ZEROS
     others = ((digits + _ABOVE_NINE) | digits) & _HIGH_BITS
-    count = 8
+    count: Any = 8
     if others != 0:
         lowest = others & (~others + np.uint64(1))
         count = np.int64(((lowest >> np.uint64(7)) * _PLACE_OF_BYTE) >> np.uint64(56))
@@ -78,7 +80,7 @@ def _eight_digits(word: Any) -> tuple[int, int]:
 
 
 @njit(cache=True)
-def _whole_number(raw: Any, words: Any, at: int) -> tuple[int, int]:
+def _whole_number(raw: Any, words: Any, at: Any) -> tuple[Any, Any]:
     """Value of the digits at a place, and the place after them; without meaning beyond 18 digits."""
     value, count = _eight_digits(words[at])
     at += count
@@ -92,7 +94,7 @@ def _whole_number(raw: Any, words: Any, at: int) -> tuple[int, int]:
 
 
 @njit(cache=True)
-def _fraction(raw: Any, words: Any, at: int, state: Any) -> tuple[int, int]:
+def _fraction(raw: Any, words: Any, at: Any, state: Any) -> tuple[Any, Any]:
     """Nanoseconds of the decimals at a place, rounded to the nearest, and the place after them."""
     value, count = _eight_digits(words[at])
     at += count
@@ -287,7 +289,7 @@ def check_rows(times: Any, fields: Any, levels: Any, state: Any, fault: Any) -> 
         if direction != 1 and direction != -1:
             fault[0] = WRONG_DIRECTION
             return r
-        if size < 0 or (kind <= HIDDEN and size < 1):
+        if size < 0 or size >= _EXACT or (kind <= HIDDEN and size < 1):
             fault[0] = WRONG_SIZE
             return r
         if price >= EMPTY_ASK or (kind <= HIDDEN and price <= 0):
@@ -312,7 +314,12 @@ def check_rows(times: Any, fields: Any, levels: Any, state: Any, fault: Any) -> 
             if not empty_bid and (no_bid or (k > 0 and bid >= book[4 * k - 2])):
                 fault[0] = BIDS_NOT_FALLING
                 return r
-            if (not empty_ask and book[4 * k + 1] < 1) or (not empty_bid and book[4 * k + 3] < 1):
+            ask_size, bid_size = book[4 * k + 1], book[4 * k + 3]
+            if (
+                (not empty_ask and ask_size < 1)
+                or (not empty_bid and bid_size < 1)
+                or max(ask_size, bid_size) >= _EXACT
+            ):
                 fault[0] = LEVEL_WITHOUT_SIZE
                 return r
             if k == 0:
@@ -431,7 +438,7 @@ def _home(order: int) -> Any:
 
 
 @njit(cache=True)
-def _slot(keys: Any, order: int) -> int:
+def _slot(keys: Any, order: int) -> Any:
     """Where an order is in the open-addressing table, or the free slot where it would go."""
     mask = keys.size - 1
     at = _home(order) & mask

@@ -147,6 +147,7 @@ def test_bad_files_are_refused_with_file_line_and_remedy(tmp_path):
     refused(write(tmp_path, [ROWS[0], ROWS[1].replace("2016-07-05,A", "2016-07-06,A")]), "2 sessions")
     refused(write(tmp_path, ROWS[:1]), "both a bid and an ask")
     refused(write(tmp_path, []), "no events")
+    refused(write(tmp_path, ["9" * (40 << 20)]), "a line is longer than 16 MiB")
     (tmp_path / "ofer.csv").write_bytes((HEADER + "".join(ROWS)).encode("utf-16"))
     refused(tmp_path / "ofer.csv", "UTF-16")
 

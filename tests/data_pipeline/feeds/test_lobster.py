@@ -145,6 +145,8 @@ def test_bad_files_are_refused_with_file_line_and_remedy(tmp_path):
     refused(tmp_path, "line 5", "time is not a number", messages=MESSAGES.replace("34202.5", "nan"))
     refused(tmp_path, "line 5", "size must be a number", "'x'", messages=MESSAGES.replace("1,13,10", "1,13,x"))
     refused(tmp_path, "line 5", "size must be at least 1", messages=MESSAGES.replace("1,13,10", "1,13,0"))
+    refused(tmp_path, "line 5", "below 2^53", messages=MESSAGES.replace("1,13,10", f"1,13,{1 << 53}"))
+    refused(tmp_path, "orderbook_1.csv, line 5", "2^53", book=BOOK.replace("300,10,", f"300,{1 << 53},", 1))
     refused(tmp_path, "line 6", "type must be 1 to 7", messages=MESSAGES.replace(",5,0,7,", ",9,0,7,"))
     refused(tmp_path, "line 1", "direction must be 1 or -1", messages=MESSAGES.replace("1000100,-1", "1000100,2"))
     refused(tmp_path, "UTF-16", messages=MESSAGES.encode("utf-16"))
