@@ -108,7 +108,7 @@ class Cancels:
         tally.add("instruments_whose_every_trade_is_cancelled", len(bare))
         if bare:
             tally.notes.append(
-                f"{name} cancels every trade of {len(bare):,} instrument(s), first {', '.join(bare[:_NAMED])}: it has no "
+                f"{name} cancels every trade of {len(bare):,} instrument(s), first {', '.join(bare[:_NAMED])}: it has "
                 "no rows that could replace those of an earlier file of the same day"
             )
 
