@@ -75,9 +75,11 @@ def _symbol_bars(
     if trades is None and not printed.times.size:
         return
     best = _quotes_of(quotes) if quotes is not None else None if events is None else quotes_of_events(events)
+    tapes: dict[tuple[str, ...], Trades] = {}
     for rule in rules:
-        counted = printed if trades is None else _trades_of(trades, rule)
-        bars = make_bars(rule, counted, best, origin=rule.origin(day))
+        if rule.conditions not in tapes:
+            tapes[rule.conditions] = printed if trades is None else _trades_of(trades, rule.conditions)
+        bars = make_bars(rule, tapes[rule.conditions], best, origin=rule.origin(day))
         if bars.start.size:
             yield rule, bars
 
@@ -148,8 +150,8 @@ def _by_symbol(rows: pa.Table) -> dict[str, pa.Table]:
     }
 
 
-def _trades_of(rows: pa.Table, rule: BarRule) -> Trades:
-    counts = pc.is_in(rows["condition"], pa.array(rule.conditions))
+def _trades_of(rows: pa.Table, conditions: tuple[str, ...]) -> Trades:
+    counts = pc.is_in(rows["condition"], pa.array(conditions))
     if not pc.all(counts).as_py():
         rows = rows.filter(counts)
     side = pc.fill_null(rows["side"], UNKNOWN_SIDE)

@@ -13,9 +13,20 @@ from numpy.typing import NDArray
 
 from data_pipeline.book.bar_session import quotes_of_events, trades_of_events
 from data_pipeline.book.bars import UNKNOWN_SIDE
-from data_pipeline.book.record import IntradayRecord, QuotePath, TradeTape, empty_side_gaps, refuse_empty, within
+from data_pipeline.book.record import (
+    IntradayRecord,
+    OrderLives,
+    QuotePath,
+    TradeTape,
+    empty_side_gaps,
+    merge_gaps,
+    refuse_empty,
+    within,
+)
 from data_pipeline.book.replay import book_source
 from data_pipeline.errors import DataError
+from data_pipeline.feeds.b3_orders_record import order_lives
+from data_pipeline.feeds.b3_orders_rows import KIND_WORDS, ROW
 
 if TYPE_CHECKING:
     from data_pipeline.store import Store
@@ -23,8 +34,19 @@ if TYPE_CHECKING:
 VENUE_CLOCKS: Final = {"B3": "America/Sao_Paulo", "NASDAQ": "America/New_York"}
 """Clocks of the venues that have one of their own; the others go by UTC."""
 _TRADED: Final = ("regular", "cross", "hidden")
-_TABLES: Final = ("trades", "quotes", "book_events")
+_TABLES: Final = ("trades", "quotes", "book_events", "orders", "halts")
 _QUOTES: Final = ("time", "bid", "ask")
+_ORDERS: Final = {
+    "order_id": "order",
+    "secondary_id": "secondary",
+    "sequence": "line",
+    "price": "price",
+    "quantity": "total",
+    "traded_quantity": "traded",
+    "side": "side",
+    "aggressor": "aggressor",
+}
+"""Columns of the table `orders` by the fields of the order files' events."""
 
 
 def intraday_record(
@@ -37,11 +59,12 @@ def intraday_record(
     *,
     clock: str | None = None,
 ) -> IntradayRecord:
-    """Best quotes and trades of a symbol's session.
+    """Best quotes, trades, halts and lives of orders of a symbol's session.
 
     Quotes and trades are those of the tables `quotes` and `trades`, and where the symbol has none there those that its
-    market events give. Trades after hours and off the book are left out, counted. The tables hold neither halts, so
-    that gaps are the times in which a side was empty, nor what became of single orders.
+    market events give. Trades after hours and off the book are left out, counted. Gaps are the spans of the table
+    `halts` and the times in which a side was empty; lives of orders are those of the table `orders`, and a note says
+    so where it has none.
 
     Parameters
     ----------
@@ -69,7 +92,12 @@ def intraday_record(
         missing = "quotes or book events" if not quotes.times.size else "trades"
         raise DataError(f"{place} has no {missing}: ingest the files that have them, or name another one")
     refuse_empty(quotes, place)
-    last = float(max(quotes.times[-1], trades.times[-1]))
+    orders = _orders(store, venue, symbol, session, midnight, counts, notes)
+    halts = _halts(store, venue, symbol, session, midnight)
+    counts["halts"] = len(halts)
+    seen = [quotes.times, trades.times, halts[np.isfinite(halts)], *([] if orders is None else [orders.exit])]
+    last = float(max(times.max() for times in seen if times.size))
+    halts[np.isnan(halts)] = last
     record = IntradayRecord(
         feed=f"store, {venue}",
         instrument=symbol,
@@ -77,10 +105,10 @@ def intraday_record(
         clock=clock,
         quotes=quotes,
         trades=trades,
-        orders=None,
+        orders=orders,
         start=float(quotes.times[0]),
         end=last,
-        gaps=empty_side_gaps(quotes, last),
+        gaps=merge_gaps(halts, empty_side_gaps(quotes, last)),
         counts=counts,
         notes=tuple(notes),
         files=_sources(store, venue, session),
@@ -153,6 +181,36 @@ def _trades_of_events(events: NDArray[Any], midnight: int, counts: dict[str, int
     side = np.where(unknown, 0, trades.side).astype(np.int8)
     hidden = np.zeros(side.size, dtype=np.bool_)
     return TradeTape(_seconds(trades.times, midnight), trades.price, trades.quantity, side, hidden)
+
+
+def _orders(
+    store: Store, venue: str, symbol: str, session: str, midnight: int, counts: dict[str, int], notes: list[str]
+) -> OrderLives | None:
+    """Lives of the orders in the table `orders`; None, and a note, where it has none."""
+    columns = ("time", "event", *_ORDERS)
+    rows = store.table("orders", venue=venue, symbols=symbol, start=session, end=session, columns=columns)
+    if not rows.num_rows:
+        notes.append("the store has no single orders of it: how long they rest and what they meet is not among these.")
+        return None
+    events = np.zeros(rows.num_rows, dtype=ROW)
+    for column, field in _ORDERS.items():
+        events[field] = rows[column].to_numpy()
+    events["time_us"] = (rows["time"].cast(pa.int64()).to_numpy() - midnight) // 1000
+    kinds = np.array(list(KIND_WORDS))
+    events["kind"] = kinds[pc.index_in(rows["event"], pa.array(KIND_WORDS.values())).to_numpy()]
+    counts["order_events"] = rows.num_rows
+    return order_lives(events)
+
+
+def _halts(store: Store, venue: str, symbol: str, session: str, midnight: int) -> NDArray[np.float64]:
+    """(g, 2) spans of the table `halts`, nan where trading did not resume."""
+    columns = ("start", "end")
+    rows = store.table("halts", venue=venue, symbols=symbol, start=session, end=session, columns=columns)
+    spans = [
+        pc.divide(pc.cast(pc.subtract(pc.cast(rows[name], pa.int64()), midnight), pa.float64()), 1e9)
+        for name in columns
+    ]
+    return np.column_stack([span.to_numpy() for span in spans])
 
 
 def _sources(store: Store, venue: str, session: str) -> dict[str, str]:

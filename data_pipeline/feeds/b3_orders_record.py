@@ -151,6 +151,12 @@ def _trades(events: OrderSequence, times: Floats, counts: dict[str, int]) -> Tra
     return TradeTape(times[matches.second], matches.price, matches.size, matches.side.astype(np.int8), shown)
 
 
+def order_lives(rows: orders.Rows) -> OrderLives:
+    """Lives of the orders in the events of one instrument and session; seconds after local midnight."""
+    events = OrderSequence(rows)
+    return _lives(events, events.rows["time_us"] / 1e6, {})
+
+
 def _lives(events: OrderSequence, times: Floats, counts: dict[str, int]) -> OrderLives:
     """Stays of resting orders at one price; orders that traded on arrival never rested and are left out, counted."""
     group, start = events.by_order, events.starts_order

@@ -1,6 +1,6 @@
-"""LOBSTER pairs as rows of the store's tables: trades, best quotes, book events; a day of any length in bounded memory.
+"""LOBSTER pairs as rows of the store's tables: trades, best quotes, book events, halts; a day in bounded memory.
 
-    pair -> blocks (lobster_files) -> trades, quotes, book_events (here; the event loops are in lobster_kernels)
+    pair -> blocks (lobster_files) -> trades, quotes, book_events, halts (here; the event loops are in lobster_kernels)
 
 LOBSTER has one clock, the exchange's: book events carry it as the receiver's time too, trades and quotes have no
 receiver's time. Its seconds after midnight are those of New York's wall clock.
@@ -25,7 +25,7 @@ from data_pipeline.feeds import lobster_kernels as kernels
 from data_pipeline.feeds.lobster_files import Block, Blocks, open_pair
 from data_pipeline.feeds.lobster_pairs import MESSAGE_LINE, Pair, find_pairs, pair_key, parts_of
 from data_pipeline.feeds.reading import Batch, RawHead, Tally
-from data_pipeline.tables.catalog import BOOK_EVENTS, QUOTES, TRADES
+from data_pipeline.tables.catalog import BOOK_EVENTS, HALTS, QUOTES, TIME, TRADES
 from data_pipeline.tables.spec import TableSpec
 
 VENUE: Final = "NASDAQ"
@@ -72,7 +72,7 @@ class LobsterFeed:
         return groups + [(path,) for left in waiting.values() for path in left]
 
     def read(self, files: tuple[Path, ...], tally: Tally, options: Mapping[str, str]) -> Iterator[Batch]:
-        """Rows of trades, quotes and book_events of every pair among the files.
+        """Rows of trades, quotes, book_events and halts of every pair among the files.
 
         Raises
         ------
@@ -127,7 +127,10 @@ def _read_pair(pair: Pair, tally: Tally, options: Mapping[str, str], events: str
                 yield Batch("quotes", VENUE, quotes)
             for rows in _book_events(block, session):
                 yield Batch("book_events", VENUE, rows)
-        _count(blocks, session, tally)
+        spans = _halt_spans(session.halts)
+        if spans:
+            yield Batch("halts", VENUE, _halts_table(session, spans))
+        _count(blocks, session, spans, tally)
 
 
 def _identity(pair: Pair, options: Mapping[str, str]) -> tuple[str, dt.date]:
@@ -159,7 +162,7 @@ def _midnight(day: dt.date) -> int:
 
 def _table(spec: TableSpec, session: _Session, **columns: pa.Array) -> pa.Table:
     """Rows of a table; columns that LOBSTER does not have are null."""
-    count = len(columns["sequence"])
+    count = len(next(iter(columns.values())))
     columns["session"] = pa.repeat(pa.scalar(session.day), count)
     columns["symbol"] = pa.repeat(session.symbol, count)
     arrays = [columns[c.name] if c.name in columns else pa.nulls(count, c.type) for c in spec.columns]
@@ -274,7 +277,7 @@ def _note_halts(block: Block, session: _Session) -> None:
     session.halts += zip(block.times[rows].tolist(), block.fields[rows, 3].tolist(), strict=True)
 
 
-def _count(blocks: Blocks, session: _Session, tally: Tally) -> None:
+def _count(blocks: Blocks, session: _Session, spans: list[tuple[int, int | None]], tally: Tally) -> None:
     """Every rule with its rows, and what the person who ingests the files should know."""
     state, carried = blocks.state, session.state
     tally.rows += blocks.rows
@@ -307,24 +310,41 @@ def _count(blocks: Blocks, session: _Session, tally: Tally) -> None:
             f"{name}: a file of {blocks.orderbook.levels} level(s) lacks the orders' messages behind them: its "
             "order-by-order events are no whole book."
         )
-    tally.notes += [f"{name}: {words}" for words in _halt_words(session.halts)]
+    tally.notes += [f"{name}: {words}" for words in _halt_words(spans)]
 
 
-def _halt_words(halts: list[tuple[int, int]]) -> list[str]:
-    """The spans without trading, the first few of them, in New York time."""
-    spans: list[str] = []
+def _halt_spans(halts: list[tuple[int, int]]) -> list[tuple[int, int | None]]:
+    """Each halt from its first message to the one that trading resumes (quoting alone is no trading), else to none."""
+    spans: list[tuple[int, int | None]] = []
     since: int | None = None
     for time, price in halts:
         if price == 1:
             if since is not None:
-                spans.append(f"no trading from {_clock(since)} to {_clock(time)} New York time (halt).")
+                spans.append((since, time))
             since = None
         elif since is None:
             since = time
-    if since is not None:
-        spans.append(f"no trading from {_clock(since)} New York time on (halt).")
-    rest = len(spans) - _HALTS_TOLD
-    return spans if rest <= 0 else [*spans[:_HALTS_TOLD], f"{rest} more halts."]
+    return spans if since is None else [*spans, (since, None)]
+
+
+def _halts_table(session: _Session, spans: list[tuple[int, int | None]]) -> pa.Table:
+    moments = [
+        pa.array([None if time is None else session.midnight + time for time in side], pa.int64())
+        for side in zip(*spans, strict=True)
+    ]
+    return _table(HALTS, session, start=moments[0].cast(TIME), end=moments[1].cast(TIME))
+
+
+def _halt_words(spans: list[tuple[int, int | None]]) -> list[str]:
+    """The spans without trading, the first few of them, in New York time."""
+    said = [
+        f"no trading from {_clock(start)} New York time on (halt)."
+        if end is None
+        else f"no trading from {_clock(start)} to {_clock(end)} New York time (halt)."
+        for start, end in spans
+    ]
+    rest = len(said) - _HALTS_TOLD
+    return said if rest <= 0 else [*said[:_HALTS_TOLD], f"{rest} more halts."]
 
 
 def _clock(nanoseconds: int) -> str:

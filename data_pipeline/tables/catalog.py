@@ -171,6 +171,23 @@ ORDERS: Final = TableSpec(
     order=("symbol", "time", "sequence"),
 )
 
+HALTS: Final = TableSpec(
+    "halts",
+    1,
+    "a span without trading that the feed tells of",
+    (
+        _session(),
+        _symbol(),
+        Column("start", TIME, "when trading stopped"),
+        Column("end", TIME, "when it resumed; null: not before the feed ends", nullable=True),
+        Column("reason", pa.string(), "why, in the feed's words", nullable=True),
+    ),
+    date="session",
+    period="day",
+    symbol="symbol",
+    order=("symbol", "start"),
+)
+
 BARS: Final = TableSpec(
     "bars",
     1,
@@ -391,6 +408,7 @@ TABLES: Final[dict[str, TableSpec]] = {
         DEPTH,
         BOOK_EVENTS,
         ORDERS,
+        HALTS,
         BARS,
         PRICE_REPORTS,
         SETTLEMENTS,

@@ -167,7 +167,8 @@ def _filtered(
     if symbols is not None:
         column = rows[spec.symbol]
         mask = pc.equal(column, symbols[0]) if len(symbols) == 1 else pc.is_in(column, pa.array(symbols, pa.string()))
-        rows = rows.filter(mask)
+        # a copy of all rows of a large symbol would double the memory
+        rows = rows if pc.all(mask).as_py() else rows.filter(mask)
     first, last = edges or (None, None)
     if first is not None:
         rows = rows.filter(pc.greater_equal(rows[spec.date], _date(first)))

@@ -37,13 +37,20 @@ def assert_equal_records(found: IntradayRecord, wanted: IntradayRecord) -> None:
     for name in ("times", "price", "size", "side", "hidden"):
         np.testing.assert_array_equal(getattr(found.trades, name), getattr(wanted.trades, name), err_msg=name)
     assert (found.instrument, found.day) == (wanted.instrument, wanted.day)
+    # the record of the store ends with its last quote or trade
+    np.testing.assert_array_equal(np.minimum(found.gaps, found.end), np.minimum(wanted.gaps, found.end))
+    if found.orders is None:
+        assert any("no single orders" in note for note in found.notes)
+    else:
+        for name in ("entry", "exit", "price", "size", "side", "ending"):
+            np.testing.assert_array_equal(getattr(found.orders, name), getattr(wanted.orders, name), err_msg=name)
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> dict[str, tuple[Path, ...]]:
     """One simulated book in three raw formats."""
     folder = tmp_path_factory.mktemp("raw")
-    events = simulate_book(BookConfig(seed=3, seconds=400.0))
+    events = simulate_book(BookConfig(seed=3, seconds=400.0, halts=((60.0, 90.0), (250.0, 251.0))))
     return {
         "lobster": write_lobster(folder, events, ticker="SYN", levels=5),
         "capture": (write_capture(folder / "synusdt.gz", events),),
@@ -92,6 +99,33 @@ def test_levels_and_best_quotes_of_one_file_give_one_book(files, store: Store) -
     times = record.quotes.times[1:]
     np.testing.assert_array_equal(quotes_at(quotes, times + 1e-7), quotes_at(record.quotes, times + 1e-7))
     assert counts["crossed_moments"] == counts["locked_moments"] == 0
+
+
+def test_halts_and_lives_of_orders_come_from_their_tables(files, store: Store) -> None:
+    wanted, place = read("lobster", files)
+    found = intraday_record(store, *place)
+    assert found.counts["halts"] == wanted.counts["halts"] == 2
+    assert [round(stop - start) for start, stop in found.gaps.tolist() if stop - start > 0.5] == [30, 1]
+    assert found.orders is None
+    wanted, place = read("ofer", files)
+    found = intraday_record(store, *place)
+    assert found.orders is not None
+    assert found.orders.entry.size > 1000
+
+
+def test_a_halt_that_does_not_end_lasts_to_the_end_of_the_record(files, tmp_path: Path) -> None:
+    message, book = files["lobster"]
+    lines, rows = (path.read_text(encoding="ascii").splitlines() for path in (message, book))
+    stop = next(k for k, line in enumerate(lines) if line.split(",")[1] == "7")
+    halt = lines[stop].split(",")
+    late = lines[stop - 1].split(",")[0]
+    for path, kept in ((message, [*lines[:stop], ",".join([late, *halt[1:]])]), (book, [*rows[:stop], rows[stop - 1]])):
+        (tmp_path / path.name).write_text("\n".join(kept) + "\n", encoding="ascii")
+    assert ingest([tmp_path / message.name, tmp_path / book.name], tmp_path / "store").complete
+    made = Store.open(tmp_path / "store")
+    assert made.table("halts")["end"].to_pylist() == [None]
+    wanted = read_lobster(tmp_path / message.name, tmp_path / book.name)
+    assert_equal_records(intraday_record(made, "NASDAQ", wanted.instrument, wanted.day), wanted)
 
 
 def test_what_the_store_does_not_have_is_named(store: Store) -> None:
