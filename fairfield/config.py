@@ -170,6 +170,9 @@ class RunConfig(Section):
 
 Config = TypeVar("Config", bound=BaseModel)
 
+_LARGEST = 1 << 20
+"""Bytes of a configuration file; a data file named by mistake is not read into memory."""
+
 
 def load_config(path: Path) -> RunConfig:
     """The checked configuration of a run in the TOML file `path`.
@@ -194,7 +197,11 @@ def read_config(path: Path, model: type[Config]) -> Config:
         that breaks a rule.
     """
     try:
-        text = path.read_bytes().decode("utf-8")
+        with path.open("rb") as stream:
+            content = stream.read(_LARGEST + 1)
+        if len(content) > _LARGEST:
+            raise ConfigError(f"{path}: larger than {_LARGEST:,} bytes: this is no configuration file")
+        text = content.decode("utf-8")
         if text.startswith("\ufeff"):
             raise ConfigError(f"{path}: starts with a byte-order mark: save it as UTF-8 without one (without BOM)")
         raw = tomllib.loads(text)

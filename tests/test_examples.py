@@ -35,7 +35,15 @@ def fair(apples):
 
 def test_every_example_is_in_the_list_and_tested():
     names = {path.name for path in FOLDER.glob("*.py")}
-    assert names == set(re.findall(r"`(\w+\.py)`", (FOLDER / "README.md").read_text())) == {"apple_fair.py", "desk.py"}
+    assert (
+        names
+        == set(re.findall(r"`(\w+\.py)`", (FOLDER / "README.md").read_text()))
+        == {
+            "apple_fair.py",
+            "day_of_trades.py",
+            "desk.py",
+        }
+    )
 
 
 def test_the_story_is_told_in_plain_words(apples, capsys):
@@ -117,3 +125,28 @@ def test_the_desk_finds_the_market_that_was_simulated():
     long_bid, long_ask = morning.equilibrium.policy.quotes(0.0, 5)
     assert long_bid > bid
     assert long_ask < ask
+
+
+def test_a_day_of_trades_ends_in_the_market_that_was_simulated(tmp_path):
+    from data_pipeline.synthetic.order_book import BookConfig, simulate_book
+    from data_pipeline.synthetic.order_book_files import write_capture
+
+    day = load("day_of_trades")
+    truth = BookConfig(seconds=1200.0, queue=3, largest_lots=4)
+    events = simulate_book(truth)
+    raw = write_capture(tmp_path / "synusdt.gz", events)
+    bars, found, equilibrium = day.study(raw, "SYNUSDT", truth.tick, tmp_path / "store")
+    for name in ("ask_arrival", "bid_arrival", "fill_decay"):
+        error = found.standard_errors[found.names.index(name)]
+        assert abs(getattr(found, name) - getattr(truth, name)) < 4.0 * error
+    assert bars.num_rows == 4
+    assert sum(bars["trades"].to_pylist()) > 0
+    assert equilibrium.policy.quotes(0.0, 5)[1] < equilibrium.policy.quotes(0.0, 0)[1]  # eager to sell
+    told = day.report((bars, found, equilibrium), truth.tick)
+    assert len(told) == 1 + bars.num_rows + len(found.names) + 4
+
+
+def test_a_file_that_is_none_is_refused_by_name(tmp_path):
+    (tmp_path / "photo.csv").write_bytes(b"no such thing\n")
+    with pytest.raises(SystemExit, match=r"photo\.csv is of no known format"):
+        load("day_of_trades").study(tmp_path / "photo.csv", "X", 0.01, tmp_path / "store")

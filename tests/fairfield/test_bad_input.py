@@ -211,6 +211,7 @@ def test_a_wrong_configuration_is_answered_before_anything_is_written(world, tmp
         ("# São".encode("latin-1"), "not UTF-8 at byte 3"),
         (b"a = " + b"[" * 100_000, "nested too deeply"),
         (b"a\x00", "not valid TOML"),
+        (b"# " + b"a" * (1 << 20), "larger than 1,048,576 bytes"),
         (b"run = 3\ndata = 1", "must be a table of keys; was 3"),
         (None, "is a folder"),
     ],
