@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import lzma
+import re
 import struct
 import tempfile
 import zipfile
@@ -15,6 +16,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any, Final
 
 from data_pipeline.errors import DataError
@@ -27,6 +29,7 @@ MOST_RATIO: Final = 250
 FREE_BYTES: Final = 64 << 20
 MOST_MEMBERS: Final = 10_000
 MOST_DEPTH: Final = 3
+_LONGEST_NAME: Final = 200
 
 Choose = Callable[[Sequence[str]], str]
 """Which member is meant, of the sorted names of all; a member of a zip in the zip is "inner.zip/member"."""
@@ -123,8 +126,8 @@ def gunzipped(stream: IO[bytes], packed: int, name: str) -> io.BufferedReader:
 
 
 @contextmanager
-def unzipped(stream: IO[bytes], name: str, choose: Choose | None = None) -> Iterator[Member]:
-    """The only member of a zip, or the one that `choose` names among all, those of zips inside it included.
+def unzipped(stream: IO[bytes], name: str, choose: Choose | str | None = None) -> Iterator[Member]:
+    """The only member of a zip, or the one that `choose` is or picks among all, those of zips inside it included.
 
     Raises
     ------
@@ -132,18 +135,19 @@ def unzipped(stream: IO[bytes], name: str, choose: Choose | None = None) -> Iter
         When the archive is damaged, encrypted, a bomb, or (without `choose`) does not hold exactly one file.
     """
     with ExitStack() as stack:
-        found = dict(sorted(_members(stream, name, "", stack, 0 if choose else MOST_DEPTH)))
-        if choose is None and len(found) != 1:
-            listed = ", ".join(list(found)[:5]) or "none"
-            raise DataError(
-                f"{name} must hold exactly one file; it holds {len(found)} ({listed}): unzip it and ingest its files"
-            )
-        if not found:
-            raise DataError(f"{name} holds no file: download it again")
-        chosen = choose(list(found)) if choose else next(iter(found))
-        if chosen not in found:
-            raise DataError(f"{name} holds no member {chosen}; it holds {', '.join(list(found)[:5])}")
-        archive, info = found[chosen]
+        if isinstance(choose, str):
+            chosen = choose
+        else:
+            names = sorted(found for found, _, _ in _visit(stream, name, 0 if choose else MOST_DEPTH))
+            if choose is None and len(names) != 1:
+                raise DataError(
+                    f"{name} must hold exactly one file; it holds {len(names)} ({_listed(names)}): "
+                    "unzip it and ingest its files"
+                )
+            if not names:
+                raise DataError(f"{name} holds no file: download it again")
+            chosen = choose(names) if choose else names[0]
+        archive, info = _find(stream, name, chosen, stack)
         refuse_bomb(info.file_size, info.compress_size, f"{name}:{chosen}")
         source = stack.enter_context(_opened(archive, info, name))
         # a member chosen by name is named in errors; the only one of its zip is known by the zip's own name
@@ -160,42 +164,119 @@ def member_names(stream: IO[bytes], name: str) -> tuple[str, ...]:
     DataError
         When the archive is damaged or encrypted.
     """
-    with ExitStack() as stack:
-        return tuple(sorted(found for found, _ in _members(stream, name, "", stack, 0)))
+    return tuple(sorted(found for found, _, _ in _visit(stream, name)))
 
 
-_Found = tuple[str, tuple[zipfile.ZipFile, zipfile.ZipInfo]]
+def unpack_into(stream: IO[bytes], name: str, folder: Path) -> list[Path]:
+    """Every file of a zip, those of zips inside it included, written below `folder`; files of one folder stay together.
+
+    Only a file's last name is taken from the archive, so that nothing is written elsewhere.
+
+    Raises
+    ------
+    DataError
+        When the archive is damaged, encrypted or a bomb, or a member has no name that a file can have.
+    """
+    packed, given = stream.seek(0, io.SEEK_END), 0
+    folders: dict[str, Path] = {}
+    paths = []
+    for found, archive, info in _visit(stream, name):
+        place, own = re.fullmatch(r"(.*[/\\])?(.*)", found, re.DOTALL).groups()  # type: ignore[union-attr]
+        if own in ("", ".", "..") or not own.isprintable() or len(own.encode()) > _LONGEST_NAME:
+            raise DataError(
+                f"{name} holds a file that cannot be written under its name {found[:80]!r}: unzip it by hand"
+            )
+        target = folders.setdefault(place or "", folder / str(len(folders))) / own
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _opened(archive, info, name) as source, target.open("xb") as sink:
+            counted = _Counted(source, info.compress_size, f"{name}:{found}", "zip")
+            while chunk := counted.read(CHUNK):
+                sink.write(chunk)
+                given += len(chunk)
+                refuse_bomb(given, packed, name)
+        paths.append(target)
+    return paths
 
 
-def _members(stream: IO[bytes], name: str, prefix: str, stack: ExitStack, depth: int) -> Iterator[_Found]:
+_Found = tuple[str, zipfile.ZipFile, zipfile.ZipInfo]
+
+
+def _visit(stream: IO[bytes], name: str, depth: int = 0) -> Iterator[_Found]:
+    """Each file of a zip, to be read before the next one is asked for: a zip inside is closed after its last file."""
+    seen: set[str] = set()
+    size, spooled = stream.seek(0, io.SEEK_END), 0
+
+    def visit(inner: IO[bytes], shown: str, prefix: str, depth: int) -> Iterator[_Found]:
+        nonlocal spooled
+        with _archive(inner, shown) as archive:
+            for info in _files(archive, shown):
+                found = prefix + info.filename
+                if found in seen:
+                    raise DataError(f"{shown} holds two files of one name ({found}): unzip it by hand and ingest one")
+                seen.add(found)
+                if len(seen) > MOST_MEMBERS:
+                    raise DataError(f"{name} must hold at most {MOST_MEMBERS:,} files; it holds more")
+                # zips inside are opened only where a member may lie in one
+                if depth < MOST_DEPTH and _is_zip(info):
+                    with _spooled(archive, info, shown) as spool:
+                        spooled += spool.seek(0, io.SEEK_END)
+                        refuse_bomb(spooled, size, name)
+                        yield from visit(spool, f"{shown}:{info.filename}", f"{found}/", depth + 1)
+                else:
+                    yield found, archive, info
+
+    return visit(stream, name, "", depth)
+
+
+def _find(stream: IO[bytes], name: str, chosen: str, stack: ExitStack) -> tuple[zipfile.ZipFile, zipfile.ZipInfo]:
+    """The member of that name; of the zips inside only those on the way to it are opened."""
+    archive = stack.enter_context(_archive(stream, name))
+    files = _files(archive, name)
+    same = [info for info in files if info.filename == chosen]
+    if len(same) == 1:
+        return archive, same[0]
+    for info in files if not same else ():
+        if _is_zip(info) and chosen.startswith(f"{info.filename}/"):
+            spool = stack.enter_context(_spooled(archive, info, name))
+            return _find(spool, f"{name}:{info.filename}", chosen.removeprefix(f"{info.filename}/"), stack)
+    held = _listed([info.filename for info in files])
+    raise DataError(f"{name} holds {'two members' if same else 'no member'} {chosen}; it holds {held}")
+
+
+def _archive(stream: IO[bytes], name: str) -> zipfile.ZipFile:
     try:
-        archive = stack.enter_context(zipfile.ZipFile(stream))
+        return zipfile.ZipFile(stream)
     except DAMAGE as error:
         raise DataError(f"{name} is a damaged zip file ({error}): download it again") from error
+
+
+def _files(archive: zipfile.ZipFile, name: str) -> list[zipfile.ZipInfo]:
     infos = [info for info in archive.infolist() if not info.is_dir()]
     if len(infos) > MOST_MEMBERS:
         raise DataError(f"{name} must hold at most {MOST_MEMBERS:,} files; it holds {len(infos):,}")
-    for info in infos:
-        # zips inside are opened only where a member may lie in one
-        if depth < MOST_DEPTH and info.filename.lower().endswith(".zip"):
-            inner = _spooled(archive, info, name, stack)
-            yield from _members(inner, f"{name}:{info.filename}", f"{prefix}{info.filename}/", stack, depth + 1)
-        else:
-            yield prefix + info.filename, (archive, info)
+    return infos
 
 
-def _spooled(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, stack: ExitStack) -> IO[bytes]:
+def _is_zip(info: zipfile.ZipInfo) -> bool:
+    return info.filename.lower().endswith(".zip")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(sorted(names)[:5]) or "none"
+
+
+@contextmanager
+def _spooled(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> Iterator[IO[bytes]]:
     """A zip inside a zip as a file that can be read at any place."""
     shown = f"{name}:{info.filename}"
     refuse_bomb(info.file_size, info.compress_size, shown)
-    spool = stack.enter_context(tempfile.SpooledTemporaryFile(max_size=FREE_BYTES))  # noqa: SIM115
-    with _opened(archive, info, name) as source:
-        counted = _Counted(source, info.compress_size, shown, "zip")
-        buffer = bytearray(CHUNK)
-        while count := counted.readinto(buffer):
-            spool.write(memoryview(buffer)[:count])
-    spool.seek(0)
-    return spool
+    with tempfile.SpooledTemporaryFile(max_size=FREE_BYTES) as spool:
+        with _opened(archive, info, name) as source:
+            counted = _Counted(source, info.compress_size, shown, "zip")
+            while chunk := counted.read(CHUNK):
+                spool.write(chunk)
+        spool.seek(0)
+        yield spool
 
 
 def _opened(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> IO[bytes]:

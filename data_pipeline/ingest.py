@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,7 +93,7 @@ def ingest(
         base = held_manifest(files)
         _sweep(files, base)
         try:
-            raw = sort_files(found, options or {})
+            raw = sort_files(found, options or {}, area.unpacked)
             listen = _Listener(area, progress, on_task)
             with (executor or LocalProcesses(0)).over(area.ledger, listen) as pool:
                 harvest = read_all(raw, base, area, pool)
@@ -102,7 +103,7 @@ def ingest(
         finally:
             # what is named by the manifest on disk stays, whether that is the old one or the new one
             _sweep(files, held_manifest(files))
-    return _report(found, raw, base, harvest, settled, options or {})
+    return _report(raw, base, harvest, settled, options or {})
 
 
 class _Listener:
@@ -172,7 +173,6 @@ def _staging_folder(files: StoreFiles, folder: Path | str | None) -> Path:
 
 
 def _report(
-    found: list[Path],
     raw: RawFiles,
     base: Manifest,
     harvest: Harvest,
@@ -189,7 +189,12 @@ def _report(
         unchanged=tuple(harvest.unchanged),
         replaced=tuple(change for change in changes if change.replaced),
         kept=tuple(change for change in changes if not change.replaced),
-        refused=tuple(Refusal(path.name, harvest.refused[path]) for path in found if path in harvest.refused),
-        notes=(*settled.notes, *unused_notes(unused)),
+        refused=tuple(Refusal(raw.shown(p), harvest.refused[p]) for p in raw.files if p in harvest.refused),
+        notes=(*_unpacked(raw), *settled.notes, *unused_notes(unused)),
         tables=tuple(named_change(change, settled.manifest) for change in settled.tables if not change.identical),
     )
+
+
+def _unpacked(raw: RawFiles) -> list[str]:
+    counts = Counter(raw.inside.values())
+    return [f"{name} was unpacked: {count:,} file{'s' * (count > 1)}" for name, count in counts.items()]

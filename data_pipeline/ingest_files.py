@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from data_pipeline.feed_files import Document, read_document
 from data_pipeline.feeds.reading import Feed, RawHead
 from data_pipeline.feeds.registry import (
     FEEDS,
+    READ_ARCHIVES,
     group_files,
     is_document_too,
     options_of,
@@ -22,7 +23,7 @@ from data_pipeline.feeds.registry import (
     refuse_unknown_options,
 )
 from data_pipeline.ingest_report import FILES_JOIN
-from data_pipeline.raw_file import open_raw, read_head, sha256_of_file
+from data_pipeline.raw_file import list_members, open_raw, read_head, sha256_of_file, unpack
 from data_pipeline.tasks.ledger import task_key
 
 SUFFIXES: Final = (".zip", ".txt", ".json", ".csv", ".gz", ".xml", ".html", ".npz", ".parquet")
@@ -70,12 +71,29 @@ class FeedFiles:
 
 @dataclass(slots=True)
 class RawFiles:
-    """The files of one call by kind; `refused` says why a file is of none."""
+    """The files of one call by kind.
+
+    Attributes
+    ----------
+    quotes, documents, sets
+    refused : dict of Path to str
+        Why a file is of no kind.
+    files : list of Path
+        All of them; of a zip that was unpacked its members.
+    inside : dict of Path to str
+        Name of the zip that a member was unpacked from.
+    """
 
     quotes: list[QuoteFile] = field(default_factory=list)
     documents: list[Document] = field(default_factory=list)
     sets: list[FeedFiles] = field(default_factory=list)
     refused: dict[Path, str] = field(default_factory=dict)
+    files: list[Path] = field(default_factory=list)
+    inside: dict[Path, str] = field(default_factory=dict)
+
+    def shown(self, path: Path) -> str:
+        """What people call the file: its name, behind that of the zip that it came in."""
+        return f"{self.inside[path]}:{path.name}" if path in self.inside else path.name
 
 
 def find_files(paths: Iterable[Path | str], own: Path | None) -> list[Path]:
@@ -104,8 +122,10 @@ def find_files(paths: Iterable[Path | str], own: Path | None) -> list[Path]:
     return list(dict.fromkeys(files))
 
 
-def sort_files(files: Sequence[Path], options: Mapping[str, str]) -> RawFiles:
+def sort_files(files: Sequence[Path], options: Mapping[str, str], unpacked: Path) -> RawFiles:
     """The files by kind. Versions of a session settle in the order of their making, so quotes are in that order.
+
+    A zip of several files whose format is read file by file is unpacked below `unpacked`, and each file of it taken.
 
     Raises
     ------
@@ -116,13 +136,12 @@ def sort_files(files: Sequence[Path], options: Mapping[str, str]) -> RawFiles:
     known: list[tuple[Path, Feed]] = []
     hashes: dict[Path, str] = {}
     with ThreadPoolExecutor(_THREADS) as threads:
-        looked = threads.map(_look, files)
-        for path, found in zip(files, looked, strict=True):
-            if isinstance(found, DataError):
-                raw.refused[path] = str(found)
-                continue
-            hashes[path], head = found
+        for path, found in _looked(files, options, unpacked, raw, threads):
+            raw.files.append(path)
             try:
+                if isinstance(found, DataError):
+                    raise found
+                hashes[path], head = found
                 _place(raw, known, head, hashes[path], options)
             except DataError as error:
                 raw.refused[path] = str(error)
@@ -141,7 +160,38 @@ def sort_files(files: Sequence[Path], options: Mapping[str, str]) -> RawFiles:
     return raw
 
 
-def _look(path: Path) -> tuple[str, RawHead] | DataError:
+_Look = tuple[str, RawHead] | DataError
+
+
+def _looked(
+    files: Sequence[Path], options: Mapping[str, str], unpacked: Path, raw: RawFiles, threads: ThreadPoolExecutor
+) -> Iterator[tuple[Path, _Look]]:
+    """Hash and head of each file, or why it has none; in the place of a bundle those of its members."""
+    for path, found in zip(files, threads.map(_look, files), strict=True):
+        try:
+            if isinstance(found, DataError) or not _is_bundle(found[1], options):
+                yield path, found
+                continue
+            members = unpack(path, unpacked / found[0])
+        except DataError as error:
+            yield path, error
+            continue
+        raw.inside |= dict.fromkeys(members, path.name)
+        yield from zip(members, threads.map(_look, members), strict=True)
+
+
+def _is_bundle(head: RawHead, options: Mapping[str, str]) -> bool:
+    """Whether a zip holds several files of which each is read alone."""
+    if head.member == head.path.name:
+        return False
+    feed = None if _is_quotes(head.start) else recognise(head, options=options)
+    if feed is not None and feed.name in READ_ARCHIVES:
+        return False
+    members = list_members(head.path)
+    return len(members) > 1 or any(".zip/" in member.lower() for member in members)
+
+
+def _look(path: Path) -> _Look:
     try:
         return sha256_of_file(path), read_head(path)
     except DataError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,11 @@ class Staging:
         """Parts, ready to be moved into the store."""
         return self.root / "parts"
 
+    @property
+    def unpacked(self) -> Path:
+        """Files of zips that hold several."""
+        return self.root / "unpacked"
+
     def is_of_this_boot(self) -> bool:
         """Whether what lies there was written since the machine started: spilled rows are not synced to the disk."""
         mark = self.root / "boot"
@@ -50,6 +56,7 @@ class Staging:
         self.root.mkdir(parents=True, exist_ok=True)
         (self.root / "boot").write_text(_boot())
         self.ledger.sweep()
+        shutil.rmtree(self.unpacked, ignore_errors=True)
 
     def forget_lost(self, tasks: Iterable[Task], read: Callable[[bytes], Any]) -> None:
         """Drop finished tasks whose files are gone or changed (a stopped commit moved some): they are done again."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from data_pipeline.archive import CHUNK, Choose, gunzipped, member_names, unzipped
+from data_pipeline.archive import CHUNK, Choose, gunzipped, member_names, unpack_into, unzipped
 from data_pipeline.errors import DataError
 from data_pipeline.feeds.reading import RawHead
 
@@ -75,16 +75,16 @@ def newest(names: Sequence[str]) -> str:
 
 
 @contextmanager
-def open_raw(path: Path, *, choose: Choose | None = None, markup: bool = False) -> Iterator[RawFile]:
+def open_raw(path: Path, *, choose: Choose | str | None = None, markup: bool = False) -> Iterator[RawFile]:
     """An open `RawFile`: a plain file itself, the content of a gzip file, a member of a zip.
 
     Parameters
     ----------
     path : Path
-    choose : callable, optional
-        Which member of a zip is meant, given the sorted names of all (`newest`, or `lambda names: "x.csv"`); a zip
-        inside the zip is looked into, its members are called "inner.zip/member". Without it the zip must hold exactly
-        one file, which is no zip itself.
+    choose : str or callable, optional
+        Which member of a zip is meant: its name, or a choice among the sorted names of all (`newest`); a zip inside the
+        zip is looked into, its members are called "inner.zip/member". Without it the zip must hold exactly one file,
+        which is no zip itself.
     markup : bool
         Whether the format is XML or HTML; where it is not, such a page is what a failed download leaves.
 
@@ -109,7 +109,10 @@ def open_raw(path: Path, *, choose: Choose | None = None, markup: bool = False) 
                 yield RawFile(member.stream, member.size, inside if choose else path.name)
         elif start.startswith(_GZIP):
             unpacked = gunzipped(stream, path.stat().st_size, path.name)
-            refuse_foreign(unpacked.peek(512), path.name, markup=markup)
+            first = unpacked.peek(512)
+            refuse_foreign(first, path.name, markup=markup)
+            if first.startswith((_ZIP, _GZIP)):
+                raise DataError(f"{path.name} holds a packed file again: unpack the outer one and ingest what it holds")
             yield RawFile(unpacked, None, path.name)
         else:
             yield RawFile(stream, path.stat().st_size, path.name)
@@ -151,6 +154,18 @@ def list_members(path: Path) -> tuple[str, ...]:
         start = stream.read(2)
         stream.seek(0)
         return member_names(stream, path.name) if start == _ZIP else ()
+
+
+def unpack(path: Path, folder: Path) -> list[Path]:
+    """The files of a zip, and of zips inside it, written below `folder`.
+
+    Raises
+    ------
+    DataError
+        When it cannot be read, is a damaged archive or a bomb.
+    """
+    with _open(path) as stream:
+        return unpack_into(stream, path.name, folder)
 
 
 def refuse_foreign(start: bytes, name: str, *, markup: bool = False) -> None:

@@ -134,5 +134,5 @@ def open_part(part: Part) -> Iterator[RawFile]:
         with open_raw(part.path) as raw:
             yield raw
     else:
-        with open_raw(part.path, choose=lambda names: member) as raw:
+        with open_raw(part.path, choose=member) as raw:
             yield raw

@@ -40,7 +40,7 @@ def opened(path: Path, name: str = "") -> Iterator[RawFile]:
     DataError
         As `open_raw`.
     """
-    with open_raw(path, choose=(lambda _: name) if name else None, markup=True) as raw:
+    with open_raw(path, choose=name or None, markup=True) as raw:
         yield raw
 
 

@@ -49,6 +49,24 @@ FEEDS: Final[tuple[Feed, ...]] = (
 )
 """One instance of each format, in order of name; COTAHIST and the JSON of company events and CDI are not among them."""
 
+READ_ARCHIVES: Final = frozenset(
+    feed.name
+    for feed in (
+        CLOSES,
+        CVM,
+        FACTS_TABLE,
+        HFTBACKTEST,
+        INDEX_LEVELS,
+        ISSUERS,
+        LOBSTER,
+        PRICE_REPORT,
+        SETTLEMENTS,
+        SGS,
+        YIELD_CURVES,
+    )
+)
+"""Feeds that read every file of a zip themselves; of the others a zip of several files is unpacked first."""
+
 OPTIONS: Final[Mapping[str, frozenset[str]]] = {
     BINANCE_CAPTURE.name: frozenset(("local_clock", "base_latency_ns")),
     BINANCE_DUMP.name: frozenset(("venue", "symbol")),

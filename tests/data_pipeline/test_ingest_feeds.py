@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import itertools
 import re
 import runpy
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -359,3 +361,29 @@ def test_every_real_file_goes_in_with_its_number_of_records_but_for_two_that_can
     # one trade of the old file was cancelled
     assert store.table("trades", venue="B3", start="2015-11-26", end="2015-11-26").num_rows == 18_302 - 1
     assert store.table("orders").num_rows == 20_673
+
+
+def test_a_zip_of_many_raw_files_goes_in_file_by_file(tardis, raw, tmp_path):
+    """Daily quotes of two months (one of them in a zip of its own), trades, company records and a note, in one zip."""
+    trades = [tardis(f"{name}.csv", [(name, 0, 100)]) for name in "AB"]
+    months = [raw.text([raw.record(DATA=day, CODNEG="AAAA3")], 20230228) for day in (20230130, 20230201)]
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as packed:
+        packed.writestr("COTAHIST_M022023.TXT", months[1])
+    with zipfile.ZipFile(tmp_path / "year.zip", "w") as packed:
+        packed.writestr("quotes/COTAHIST_M012023.TXT", months[0])
+        packed.writestr("quotes/COTAHIST_M022023.ZIP", inner.getvalue())
+        for path in trades:
+            packed.write(path, f"trades/{path.name}")
+        packed.writestr("readme.txt", "words")
+    report = ingest(tmp_path / "year.zip", tmp_path / "store")
+    names = ["COTAHIST_M012023.TXT", "COTAHIST_M022023.TXT", "A.csv", "B.csv"]
+    assert [source.file for source in report.accepted] == names
+    assert [(refusal.file, "of no known format" in refusal.reason) for refusal in report.refused] == [
+        ("year.zip:readme.txt", True)
+    ]
+    assert report.notes[0] == "year.zip was unpacked: 5 files"
+    assert not (tmp_path / "store" / ".staging").exists()
+    ingest(trades, tmp_path / "plain")
+    assert Store.open(tmp_path / "store").table("trades").equals(Store.open(tmp_path / "plain").table("trades"))
+    assert ingest(tmp_path / "year.zip", tmp_path / "store").unchanged == tuple(names)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import tempfile
+import warnings
 import zipfile
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from data_pipeline import archive
 from data_pipeline.errors import DataError
-from data_pipeline.raw_file import list_members, newest, open_raw, read_head
+from data_pipeline.raw_file import list_members, newest, open_raw, read_head, unpack
 
 TEXT = b"".join(b"line %d;12,5\r\n" % number for number in range(2_000))
 
@@ -127,6 +129,54 @@ def test_too_many_members_are_refused(put, monkeypatch):
     monkeypatch.setattr(archive, "MOST_MEMBERS", 2)
     with pytest.raises(DataError, match="must hold at most 2 files; it holds 3"):
         list_members(put(zipped(a=b"", b=b"", c=b"")))
+
+
+def test_of_two_members_of_one_name_it_cannot_be_told_which(put):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        whole = zipped(aa=b"1", ab=b"2").replace(b"ab", b"aa")
+    for opening in (list_members, read_head, lambda path: content_of(path, choose="aa")):
+        with pytest.raises(DataError, match=r"two (files of one name|members)"):
+            opening(put(whole))
+
+
+def test_a_packed_file_in_a_gzip_is_told(put):
+    for inner in (gzip.compress(TEXT), zipped(a__txt=TEXT)):
+        with pytest.raises(DataError, match="holds a packed file again: unpack the outer one"):
+            content_of(put(gzip.compress(inner)))
+
+
+def test_zips_inside_are_bombs_together_and_lie_open_one_at_a_time(put, monkeypatch):
+    """Each of them is small enough; all of them unpack to more than the whole may."""
+    inner = bytes(900_000) + zipped(a__txt=b"1")
+    whole = put(zipped(**{f"n{k}__zip": inner for k in range(20)}))
+    spools = []
+    spool = tempfile.SpooledTemporaryFile
+
+    def opened(**options):
+        spools.append(spool(**options))
+        assert sum(not one.closed for one in spools) == 1
+        return spools[-1]
+
+    monkeypatch.setattr(tempfile, "SpooledTemporaryFile", opened)
+    assert len(list_members(whole)) == 20
+    assert content_of(whole, choose="n7.zip/a.txt") == b"1"
+    assert len(spools) == 21  # to read one of them by name no other is unpacked
+    monkeypatch.setattr(archive, "FREE_BYTES", 1 << 20)
+    with pytest.raises(DataError, match="refused as a bomb"):
+        list_members(whole)
+
+
+def test_what_is_unpacked_stays_below_the_folder_and_together(put, tmp_path):
+    members = {"../up__txt": b"1", "/root__txt": b"2", "d/a__txt": b"3", "d/b__txt": b"4"}
+    paths = unpack(put(zipped(**members, in__zip=zipped(c__txt=b"5"))), tmp_path / "out")
+    assert [path.name for path in paths] == ["up.txt", "root.txt", "a.txt", "b.txt", "c.txt"]
+    assert [path.read_bytes() for path in paths] == [b"1", b"2", b"3", b"4", b"5"]
+    assert all(path.resolve().parent.parent == tmp_path / "out" for path in paths)
+    assert paths[2].parent == paths[3].parent != paths[4].parent
+    for number, name in enumerate(("..", "d/.", "n" * 201, "line\nfeed")):
+        with pytest.raises(DataError, match="holds a file that cannot be written under its name"):
+            unpack(put(zipped(**{name: b"1"})), tmp_path / str(number))
 
 
 def test_an_encrypted_member_is_refused(put):
