@@ -8,6 +8,7 @@ The calendar is the banks': it has days on which the exchange is closed, whose r
 from __future__ import annotations
 
 import datetime
+from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -18,6 +19,8 @@ from data_pipeline.errors import DataError
 from data_pipeline.schema import CDI_SCHEMA
 
 RULE_SORTED = "CDI days out of order were sorted"
+RULE_NO_VALUE = "CDI days without a value were left out"
+RULE_REPEATED = "CDI days that were repeated count once"
 
 _LIMITS = (
     # before the Real (July 1994) the rate passed 3 % a day; since 1995 an annual rate is always above 0.5
@@ -44,35 +47,84 @@ def parse_cdi(document: Sequence[Any], name: str) -> tuple[pa.Table, dict[str, i
     Raises
     ------
     DataError
-        With the record's index (0-based): another shape, an impossible date or number, a day given twice, or a
+        With the record's index (0-based): another shape, an impossible date or number, two values of one day, or a
         value that cannot be a daily percentage (the annual series 4389 looks the same otherwise).
     """
     rows: dict[datetime.date, Decimal] = {}
-    moved = 0
+    counts: Counter[str] = Counter()
     latest = datetime.date.min
     for index, entry in enumerate(document):
         where = f"{name} record {index}"
-        day, percent = parse_entry(entry, where)
+        day, percent = parse_day(entry, where)
+        if percent is None:
+            counts[RULE_NO_VALUE] += 1
+            continue
         if day in rows:
-            raise DataError(f"{where}: the day {day} is given twice")
+            if rows[day] != percent:
+                raise DataError(f"{where}: the day {day} has two values, {rows[day]} and {percent}: fetch it again")
+            counts[RULE_REPEATED] += 1
+            continue
         limit = next(value for until, value in _LIMITS if day < until)
         if not 0 <= percent <= limit:
             raise DataError(
                 f"{where}: valor must be the CDI in % per day, between 0 and {limit}; was {percent} on {day}: "
                 "series 12 is per day, series 4389 per year"
             )
-        moved += day < latest
+        counts[RULE_SORTED] += day < latest
         latest = max(latest, day)
         rows[day] = percent
     days = sorted(rows)
+    table = _cdi_table({day: _daily(rows[day]) for day in days})
+    return table, {rule: count for rule, count in counts.items() if count}
+
+
+def joined_cdi(held: pa.Table, rates: pa.Table) -> pa.Table:
+    """The days of a table of the CDI and those of series 12 in rows of the table rates, increasing.
+
+    Raises
+    ------
+    DataError
+        When both have a day and tell it differently.
+    """
+    if not rates.num_rows:
+        return held
+    returns: dict[datetime.date, float] = dict(zip(*(column.to_pylist() for column in held.columns), strict=True))
+    for day, percent in zip(rates["session"].to_pylist(), rates["value"].to_pylist(), strict=True):
+        # the shortest text of the double is the published one
+        daily = _daily(Decimal(repr(percent)))
+        if returns.setdefault(day, daily) != daily:
+            raise DataError(
+                f"the CDI of {day} is {returns[day]!r} in the table of the CDI and {daily!r} in the rates (series 12): "
+                "ingest the bank's JSON of that day as sgs_12.json, which sets both"
+            )
+    return _cdi_table(dict(sorted(returns.items())))
+
+
+def _daily(percent: Decimal) -> float:
     # shifting the decimal point before rounding gives the double nearest to the published rate
-    returns = [float(rows[day].scaleb(-2)) for day in days]
-    table = pa.table([pa.array(days, pa.date32()), pa.array(returns, pa.float64())], schema=CDI_SCHEMA)
-    return table, {RULE_SORTED: moved} if moved else {}
+    return float(percent.scaleb(-2))
+
+
+def _cdi_table(returns: dict[datetime.date, float]) -> pa.Table:
+    columns = [pa.array(list(returns), pa.date32()), pa.array(list(returns.values()), pa.float64())]
+    return pa.table(columns, schema=CDI_SCHEMA)
 
 
 def _is_entry(entry: Any) -> bool:
     return isinstance(entry, dict) and "data" in entry and "valor" in entry
+
+
+def parse_day(entry: Any, where: str) -> tuple[datetime.date, Decimal | None]:
+    """Day and value of one object of an SGS answer; no value where the service has none for the day.
+
+    Raises
+    ------
+    DataError
+        As `parse_entry`.
+    """
+    if isinstance(entry, dict) and "valor" in entry and entry["valor"] in (None, ""):
+        return parse_entry({**entry, "valor": "0"}, where)[0], None
+    return parse_entry(entry, where)
 
 
 def parse_entry(entry: Any, where: str) -> tuple[datetime.date, Decimal]:

@@ -24,6 +24,7 @@ from data_pipeline.book.events import EVENT_DTYPE
 from data_pipeline.company_feed import distinct_events
 from data_pipeline.errors import DataError
 from data_pipeline.manifest import Document, Manifest, Part, Partition, read_document
+from data_pipeline.rates import joined_cdi
 from data_pipeline.raw_file import sha256_of_file
 from data_pipeline.schema import CDI_SCHEMA, EVENT_SCHEMA, QUARANTINE_SCHEMA, QUOTE_SCHEMA
 from data_pipeline.tables.files import Place, StoreFiles, open_files
@@ -244,9 +245,16 @@ class Store:
         return EVENT_SCHEMA.empty_table() if part is None else distinct_events(read_part(self.files, part))
 
     def cdi(self) -> pa.Table:
-        """Daily CDI (`schema.CDI_SCHEMA`), one row per bank day, increasing."""
+        """Daily CDI (`schema.CDI_SCHEMA`), one row per bank day, increasing: its own files, and series 12 of rates.
+
+        Raises
+        ------
+        DataError
+            When the two tell a day differently.
+        """
         part = self.manifest.cdi
-        return CDI_SCHEMA.empty_table() if part is None else read_part(self.files, part)
+        held = CDI_SCHEMA.empty_table() if part is None else read_part(self.files, part)
+        return joined_cdi(held, self.table("rates", venue="BCB", symbols="12"))
 
     def verify(self) -> None:
         """Read every part and compare its SHA-256 with the manifest.

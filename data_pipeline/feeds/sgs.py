@@ -26,7 +26,7 @@ from data_pipeline.errors import DataError
 from data_pipeline.feeds.reading import Batch, RawHead, Tally
 from data_pipeline.feeds.reference_files import content_of, names_in
 from data_pipeline.feeds.reference_text import comma_number, decoded
-from data_pipeline.rates import is_rates, parse_entry
+from data_pipeline.rates import is_rates, parse_day
 from data_pipeline.tables.catalog import RATES
 
 RULE_NO_VALUE: Final = "days_without_a_value_left_out"
@@ -238,7 +238,7 @@ def _entries(content: bytes, shown: str) -> Iterator[tuple[str, datetime.date, D
             if said:
                 comma_number(said, where, "valor")
                 said = said.replace(".", "").replace(",", ".")
-            yield where, *_entry({"data": cells[0], "valor": said}, where)
+            yield where, *parse_day({"data": cells[0], "valor": said}, where)
         return
     try:
         document: Any = json.loads(text)
@@ -248,14 +248,7 @@ def _entries(content: bytes, shown: str) -> Iterator[tuple[str, datetime.date, D
         raise DataError(f"{shown} must be a list of objects with data and valor: fetch it again")
     for index, entry in enumerate(document):
         where = f"{shown} record {index}"
-        yield where, *_entry(entry, where)
-
-
-def _entry(entry: Any, where: str) -> tuple[datetime.date, Decimal | None]:
-    """Day and value; no value where the service has none for the day."""
-    if isinstance(entry, dict) and "valor" in entry and entry["valor"] in (None, ""):
-        return parse_entry({**entry, "valor": "0"}, where)[0], None
-    return parse_entry(entry, where)
+        yield where, *parse_day(entry, where)
 
 
 def _rows(

@@ -4,13 +4,14 @@ import datetime
 import json
 from fractions import Fraction
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from data_pipeline.errors import DataError
 from data_pipeline.ingest import ingest
-from data_pipeline.rates import RULE_SORTED, is_rates, parse_cdi
+from data_pipeline.rates import RULE_NO_VALUE, RULE_REPEATED, RULE_SORTED, is_rates, joined_cdi, parse_cdi
 from data_pipeline.schema import CDI_SCHEMA
 from data_pipeline.store import Store
 
@@ -43,10 +44,17 @@ def test_days_out_of_order_are_sorted_and_counted():
     assert counts == {RULE_SORTED: 2}
 
 
+def test_days_without_a_value_and_repeated_days_are_counted_as_the_series_does():
+    document = [entry(), entry("03/01/2023", None), entry(), entry("04/01/2023", "")]
+    table, counts = parse_cdi(document, "cdi.json")
+    assert table["date"].to_pylist() == [datetime.date(2023, 1, 2)]
+    assert counts == {RULE_NO_VALUE: 2, RULE_REPEATED: 1}
+
+
 @pytest.mark.parametrize(
     ("document", "words"),
     [
-        ([entry(), entry()], "record 1: the day 2023-01-02 is given twice"),
+        ([entry(), entry(value="0.05")], "record 1: the day 2023-01-02 has two values, 0.050788 and 0.05"),
         ([entry("31/02/2023")], "record 0: data must be a date dd/mm/yyyy; was '31/02/2023'"),
         ([entry("2023-01-02")], "data must be a date dd/mm/yyyy"),
         ([entry(value="0,05")], "valor must be text with a decimal point"),
@@ -82,3 +90,34 @@ def test_the_daily_series_of_the_bank_fills_the_cdi_and_the_rates_once(tmp_path)
     store = Store.open(tmp_path / "store")
     assert store.cdi()["daily_return"].to_pylist() == [0.00050788, 0.0005]
     assert store.table("rates", venue="BCB")["value"].to_pylist() == [0.050788, 0.05]
+
+
+def test_a_csv_of_the_series_is_cdi_too_and_windows_may_meet_in_a_day(tmp_path):
+    names = ["sgs_12_2022.csv", "sgs_12_2023.json", "sgs_11_2023.json"]
+    paths = [tmp_path / name for name in names]
+    paths[0].write_text("data;valor\n30/12/2022;0,050788\n02/01/2023;0,050788\n", encoding="utf-8")
+    paths[1].write_text(json.dumps([entry(), entry("03/01/2023", "0.1"), entry("04/01/2023", None)]), encoding="utf-8")
+    paths[2].write_text(json.dumps([entry("03/01/2023", "0.2")]), encoding="utf-8")
+    assert ingest(paths, tmp_path / "store").complete
+    cdi = Store.open(tmp_path / "store").cdi()
+    assert cdi["date"].to_pylist() == [datetime.date(2022, 12, 30), *(datetime.date(2023, 1, day) for day in (2, 3))]
+    assert cdi["daily_return"].to_pylist() == [0.00050788, 0.00050788, 0.001]
+
+
+@given(st.lists(st.integers(0, 500_000), min_size=1, max_size=20))
+def test_the_cdi_made_of_rates_is_that_of_its_own_file_to_the_last_bit(millionths):
+    first = datetime.date(2001, 3, 1)
+    days = [first + datetime.timedelta(i) for i in range(len(millionths))]
+    document = [entry(day.strftime("%d/%m/%Y"), f"0.{m:06d}") for day, m in zip(days, millionths, strict=True)]
+    held, _ = parse_cdi(document, "cdi.json")
+    rates = pa.table({"session": pa.array(days), "value": [float(f"0.{m:06d}") for m in millionths]})
+    assert joined_cdi(CDI_SCHEMA.empty_table(), rates).equals(held)
+    assert joined_cdi(held, rates).equals(held)
+    assert joined_cdi(held, rates.slice(0, 0)).equals(held)
+
+
+def test_two_tellings_of_one_day_are_refused():
+    held, _ = parse_cdi([entry()], "cdi.json")
+    rates = pa.table({"session": pa.array([datetime.date(2023, 1, 2)]), "value": [0.05]})
+    with pytest.raises(DataError, match=r"CDI of 2023-01-02 is 0.00050788 in the table of the CDI and 0.0005 in the r"):
+        joined_cdi(held, rates)
