@@ -28,10 +28,11 @@ there is a worst; `totals` says how many there are):
 The light: red when the data would falsify a backtest, amber when a reader should look.
 
     red     1 % or more of B3's sessions missing; more than 1 % of the rows quarantined; an unsized split state with
-            |jump| above 0.4 in a liquid instrument (`LIQUID_VALUE`); a session B3 did not hold
+            |jump| above 0.4 in a liquid instrument (`LIQUID_VALUE`); a session B3 did not hold; a session with a score
+            below 0.5
     amber   any missing session, quarantined row, unsized event with |jump| above 0.1 in a liquid instrument, event
-            sized below confidence 0.8, rename that is likely but not joined, carried CDI, suspicious row, or
-            more than 1 in 1000 outliers
+            sized below confidence 0.8, rename that is likely but not joined, carried CDI, suspicious row, session
+            with a score below 0.9, or more than 1 in 1000 outliers
 """
 
 from __future__ import annotations
@@ -64,6 +65,9 @@ RED_JUMP: Final = 0.4
 AMBER_JUMP: Final = 0.1
 SURE: Final = 0.8
 MAX_OUTLIERS: Final = 1e-3
+AMBER_SCORE: Final = 0.9
+RED_SCORE: Final = 0.5
+"""What a backtest asks of a session by default."""
 
 
 def panel_quality(panel: DailyPanel) -> dict[str, Any]:
@@ -160,6 +164,10 @@ def _summary(panel: DailyPanel, parts: dict[str, list[Record]]) -> dict[str, Any
     counts["sessions"] = int(panel.sessions.size)
     counts["poor_sessions"] = len(poor)
     red, amber = _reasons(parts, counts)
+    for light, low, high in ((red, 0.0, RED_SCORE), (amber, RED_SCORE, AMBER_SCORE)):
+        between = [record["session"] for record in poor if low <= record["score"] < high]
+        if between:
+            light.append(f"{len(between)} session(s) have a score below {high:g}, the worst {between[0]}")
     return {
         "light": "red" if red else "amber" if amber else "green",
         "reasons": red + amber,

@@ -1,8 +1,8 @@
 """A score for each session of a daily panel: which days a backtest should not trust.
 
 The score of a session is the product of two shares: its instruments that traded over the median of the 20 sessions
-before it (at most 1: a partial file shows here), and its rows without a defect (quarantined, suspicious, or an outlier
-that no event explains). It uses nothing after the session.
+before it (a partial file shows here; 1 where no fewer traded than those sessions make usual), and its rows without a
+defect (quarantined, suspicious, or an outlier that no event explains). It uses nothing after the session.
 """
 
 from __future__ import annotations
@@ -15,6 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 USUAL_SESSIONS: Final = 20
+UNUSUAL: Final = 4.0
+"""Robust deviations below the median (1.4826 times the median absolute one): illiquid shares come and go, and a few of
+them fewer is no defect of the data."""
+MOST_USUAL: Final = 0.25
+"""Share of the median beyond which fewer are never usual."""
+LEAST_DEVIATION: Final = 0.2
+"""Instruments: where all of them always trade, a single one that does not is told."""
 TOLD_BELOW: Final = 0.98
 """Sessions with a lower score are told one by one."""
 
@@ -39,8 +46,9 @@ def session_scores(
     scores, words = np.ones(sessions.size), list[str]()
     for row, day in enumerate(sessions):
         said = []
-        usual = float(np.median(present[max(0, row - USUAL_SESSIONS) : row])) if row else float(present[row])
-        share = min(1.0, present[row] / usual) if usual > 0 else 1.0
+        usual, deviation = _usual(present[max(0, row - USUAL_SESSIONS) : row])
+        fewer = usual - present[row] > min(UNUSUAL * deviation, MOST_USUAL * usual)
+        share = min(1.0, present[row] / usual) if fewer else 1.0
         if share < TOLD_BELOW:
             said.append(f"{present[row]:,} instruments traded, {usual:,.0f} usually")
         bad = {kind: counter[str(day)] for kind, counter in counts.items() if counter[str(day)]}
@@ -49,6 +57,14 @@ def session_scores(
         scores[row] = share * max(0.0, 1.0 - sum(bad.values()) / rows)
         words.append("; ".join(said))
     return scores, words
+
+
+def _usual(present: NDArray[np.int64]) -> tuple[float, float]:
+    """Median of the counts and their robust deviation; zeros of nothing."""
+    if present.size == 0:
+        return 0.0, 0.0
+    middle = float(np.median(present))
+    return middle, max(LEAST_DEVIATION, 1.4826 * float(np.median(np.abs(present - middle))))
 
 
 def score_records(sessions: NDArray[np.datetime64], scores: NDArray[np.float64], words: Sequence[str]) -> list[Record]:

@@ -112,6 +112,18 @@ def without(panel: DailyPanel, rows) -> DailyPanel:
     return replace(panel, sessions=panel.sessions[keep], risk_free=panel.risk_free[keep], **grids)
 
 
+@pytest.mark.parametrize(("kept", "light"), [(0.3, "red"), (0.7, "amber")])
+def test_a_session_of_which_a_part_is_there_turns_the_light(kept, light):
+    panel = clean_panel()
+    close = np.array(panel.close)
+    close[30, round(kept * close.shape[1]) :] = np.nan
+    summary = panel_quality(replace(panel, close=close))
+    assert summary["light"] == light
+    assert summary["reasons"] == [
+        f"1 session(s) have a score below {0.5 if light == 'red' else 0.9}, the worst {panel.sessions[30]}"
+    ]
+
+
 def test_an_empty_row_counts_as_a_missing_session():
     panel = clean_panel()
     close = np.array(panel.close)

@@ -24,6 +24,20 @@ def test_a_partial_file_lowers_the_score_of_its_session_only():
     assert words[25] == "10 instruments traded, 40 usually"
 
 
+def test_shares_that_come_and_go_are_no_defect_and_a_file_that_lacks_half_is():
+    rng = np.random.default_rng(7)
+    told, false = 0, 0
+    for _ in range(40):
+        traded = rng.random((59, 60)) < 0.8
+        traded[40, rng.permutation(60)[:30]] = False
+        scores, words = session_scores(np.arange(np.datetime64("2023-01-02"), np.datetime64("2023-03-02")), traded, {})
+        told += bool(words[40]) and 0.3 < scores[40] < 0.8
+        false += sum(bool(said) for row, said in enumerate(words) if row != 40)
+    assert told == 40
+    # four deviations, from 20 sessions: less than one session in fifty
+    assert false < 0.02 * 40 * 58
+
+
 def test_bad_rows_count_against_the_rows_of_their_session():
     defects = {"quarantined": [{"session": "2023-01-05"}] * 10, "suspicious": [{"session": "2023-01-06"}] * 4}
     scores, words = session_scores(DAYS[:10], market(10), defects)
