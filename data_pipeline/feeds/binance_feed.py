@@ -1,8 +1,9 @@
 """Binance captures to rows of `trades`, `quotes` and `book_events`, in bounded memory, several symbols in one file.
 
 Depth messages become DEPTH events, a REST snapshot clears each side down to its last level (DEPTH_CLEAR) and sets the
-levels (SNAPSHOT), trades on the market TRADE events. Everything of a capture that is not as it should be is counted;
-receiver's times are moved only when asked: options {"local_clock": "shift"}.
+levels (SNAPSHOT), trades on the market TRADE events. Where updates are lost the book is empty until the next snapshot
+(`binance_gaps`). Everything of a capture that is not as it should be is counted; receiver's times are moved only when
+asked: options {"local_clock": "shift"}.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from data_pipeline.book.events import BUY, DEPTH, DEPTH_CLEAR, EVENT_DTYPE, SELL, SNAPSHOT, TRADE
 from data_pipeline.errors import DataError
 from data_pipeline.feeds import binance_scan as scan
+from data_pipeline.feeds.binance_gaps import BookGap
 from data_pipeline.feeds.binance_messages import MessageReader, Messages
 from data_pipeline.feeds.binance_state import Instrument, venue_of
 from data_pipeline.feeds.crypto_options import LocalClock, days_together, read_options
@@ -27,12 +28,10 @@ from data_pipeline.feeds.crypto_rows import EventRows, quote_rows, trade_rows
 from data_pipeline.feeds.reading import Batch, RawHead, Tally
 
 _START: Final = re.compile(rb"\d{13,19} \{")
-_CODES: Final = np.array([DEPTH, TRADE, DEPTH_CLEAR, SNAPSHOT, BUY, SELL], dtype=np.uint64)
 _NEAR: Final = 0.05
 """A snapshot that names no symbol belongs to one whose latest price is this near to its middle, relatively."""
 _FAR: Final = 3.0
 """Where one symbol alone is known it may be as many times away: differences far from the market count too."""
-_EVENT_FIELDS: Final = ("ev", "exch_ts", "local_ts", "px", "qty")
 
 Ints = NDArray[np.int64]
 
@@ -55,11 +54,12 @@ class BinanceCaptureFeed:
         """The rows; see `data_pipeline.feeds.reading.Feed.read`.
 
         Options: `local_clock` "as recorded" (the rule) or "shift" (receiver's times later by what makes no latency of
-        an event negative, with `base_latency_ns`).
+        an event negative, with `base_latency_ns`); `after_break` "empty" (the rule) or "keep" (the differences after a
+        break of their sequence go on as if none were lost).
         """
         clock = read_options(options, self.name)
         shift = _shift(files, clock) if clock.shift else 0
-        capture = _Reading(tally, shift)
+        capture = _Reading(tally, shift, clock.keep_after_break)
         for path in files:
             for messages in capture.reader.read(path):
                 yield from capture.take(messages, path.name)
@@ -88,8 +88,10 @@ class _Reading:
 
     tally: Tally
     shift: int
+    keep_after_break: bool
     reader: MessageReader = field(default_factory=MessageReader)
     instruments: dict[int, Instrument] = field(default_factory=dict)
+    gaps: dict[int, BookGap] = field(default_factory=dict)
     lines: int = 0
     last_event_time: int = -1
     last_trade_time: int = -1
@@ -112,7 +114,7 @@ class _Reading:
         for code in np.unique(owner[owner >= 0]).tolist():
             instrument = self._instrument(code)
             rows = np.flatnonzero(owner == code)
-            for table, found in self._rows(instrument, messages, rows, name):
+            for table, found in self._rows(instrument, self.gaps.setdefault(code, BookGap()), messages, rows, name):
                 if found.num_rows:
                     tables.setdefault((table, instrument.venue), []).append(found)
         for (table, venue), parts in tables.items():
@@ -120,6 +122,8 @@ class _Reading:
 
     def finish(self, name: str) -> Iterator[Batch]:
         """The events still held, and the words and counts of the whole."""
+        for gap in self.gaps.values():
+            gap.finish(self.tally)
         for instrument in self.instruments.values():
             rows = instrument.rows.rows(instrument.stream.finish())
             self.tally.add("trade_ids_missing", instrument.missing_trades())
@@ -144,9 +148,10 @@ class _Reading:
                 f"negative, the lowest {self.lowest_latency / 1e9:+.3f} s; {what}."
             )
         if counts.get("depth_sequence_breaks"):
+            state = "not to be trusted" if self.keep_after_break else "empty (the option after_break=keep goes on)"
             notes.append(
                 f"updates of the book are lost ({counts['depth_sequence_breaks']:,} breaks of the sequence: "
-                f"{'; '.join(self.breaks)}): from each break to the next snapshot the book is not to be trusted."
+                f"{'; '.join(self.breaks)}): from each break to the next snapshot the book is {state}."
             )
         if counts.get("quotes_timed_by_the_receivers_clock"):
             notes.append("spot tickers have no exchange time: their quotes have the receiver's.")
@@ -155,7 +160,8 @@ class _Reading:
         found = self.instruments.get(code)
         if found is None:
             symbol = list(self.reader.symbols)[code // 2]
-            found = self.instruments[code] = Instrument(venue_of(symbol, bool(code % 2)), symbol, EventRows(symbol))
+            rows = EventRows(symbol, self.shift)
+            found = self.instruments[code] = Instrument(venue_of(symbol, bool(code % 2)), symbol, rows)
         return found
 
     def _count_clocks(self, messages: Messages) -> None:
@@ -211,13 +217,13 @@ class _Reading:
         return known
 
     def _rows(
-        self, instrument: Instrument, messages: Messages, rows: Ints, name: str
+        self, instrument: Instrument, gap: BookGap, messages: Messages, rows: Ints, name: str
     ) -> Iterator[tuple[str, pa.Table]]:
         """Tables of one instrument's messages."""
         kind = messages.kind[rows]
         trades = self._trades(instrument, messages, rows[np.isin(kind, (scan.TRADE, scan.AGGREGATE))])
         tickers = self._tickers(instrument, messages, rows[kind == scan.TICKER])
-        differences = self._differences(instrument, messages, rows[kind == scan.DEPTH], name)
+        differences, broken = self._differences(instrument, messages, rows[kind == scan.DEPTH], name)
         snapshots = self._snapshots(instrument, messages, rows[kind == scan.SNAPSHOT], differences)
         timed = rows[messages.exchange_ns[rows] >= 0]
         if timed.size:
@@ -229,7 +235,8 @@ class _Reading:
             yield "trades", self._trade_table(instrument, messages, trades)
         if tickers.size:
             yield "quotes", self._quote_table(instrument, messages, tickers)
-        events = _events(messages, np.sort(np.concatenate([trades, differences, snapshots])))
+        breaks = broken[:0] if self.keep_after_break else broken
+        events = gap.events(messages, trades, differences, breaks, snapshots, self.tally)
         yield "book_events", instrument.rows.rows(instrument.stream.push(events))
 
     def _trades(self, instrument: Instrument, messages: Messages, rows: Ints) -> Ints:
@@ -264,19 +271,19 @@ class _Reading:
         )
         return rows
 
-    def _differences(self, instrument: Instrument, messages: Messages, rows: Ints, name: str) -> Ints:
-        """Depth messages that go on, with breaks of their sequence counted."""
+    def _differences(self, instrument: Instrument, messages: Messages, rows: Ints, name: str) -> tuple[Ints, Ints]:
+        """Depth messages that go on, and those among them that do not follow the one before, counted."""
         if not rows.size:
-            return rows
+            return rows, rows
         old = instrument.old_differences(messages.whole[rows, scan.LAST], messages.exchange_ns[rows])
         self.tally.add("depth_messages_repeated_dropped", int(old.sum()))
         rows = rows[~old]
-        broken = instrument.broken_sequence(messages.whole[rows])
+        broken = rows[instrument.broken_sequence(messages.whole[rows])]
         self.tally.add("depth_messages", rows.size)
         self.tally.add("depth_sequence_breaks", broken.size)
-        for row in rows[broken[: max(5 - len(self.breaks), 0)]].tolist():
+        for row in broken[: max(5 - len(self.breaks), 0)].tolist():
             self.breaks.append(f"{instrument.symbol} before line {messages.line[row]} of {name}")
-        return rows
+        return rows, broken
 
     def _snapshots(self, instrument: Instrument, messages: Messages, rows: Ints, differences: Ints) -> Ints:
         """Snapshots with a time: their own, or that of the latest difference that they hold."""
@@ -309,6 +316,7 @@ class _Reading:
             messages.real[rows, 1],
             pa.array(np.where(maker, -1, 1).astype(np.int8)),
             pa.array(messages.whole[rows, scan.FIRST]).cast(pa.string()),
+            shift=self.shift,
         )
 
     def _quote_table(self, instrument: Instrument, messages: Messages, rows: Ints) -> pa.Table:
@@ -320,7 +328,15 @@ class _Reading:
         symbol = pa.repeat(instrument.symbol, rows.size)
         bid, bid_quantity, ask, ask_quantity = messages.real[rows].T
         return quote_rows(
-            symbol, time, local, self.lines + messages.line[rows] - 1, bid, bid_quantity, ask, ask_quantity
+            symbol,
+            time,
+            local,
+            self.lines + messages.line[rows] - 1,
+            bid,
+            bid_quantity,
+            ask,
+            ask_quantity,
+            shift=self.shift,
         )
 
 
@@ -330,24 +346,6 @@ def _middle(messages: Messages, row: int) -> float:
     if whole[scan.BID_LEVELS] < 1 or whole[scan.ASK_LEVELS] < 1:
         return float("nan")
     return float(messages.price[whole[scan.BIDS]] + messages.price[whole[scan.ASKS]]) / 2
-
-
-def _events(messages: Messages, rows: Ints) -> NDArray[np.void]:
-    """Market events of the messages, without flags of an order."""
-    levels = messages.whole[rows][:, [scan.BID_LEVELS, scan.ASK_LEVELS]]
-    events = np.zeros(int(np.maximum(levels, 0).sum()) + 2 * rows.size, dtype=EVENT_DTYPE)
-    count = scan.lay_out_events(
-        rows,
-        messages.whole,
-        messages.real,
-        messages.price,
-        messages.quantity,
-        messages.exchange_ns,
-        messages.local_ns,
-        _CODES,
-        *(events[name] for name in _EVENT_FIELDS),
-    )
-    return events[:count]
 
 
 BINANCE_CAPTURE: Final = BinanceCaptureFeed()

@@ -193,7 +193,10 @@ def _parse(
             raise ValueError("local time")
         whole[scan.LOCAL] = int(local)
         message = orjson.loads(content)
-        return _fill(message.get("data", message), place, whole, real, more, levels_before)
+        inner = message.get("data")
+        if not isinstance(inner, dict) and "data" in message and "e" not in message:
+            raise TypeError("data")
+        return _fill(inner if isinstance(inner, dict) else message, place, whole, real, more, levels_before)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         what = f"has no {error}" if isinstance(error, KeyError) else "is not a time and a whole message"
         shown = text[:60].decode("ascii", "replace")

@@ -15,10 +15,12 @@ _DATE: Final = re.compile(r"(20\d\d)[-_]?(\d\d)[-_]?(\d\d)")
 
 @dataclass(frozen=True, slots=True)
 class LocalClock:
-    """Whether receiver's times are moved later where latencies are negative, and the smallest latency then."""
+    """Whether receiver's times are moved later where latencies are negative, and the smallest latency then; whether the
+    book goes on where updates of it are lost."""
 
     shift: bool = False
     base_latency_ns: int = 0
+    keep_after_break: bool = False
 
 
 def read_options(options: Mapping[str, str], feed: str) -> LocalClock:
@@ -29,16 +31,21 @@ def read_options(options: Mapping[str, str], feed: str) -> LocalClock:
     ValueError
         For an unknown option or value.
     """
-    unknown = sorted(set(options) - {"local_clock", "base_latency_ns"})
+    unknown = sorted(set(options) - {"local_clock", "base_latency_ns", "after_break"})
     if unknown:
-        raise ValueError(f"options of {feed} must be local_clock or base_latency_ns; was {', '.join(unknown)}")
+        raise ValueError(
+            f"options of {feed} must be local_clock, base_latency_ns or after_break; was {', '.join(unknown)}"
+        )
     word = options.get("local_clock", "as recorded")
     if word not in ("as recorded", "shift"):
         raise ValueError(f"local_clock must be 'as recorded' or 'shift'; was {word!r}")
     base = options.get("base_latency_ns", "0")
     if not (base.isdecimal() and len(base) < 16):
         raise ValueError(f"base_latency_ns must be a whole number, 0 or more; was {base!r}")
-    return LocalClock(word == "shift", int(base))
+    after = options.get("after_break", "empty")
+    if after not in ("empty", "keep"):
+        raise ValueError(f"after_break must be 'empty' or 'keep'; was {after!r}")
+    return LocalClock(word == "shift", int(base), after == "keep")
 
 
 def days_together(paths: Sequence[Path]) -> list[tuple[Path, ...]]:

@@ -2,6 +2,7 @@
 
 The session of a row is the UTC date on the receiver's clock (the exchange's where the feed has no receiver): raw files
 are cut by it, so that no session is spread over the files of two days, one of which would replace the other's rows.
+For the same reason it is the clock as recorded, also where the receiver's times are moved (`shift`, by so many ns).
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ def trade_rows(
     quantity: Floats,
     side: pa.Array,
     trade_id: pa.Array,
+    *,
+    shift: int = 0,
 ) -> pa.Table:
     """Rows of `trades`; side and trade_id may hold nulls."""
     nobody = pa.nulls(len(time), pa.int32())
@@ -41,6 +44,7 @@ def trade_rows(
         time,
         local,
         sequence,
+        shift,
         price=pa.array(price),
         quantity=pa.array(quantity),
         side=side,
@@ -60,6 +64,8 @@ def quote_rows(
     bid_quantity: Floats,
     ask: Floats,
     ask_quantity: Floats,
+    *,
+    shift: int = 0,
 ) -> pa.Table:
     """Rows of `quotes`; a side whose price is not above 0 or whose quantity is 0 (or nan) is null: it is empty."""
     no_bid, no_ask = ~((bid > 0) & (bid_quantity > 0)), ~((ask > 0) & (ask_quantity > 0))
@@ -69,6 +75,7 @@ def quote_rows(
         time,
         local,
         sequence,
+        shift,
         bid=pa.array(bid, mask=no_bid),
         bid_quantity=pa.array(bid_quantity, mask=no_bid),
         ask=pa.array(ask, mask=no_ask),
@@ -91,15 +98,15 @@ def depth_rows(
         offsets = pa.array(np.concatenate([[0], np.cumsum(there.sum(axis=1))]).astype(np.int32))
         columns[f"{side}_prices"] = pa.ListArray.from_arrays(offsets, pa.array(price[there]))
         columns[f"{side}_quantities"] = pa.ListArray.from_arrays(offsets, pa.array(quantity[there]))
-    return _table(DEPTH, symbol, time, local, sequence, **columns)
+    return _table(DEPTH, symbol, time, local, sequence, 0, **columns)
 
 
 def _table(
-    spec: TableSpec, symbol: pa.Array, time: Ints, local: Ints | None, sequence: Ints, **more: pa.Array
+    spec: TableSpec, symbol: pa.Array, time: Ints, local: Ints | None, sequence: Ints, shift: int, **more: pa.Array
 ) -> pa.Table:
     kind = spec.column("time").type
     columns = {
-        "session": days_of(time if local is None else local),
+        "session": days_of(time if local is None else local - shift),
         "symbol": symbol,
         "time": pa.array(time).cast(kind),
         "local_time": pa.nulls(len(time), kind) if local is None else pa.array(local).cast(kind),
@@ -123,6 +130,7 @@ class EventRows:
     """
 
     symbol: str
+    shift: int = 0
     sequence: int = 0
     latest: int = -1
 
@@ -137,7 +145,11 @@ class EventRows:
         self.sequence += events.size
         self.latest = int(reached[-1]) if events.size else self.latest
         spec = BOOK_EVENTS.schema
-        arrays = {"session": days_of(reached), "symbol": pa.repeat(self.symbol, events.size), "sequence": sequence}
+        arrays = {
+            "session": days_of(reached - self.shift),
+            "symbol": pa.repeat(self.symbol, events.size),
+            "sequence": sequence,
+        }
         return pa.Table.from_arrays(
             [pa.array(columns[name]) if name in columns else pa.array(arrays[name]) for name in spec.names], schema=spec
         )

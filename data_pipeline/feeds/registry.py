@@ -68,7 +68,7 @@ READ_ARCHIVES: Final = frozenset(
 """Feeds that read every file of a zip themselves; of the others a zip of several files is unpacked first."""
 
 OPTIONS: Final[Mapping[str, frozenset[str]]] = {
-    BINANCE_CAPTURE.name: frozenset(("local_clock", "base_latency_ns")),
+    BINANCE_CAPTURE.name: frozenset(("local_clock", "base_latency_ns", "after_break")),
     BINANCE_DUMP.name: frozenset(("venue", "symbol")),
     CVM.name: frozenset(("companies", "comparatives")),
     FACTS_TABLE.name: frozenset((*FACT_COLUMNS, "timezone", "venue")),

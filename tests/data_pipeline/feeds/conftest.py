@@ -86,15 +86,16 @@ def feed_run(tmp_path_factory):
     def drain(feed, paths, **options):
         tally = Tally()
         tables: dict[str, list[pa.Table]] = {}
+        venues: dict[tuple[str, str], list[pa.Table]] = {}
         for batch in feed.read(tuple(paths), tally, options):
             check_rows(batch.table, batch.rows)
             assert batch.venue.replace("_", "").isalnum()
             assert batch.venue == batch.venue.upper()
             tables.setdefault(batch.table, []).append(batch.rows)
-        joined = {name: pa.concat_tables(parts) for name, parts in tables.items()}
-        for name, rows in joined.items():
-            check_rows(name, rows)
-        return joined, tally
+            venues.setdefault((batch.table, batch.venue), []).append(batch.rows)
+        for (name, _), parts in venues.items():
+            check_rows(name, pa.concat_tables(parts))
+        return {name: pa.concat_tables(parts) for name, parts in tables.items()}, tally
 
     def survives(feed, name, content, **options):
         folder = root / "damaged"

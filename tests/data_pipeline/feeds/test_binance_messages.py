@@ -201,3 +201,15 @@ def test_lines_cross_the_borders_of_blocks_and_endless_ones_are_refused(tmp_path
         list(line_blocks(path, size=20))
     with pytest.raises(DataError, match="unzips to more than 100 bytes"):
         list(line_blocks(path, most=100))
+
+
+@pytest.mark.parametrize("gap", ["", " "])
+def test_a_field_called_data_is_no_envelope(tmp_path, gap):
+    path = tmp_path / "c.txt"
+    fields = '"e":"trade","E":1700000000000,"T":1700000000000,"s":"A","t":5,"p":"9.1","q":"1","m":false,"data":17'
+    path.write_text(f"1700000000000000000 {{{gap}{fields}}}\n")
+    [batch] = MessageReader().read(path)
+    assert batch.kind.tolist() == [scan.TRADE]
+    path.write_text('1700000000000000000 {"stream":"a@trade","data":17}\n')
+    with pytest.raises(DataError, match="line 1 is not a time and a whole message"):
+        list(MessageReader().read(path))
