@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,10 +86,15 @@ def read_feed(config: CalibrationConfig, base: Path) -> IntradayRecord:
     files = [base / path.expanduser() for path in data.files]
     if data.store is not None:
         from data_pipeline.book.from_store import intraday_record
+        from data_pipeline.quality.feeds import day_verdict
         from data_pipeline.store import Store
 
         place = Store.open(base / data.store.expanduser())
-        record = intraday_record(place, data.venue or "", data.instrument or "", str(data.session))
+        day = data.venue or "", data.instrument or "", str(data.session)
+        record = intraday_record(place, *day)
+        judged = day_verdict(place, *day).words()
+        tell(judged)
+        record = replace(record, notes=(judged, *record.notes))
     elif data.feed == "lobster":
         from data_pipeline.feeds.lobster import read_lobster
 

@@ -124,6 +124,14 @@ def day_verdicts(
             yield _verdict(store, place, name, session, None, None, True)
 
 
+def day_verdict(store: Store, venue: str, symbol: str, session: str) -> DayVerdict:
+    """The verdict on one instrument's day; session is an ISO date."""
+    span = {"venue": venue, "symbols": symbol, "start": session, "end": session}
+    trades, quotes = (rows if rows.num_rows else None for rows in (store.table(name, **span) for name in _READ[:2]))
+    events = any((p.table, p.venue, p.period) == (_READ[2], venue, session) for p in store.manifest.tables)
+    return _verdict(store, venue, symbol, session, trades, quotes, events and (trades is None or quotes is None))
+
+
 def _verdict(
     store: Store,
     venue: str,

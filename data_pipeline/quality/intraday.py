@@ -77,6 +77,11 @@ class DayVerdict:
     problems: tuple[Problem, ...]
     bursts: tuple[tuple[str, float, int, float, str], ...]
 
+    def words(self) -> str:
+        """The verdict as a sentence."""
+        found = ": " + "; ".join(problem.words for problem in self.problems) if self.problems else ""
+        return f"quality of the day's data: {self.light}, score {self.score:.3f}{found}."
+
     def record(self) -> Record:
         """The verdict in plain JSON types."""
         return {

@@ -8,7 +8,7 @@ import pytest
 
 from data_pipeline.ingest import ingest
 from data_pipeline.quality import feeds
-from data_pipeline.quality.feeds import day_verdicts, feeds_quality
+from data_pipeline.quality.feeds import day_verdict, day_verdicts, feeds_quality
 from data_pipeline.store import Store
 from data_pipeline.synthetic.b3_trade_files import make_tape, write_trades
 from data_pipeline.synthetic.order_book import BookConfig, simulate_book, simulate_market
@@ -37,6 +37,8 @@ def test_market_events_alone_are_judged_by_the_book_that_they_build(tmp_path):
     assert verdict.trades > 1000
     assert verdict.quotes > 500
     assert feeds_quality(store)["totals"]["intraday"] == 1
+    assert day_verdict(store, "B3", "PETR4", "2021-03-15") == verdict
+    assert verdict.words() == "quality of the day's data: green, score 1.000."
 
 
 def test_half_of_a_session_of_market_events_is_not_green(tmp_path):
