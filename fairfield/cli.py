@@ -193,11 +193,14 @@ def quality(
 def backtest(
     config: Annotated[Path, typer.Argument(help="Configuration file (TOML).")],
     workers: Annotated[int | None, typer.Option(help="Processes; never changes a result.", min=1)] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="Dask cluster instead: tcp://host:port, or local:N for N processes.")
+    ] = None,
 ) -> None:
     """Run the walk-forward of a configuration and write its results and report; resumes where it was stopped."""
     from fairfield.stages import run_backtest
 
-    run_backtest(config, workers=workers)
+    run_backtest(config, workers=workers, cluster=cluster)
 
 
 @app.command()

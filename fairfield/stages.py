@@ -83,14 +83,25 @@ def write_synthetic_book(folder: Path, *, feed: str, seconds: float, seed: int) 
     return config
 
 
-def run_backtest(config_path: Path, *, workers: int | None = None) -> Path:
-    """Run a configuration's walk-forward and write its report; the run folder."""
+def run_backtest(config_path: Path, *, workers: int | None = None, cluster: str | None = None) -> Path:
+    """Run a configuration's walk-forward and write its report; the run folder.
+
+    Raises
+    ------
+    ConfigError
+        When the configuration cannot be used, or both workers and a cluster are named.
+    """
     from backtests.result_files import read_run
     from backtests.walkforward import run_walkforward
+    from data_pipeline.tasks.executor import make_workforce
     from fairfield.catalog import make_plan
     from reports.report import write_report
 
     config = load_config(config_path)
+    try:
+        executor = None if cluster is None else make_workforce(workers, cluster)
+    except ValueError as error:
+        raise ConfigError(f"--{error}") from error
     sys.path.append(str(config_path.resolve().parent))  # pods of the user's own lie beside the configuration
     try:
         plan = make_plan(config)
@@ -110,6 +121,7 @@ def run_backtest(config_path: Path, *, workers: int | None = None) -> Path:
             workers=config.run.workers if workers is None else workers,
             progress=progress,
             quality=quality,
+            executor=executor,
         )
     page = write_report(folder)
     for line in pod_table({result.pod: result.statistics for result in read_run(folder).results}):

@@ -88,6 +88,20 @@ def test_the_order_of_the_raw_files_cannot_reach_the_run(world, tmp_path: Path) 
     assert world.contents(run) == world.contents(world.run)
 
 
+def test_a_cluster_gives_the_same_run_and_the_wrong_address_a_sentence(world, tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    text = world.config.read_text(encoding="utf-8").replace('store = "store"', f'store = "{world.store}"')
+    (tmp_path / "tiny.toml").write_text(text, encoding="utf-8")
+    done = world.fairfield("backtest", tmp_path / "tiny.toml", "--cluster", "local:2")
+    assert done.exit_code == 0, done.output
+    (run,) = (tmp_path / "runs").glob("tiny-*")
+    assert world.contents(run) == world.contents(world.run)
+    said = world.fairfield("backtest", tmp_path / "tiny.toml", "--cluster", "machine")
+    world.refused(said, "cluster must be tcp://host:port or local:N with N processes; was 'machine'")
+    said = world.fairfield("backtest", tmp_path / "tiny.toml", "--cluster", "local:2", "--workers", 2)
+    world.refused(said, "--workers must not be given with a cluster")
+
+
 def test_report_and_compare_write_pages_of_a_run(world, tmp_path: Path) -> None:
     assert world.fairfield("report", world.run, "--output", tmp_path / "now.html").exit_code == 0
     assert (tmp_path / "now.html").read_bytes() == (world.run / "report.html").read_bytes()
