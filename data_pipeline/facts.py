@@ -155,6 +155,8 @@ def _rows_of(source: pa.Table | TableSource, entities: list[str], fields: list[s
         # known_on is the UTC date of known_at: what is public up to `at` lies in its date or before
         last = str(at.astimezone(datetime.UTC).date())
         rows = source.table(FACTS.name, symbols=entities, end=last)
+        # of equal facts from two documents the last by name holds, however the store's parts are cut
+        rows = rows.take(pc.sort_indices(rows["source"]))
     return rows.filter(pc.is_in(rows["field"], pa.array(fields, pa.string())))
 
 
@@ -196,7 +198,12 @@ class _Facts:
 def _places(facts: _Facts, rows: Ints, group: Ints, wanted: Ints, times: Ints, limit: int | None) -> Ints:
     """Which fact, of those in `rows`, holds for each wanted group and time; -1 where none does."""
     # what holds over what, all groups together: the sort is stable, so of equal facts the last one holds
-    best_last = np.lexsort((facts.version[rows], facts.known[rows], facts.start[rows], facts.event[rows]))
+    period = (facts.event[rows] << 32) + facts.start[rows]
+    keys = (facts.known[rows], period)
+    version = facts.version[rows]
+    # few data sets have versions at one moment of knowledge: a key that is the same everywhere is not sorted by
+    alike = not version.size or bool((version == version[0]).all())
+    best_last = np.lexsort(keys if alike else (version, *keys))
     rank = np.empty(rows.size, np.int64)
     rank[best_last] = np.arange(rows.size)
     order, last = last_known(group, facts.known[rows], wanted, times)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,6 +22,9 @@ from data_pipeline.tables.versions import refuse_other_versions
 
 SMALL_ROWS: Final = 1 << 20
 """New parts of one partition with fewer rows than this are joined into one when they come in one call."""
+MOST_SMALL: Final = 64
+"""A partition with more parts of fewer rows than `SMALL_ROWS` has them joined by the call that adds to it."""
+_PLACE: Final = "__place"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,8 @@ class TableChange:
     rows_held, rows_offered : int
     identical : bool
         Whether the rows are the same; else the offered ones took the place of the held ones.
+    refused : bool
+        Whether they were not allowed to: the held ones stayed.
     """
 
     table: str
@@ -51,6 +57,7 @@ class TableChange:
     rows_held: int
     rows_offered: int
     identical: bool
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +76,13 @@ def merge_drafts(
     staging: Path,
     *,
     specs: Mapping[str, TableSpec] = TABLES,
+    may_replace: Callable[[TableChange], bool] = lambda change: True,
 ) -> tuple[tuple[TablePartition, ...], tuple[TableChange, ...]]:
     """The tables of the next manifest, every new part lying below `staging`, and what the drafts met.
 
     The rows of a symbol and session (of a table and venue) come from one draft: the last in `drafts` that has them,
-    else what the store held. A draft whose rows are all there already changes nothing.
+    else what the store held. A draft whose rows are all there already changes nothing; one that `may_replace` forbids
+    to take the place of others is left out, its changes marked as refused.
 
     Raises
     ------
@@ -83,13 +92,14 @@ def merge_drafts(
     refuse_other_versions(files.name, manifest.tables, specs)
     partitions = {p.name: p for p in manifest.tables}
     held: dict[Name, list[PlacedPart]] = {}
+    cells = _Cells(specs)
     changes: list[TableChange] = []
     for draft in drafts:
         name = draft.name
         if name not in held:
             known = partitions[name].parts if name in partitions else ()
             held[name] = [PlacedPart(part, files) for part in known]
-        held[name], met = _settle(specs[draft.table], draft, held[name], staging)
+        held[name], met = _settle(specs[draft.table], draft, held[name], cells, staging, may_replace)
         changes += met
     for name, parts in held.items():
         spec = specs[name[0]]
@@ -97,33 +107,81 @@ def merge_drafts(
     return in_order(partitions.values()), tuple(changes)
 
 
+class _Cells:
+    """The cells of each part, read once: every draft of a partition is compared with all of its parts."""
+
+    def __init__(self, specs: Mapping[str, TableSpec]) -> None:
+        self._specs = specs
+        self._known: dict[str, pa.Table] = {}
+
+    def of(self, table: str, placed: PlacedPart) -> pa.Table:
+        path = placed.part.path
+        if path not in self._known:
+            self._known[path] = cells_of(self._specs[table], placed)
+        return self._known[path]
+
+
 def _settle(
-    spec: TableSpec, draft: DraftPart, held: list[PlacedPart], staging: Path
+    spec: TableSpec,
+    draft: DraftPart,
+    held: list[PlacedPart],
+    cells: _Cells,
+    staging: Path,
+    may_replace: Callable[[TableChange], bool],
 ) -> tuple[list[PlacedPart], list[TableChange]]:
     """The parts of a partition after a draft, and what it met there."""
     own = PlacedPart(draft.part, LocalFiles(draft.staging))
     near = [h for h in held if h.part.first <= draft.part.last and draft.part.first <= h.part.last]
-    if not near:
-        return [*held, own], []
-    offered = cells_of(spec, own)
-    meetings = [m for h in near if (m := _meet(spec, draft, own, offered, h)) is not None]
+    meetings = _meetings(spec, draft, own, near, cells)
     changes = [m.change for m in meetings]
-    if all(c.identical for c in changes) and sum(c.rows_offered for c in changes) == draft.part.rows:
-        return held, changes
     met = {m.held.part.path: m for m in meetings}
+    if met and all(c.identical for c in changes) and sum(c.rows_offered for c in changes) == draft.part.rows:
+        return [_also_from(h, draft.part.sources) if h.part.path in met else h for h in held], changes
+    if any(not c.identical and not may_replace(c) for c in changes):
+        return held, [c if c.identical else replace(c, refused=True) for c in changes]
     kept = [h for h in held if h.part.path not in met]
     for meeting in meetings:
         if meeting.change.rows_held < meeting.held.part.rows:
             rest = without_cells(spec, draft.name, meeting.held, meeting.cells, staging)
             kept += [PlacedPart(rest, LocalFiles(staging))] if rest is not None else []
+        if meeting.change.identical:
+            own = _also_from(own, meeting.held.part.sources)
     return [*kept, own], changes
 
 
-def _meet(spec: TableSpec, draft: DraftPart, own: PlacedPart, offered: pa.Table, held: PlacedPart) -> _Meeting | None:
-    there = cells_of(spec, held)
-    common = there.join(offered, list(spec.cell), join_type="inner", use_threads=False)
-    if not common.num_rows:
-        return None
+def _also_from(placed: PlacedPart, sources: Iterable[str]) -> PlacedPart:
+    """The part, with the names of other files that gave the same rows: who replaces them replaces theirs too."""
+    together = tuple(dict.fromkeys((*placed.part.sources, *sources)))
+    return placed._replace(part=placed.part._replace(sources=together))
+
+
+def _meetings(
+    spec: TableSpec, draft: DraftPart, own: PlacedPart, near: Sequence[PlacedPart], cells: _Cells
+) -> list[_Meeting]:
+    """What the draft shares with each part, in the parts' order; one join finds it for all of them."""
+    if not near:
+        return []
+    there = [cells.of(spec.name, h) for h in near]
+    places = np.repeat(np.arange(len(near)), [t.num_rows for t in there])
+    offered = cells.of(spec.name, own)
+    both = pa.concat_tables(there).append_column(_PLACE, pa.array(places))
+    both = both.join(offered, list(spec.cell), join_type="inner", use_threads=False)
+    found = both[_PLACE].to_numpy()
+    return [
+        _meet(spec, draft, own, offered, near[place], there[place], both.filter(pa.array(found == place)))
+        for place in np.unique(found).tolist()
+    ]
+
+
+def _meet(
+    spec: TableSpec,
+    draft: DraftPart,
+    own: PlacedPart,
+    offered: pa.Table,
+    held: PlacedPart,
+    there: pa.Table,
+    common: pa.Table,
+) -> _Meeting:
     rows_held, digest_held = _content(spec, held, there, common)
     rows_offered, digest_offered = _content(spec, own, offered, common)
     change = TableChange(
@@ -149,9 +207,11 @@ def _content(spec: TableSpec, placed: PlacedPart, cells: pa.Table, common: pa.Ta
 def _joined(
     spec: TableSpec, name: Name, parts: list[PlacedPart], files: StoreFiles, staging: Path
 ) -> tuple[TablePart, ...]:
-    """The parts of a partition, the small ones among the new ones joined."""
-    small = [p for p in parts if p.files is not files and p.part.rows < SMALL_ROWS]
-    if len(small) < 2:
+    """The parts of a partition: the small ones among the new ones joined, and all small ones when they are many."""
+    small = [p for p in parts if p.part.rows < SMALL_ROWS]
+    if len(small) <= MOST_SMALL:
+        small = [p for p in small if p.files is not files]
+    if len(small) < 2 or all(p.files is files for p in small):
         return tuple(p.part for p in parts)
     rest = tuple(p.part for p in parts if p not in small)
     return (*rest, join_parts(spec, name, sorted(small, key=lambda p: (p.part.first, p.part.sha256)), staging))

@@ -18,7 +18,7 @@ from data_pipeline.tables.files import LocalFiles, Place, StoreFiles, open_files
 from data_pipeline.tables.publish import publish_manifest, sweep_orphans
 from data_pipeline.tables.rewrite import PlacedPart, join_parts
 from data_pipeline.tables.spec import TableSpec
-from data_pipeline.tables.state import TablePartition, in_order
+from data_pipeline.tables.state import Name, TablePartition, in_order
 from data_pipeline.tables.versions import refuse_other_versions
 
 LARGEST_ROWS: Final = 1 << 26
@@ -59,23 +59,27 @@ def compact(
         manifest = read_manifest(files)
         refuse_other_versions(files.name, manifest.tables, specs)
         before = sum(len(p.parts) for p in manifest.tables)
-        orphans, rewritten, waiting = sweep_orphans(files, manifest), 0, manifest
+        orphans, rewritten = sweep_orphans(files, manifest), 0
+        waiting: dict[Name, TablePartition] = {}
+        size = 0
         for partition in manifest.tables:
             joined = _joined(files, specs[partition.table], partition, staging)
             if joined == partition:
                 continue
             rewritten += 1
-            waiting = _with_partition(waiting, joined)
+            waiting[joined.name] = joined
+            size += sum(part.bytes for part in joined.parts if part not in partition.parts)
             if progress is not None:
                 progress(f"joined {len(partition.parts)} parts of {'/'.join(partition.name)}")
-            if _bytes_below(staging) > COMMIT_BYTES:
-                waiting = manifest = _commit(files, staging, waiting, manifest)
-        if waiting != manifest:
-            waiting = _commit(files, staging, waiting, manifest)
-    return Compaction(rewritten, before, sum(len(p.parts) for p in waiting.tables), orphans)
+            if size > COMMIT_BYTES:
+                manifest, waiting, size = _commit(files, staging, waiting, manifest), {}, 0
+        if waiting:
+            manifest = _commit(files, staging, waiting, manifest)
+    return Compaction(rewritten, before, sum(len(p.parts) for p in manifest.tables), orphans)
 
 
-def _commit(files: StoreFiles, staging: Path, manifest: Manifest, base: Manifest) -> Manifest:
+def _commit(files: StoreFiles, staging: Path, joined: Mapping[Name, TablePartition], base: Manifest) -> Manifest:
+    manifest = replace(base, tables=in_order(joined.get(p.name, p) for p in base.tables))
     if manifest.content_hash != base.content_hash:
         raise DataError(f"{files.name}: joined parts have other rows than before: run `fairfield store verify`")
     committed = publish_manifest(files, staging, manifest, base)
@@ -96,15 +100,6 @@ def _joined(files: StoreFiles, spec: TableSpec, partition: TablePartition, stagi
     parts = [group[0].part if len(group) == 1 else join_parts(spec, partition.name, group, staging) for group in groups]
     (joined,) = in_order([partition._replace(parts=tuple(parts))])
     return joined
-
-
-def _with_partition(manifest: Manifest, partition: TablePartition) -> Manifest:
-    others = [p for p in manifest.tables if p.name != partition.name]
-    return replace(manifest, tables=in_order([*others, partition]))
-
-
-def _bytes_below(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 @contextmanager

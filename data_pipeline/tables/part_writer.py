@@ -149,7 +149,7 @@ class PartWriter:
 
 
 def _refuse_repeated(spec: TableSpec, rows: pa.Table) -> None:
-    names = list(spec.key)
+    names = list(spec.once)
     counted = rows.group_by(names, use_threads=False).aggregate([([], "count_all")])
     repeated = counted.filter(pc.greater(counted["count_all"], 1))
     if not repeated.num_rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,12 +12,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from data_pipeline.tables.digest import row_digest
-from data_pipeline.tables.files import StoreFiles
+from data_pipeline.tables.files import LocalFiles, StoreFiles
 from data_pipeline.tables.part_reader import iter_rows
 from data_pipeline.tables.part_writer import PartWriter
 from data_pipeline.tables.sorting import merge_sorted, with_rows
 from data_pipeline.tables.spec import TableSpec
 from data_pipeline.tables.state import DIGEST_BITS, Name, TablePart
+
+MOST_OPEN: Final = 64
+"""Parts that are read side by side, each with a row group in memory; more of them are joined in rounds."""
 
 
 class PlacedPart(NamedTuple):
@@ -29,13 +32,27 @@ class PlacedPart(NamedTuple):
 
 def join_parts(spec: TableSpec, name: Name, parts: Sequence[PlacedPart], staging: Path) -> TablePart:
     """One part below `staging` with the rows of all of them, whose symbols and sessions are disjoint."""
+    chains = chains_of(parts)
+    if len(chains) > MOST_OPEN:
+        return _join_in_rounds(spec, name, chains, staging)
     sources = tuple(dict.fromkeys(source for placed in parts for source in placed.part.sources))
     with PartWriter(spec, name, staging, sources) as writer:
         numbered = {placed.part.path: number for number, placed in enumerate(parts)}
-        runs = [_chain(chain, numbered) for chain in chains_of(parts)]
+        runs = [_chain(chain, numbered) for chain in chains]
         for rows in merge_sorted(runs, spec.order):
             writer.write(rows)
     return writer.part
+
+
+def _join_in_rounds(spec: TableSpec, name: Name, chains: Sequence[Sequence[PlacedPart]], staging: Path) -> TablePart:
+    made: list[PlacedPart] = []
+    for first in range(0, len(chains), MOST_OPEN):
+        group = [placed for chain in chains[first : first + MOST_OPEN] for placed in chain]
+        made.append(PlacedPart(join_parts(spec, name, group, staging), LocalFiles(staging)))
+    whole = join_parts(spec, name, made, staging)
+    for placed in made:
+        placed.files.remove(placed.part.path)
+    return whole
 
 
 def chains_of(parts: Sequence[PlacedPart]) -> list[list[PlacedPart]]:

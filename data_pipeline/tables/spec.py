@@ -61,7 +61,8 @@ class TableSpec:
     order : tuple of str
         The sort order of the rows in a part, beginning with `symbol`; rows equal in it keep the feed's order.
     key : tuple of str
-        Columns that together occur once; empty where rows may repeat. It holds every column of `order`.
+        Columns that together occur once among the rows of one cell; empty where rows may repeat. It holds every column
+        of `order`.
     apart : tuple of str
         Columns that, with the symbol and the date, tell what a later file replaces: rows of another document of the
         same entity and day stay. Empty for most tables: a file gives all of a symbol's session.
@@ -82,6 +83,14 @@ class TableSpec:
     def cell(self) -> tuple[str, ...]:
         """Columns whose values together come from one file: the later one that has them."""
         return self.symbol, self.date, *self.apart
+
+    @property
+    def once(self) -> tuple[str, ...]:
+        """Columns that together occur once in the table: the key within a cell; none where rows may repeat.
+
+        Two documents may state the same fact: they are two cells, and the rows of both stay.
+        """
+        return tuple(dict.fromkeys((*self.key, *self.cell))) if self.key else ()
 
     @cached_property
     def schema(self) -> pa.Schema:

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_pipeline.errors import DataError
+from data_pipeline.facts import facts_as_of
 from data_pipeline.manifest import MANIFEST, Manifest, read_manifest
 from data_pipeline.store import Store
-from data_pipeline.tables import commit, maintenance
+from data_pipeline.tables import commit, maintenance, rewrite
 from data_pipeline.tables.catalog import TABLES
 from data_pipeline.tables.files import LocalFiles, open_files
 from data_pipeline.tables.maintenance import compact
@@ -68,6 +69,33 @@ def test_the_last_file_with_a_symbol_and_session_holds_whatever_came_before(make
     assert on_disk == {part.path for part in store.manifest.parts()}
 
 
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.sampled_from("PQRS"), CELLS), min_size=4, max_size=4), st.data())
+def test_any_sequence_of_ingests_is_a_dictionary_that_is_updated(make, tmp_path_factory, contents, data):
+    """Four files, given again and again in any order: a file is read again unless all it gave still holds."""
+    folder = tmp_path_factory.mktemp("model")
+    files = [(f"{name}{k}", cells) for k, (name, cells) in enumerate(contents)]
+    left = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(commit, "MOST_SMALL", data.draw(st.sampled_from([1, 2, 64])))
+        for k in data.draw(st.lists(st.integers(0, 3), min_size=1, max_size=7)):
+            name, cells = files[k]
+            known = [s for s in held_manifest(open_files(folder / "store")).sources if s.file == name]
+            if not known or known[0].superseded:
+                make.put(folder / "store", folder / "staging", (name, "rates", "BCB", rows_of(make, cells)))
+            left |= cells
+            found = Store.open(folder / "store").table("rates", columns=["session", "symbol", "value"])
+            days = found["session"].cast("int32").to_pylist()
+            held = {
+                (day - make.DAY0, symbol): [value]
+                for day, symbol, value in zip(
+                    days, found["symbol"].to_pylist(), found["value"].to_pylist(), strict=True
+                )
+            }
+            assert held == left
+            assert found.num_rows == len(left)
+
+
 @pytest.mark.parametrize("remote", [False, True])
 def test_the_same_rows_again_change_nothing_and_others_are_told(make, tmp_path, remote):
     place = f"memory://{uuid.uuid4()}" if remote else tmp_path / "store"
@@ -80,18 +108,20 @@ def test_the_same_rows_again_change_nothing_and_others_are_told(make, tmp_path, 
     assert [c.identical for c in same] == [True, True]
     part_of_it = make.rates([(0, "12", 1.0), (1, "11", 2.0)])
     still, same = make.put(place, tmp_path / "s", ("some", "rates", "BCB", part_of_it))
-    assert still.tables == first.tables
+    assert still.content_hash == first.content_hash
+    assert [p.path for t in still.tables for p in t.parts] == [p.path for t in first.tables for p in t.parts]
     assert [c.identical for c in same] == [True]
     new = make.rates([(0, "12", 9.0), (1, "12", 9.0)])
     second, (change,) = make.put(place, tmp_path / "s", ("new", "rates", "BCB", new))
     named = {s.sha256: s.file for s in second.sources}
-    assert [named[s] for s in change.held_by] == ["old"]
+    assert [named[s] for s in change.held_by] == ["old", "some"]
     assert [named[s] for s in change.offered_by] == ["new"]
     assert (change.table, change.venue, change.period, change.symbols) == ("rates", "BCB", "2023", ("12",))
     assert (change.cells, change.rows_held, change.rows_offered, change.identical) == (1, 1, 1, False)
-    assert {s.file: s.superseded for s in second.sources} == {"new": False, "old": True, "some": False}
+    # "some" gave the same row as "old": it is replaced in both
+    assert {s.file: s.superseded for s in second.sources} == {"new": False, "old": True, "some": True}
     third, _ = make.put(place, tmp_path / "s", ("old", "rates", "BCB", old))
-    assert {s.file: s.superseded for s in third.sources} == {"new": True, "old": False, "some": False}
+    assert {s.file: s.superseded for s in third.sources} == {"new": True, "old": False, "some": True}
     values = Store.open(place).table("rates", columns=["symbol", "value"]).to_pylist()
     assert [(r["symbol"], r["value"]) for r in values] == [
         ("11", 1.0),
@@ -153,6 +183,59 @@ def test_of_a_company_s_day_only_the_same_document_is_replaced(make, tmp_path):
     assert not change.identical
     found = Store.open(place).table("facts", columns=["source", "value"]).to_pylist()
     assert sorted((r["source"], r["value"]) for r in found) == [("DFP 2021", 3.0), ("DFP 2022", 2.0)]
+
+
+def test_two_documents_that_state_one_fact_both_stay_and_can_be_joined(make, tmp_path):
+    """In one call, and by compaction of what two calls left; within a document a fact is stated once."""
+
+    def fact(source, value):
+        spec = TABLES["facts"]
+        day = datetime.date(2023, 3, 30)
+        own = {"known_on": day, "symbol": "33000167000101", "field": "assets", "event_start": None, "event_time": day}
+        own |= {"known_at": datetime.datetime(2023, 3, 30, tzinfo=datetime.UTC), "version": 1, "value": value}
+        own |= {"unit": "R$", "source": source}
+        return pa.table({f.name: pa.array([own[f.name]], f.type) for f in spec.schema}, schema=spec.schema)
+
+    one, other = fact("DFP 2022", 1.0), fact("ITR 2022", 2.0)
+    together, _ = make.put(tmp_path / "a", tmp_path / "s", ("x", "facts", "CVM", one), ("y", "facts", "CVM", other))
+    for name, rows in (("x", one), ("y", other)):
+        make.put(tmp_path / "b", tmp_path / "s", (name, "facts", "CVM", rows))
+    assert compact(tmp_path / "b").parts_after == 1
+    assert read_manifest(tmp_path / "b").content_hash == together.content_hash
+    assert Store.open(tmp_path / "b").table("facts").num_rows == 2
+    noon = datetime.datetime(2023, 3, 30, 12, tzinfo=datetime.UTC)
+    for number in range(6):  # which of the two parts comes first depends on their bytes
+        place = tmp_path / f"tie{number}"
+        for source, value in (("DFP 2022", 10.0 + number), ("ITR 2022", 20.0 + number)):
+            make.put(place, tmp_path / "s", (source, "facts", "CVM", fact(source, value)))
+        assert facts_as_of(Store.open(place), ["33000167000101"], ["assets"], noon)["source"].to_pylist() == [
+            "ITR 2022"
+        ]
+    with pytest.raises(DataError, match=r"facts must have each \(symbol, .*, source\) once"):
+        make.put(tmp_path / "c", tmp_path / "s", ("x", "facts", "CVM", pa.concat_tables([one, fact("DFP 2022", 3.0)])))
+
+
+def test_many_small_parts_become_one_without_being_asked(make, tmp_path, monkeypatch):
+    monkeypatch.setattr(commit, "MOST_SMALL", 5)
+    counts = []
+    for number in range(14):
+        rows = make.rates([(0, f"{number:02d}", float(number))])
+        manifest, _ = make.put(tmp_path / "store", tmp_path / "s", (str(number), "rates", "BCB", rows))
+        counts.append(len(manifest.tables[0].parts))
+    assert counts == [1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 1, 2, 3, 4]
+    assert Store.open(tmp_path / "store").table("rates")["value"].to_pylist() == [float(k) for k in range(14)]
+
+
+def test_more_overlapping_parts_than_may_be_open_are_joined_in_rounds(make, tmp_path, monkeypatch):
+    """Every part spans all symbols, so that each would be open at once; the bytes are those of one round."""
+    offers = [(str(k), "rates", "BCB", make.rates([(k, s, k / 8) for s in ("A", "M", "Z")])) for k in range(11)]
+    plain, _ = make.put(tmp_path / "plain", tmp_path / "s", *offers)
+    monkeypatch.setattr(rewrite, "MOST_OPEN", 3)
+    rounds, _ = make.put(tmp_path / "rounds", tmp_path / "s", *offers)
+    assert [p.path for t in rounds.tables for p in t.parts] == [p.path for t in plain.tables for p in t.parts]
+    assert set(rounds.tables[0].parts[0].sources) == set(plain.tables[0].parts[0].sources)
+    on_disk = {p for p in open_files(tmp_path / "rounds").list() if p.endswith(".parquet")}
+    assert on_disk == {part.path for part in rounds.parts()}
 
 
 def test_a_manifest_is_read_back_as_it_was_and_lies_an_item_a_line(make, tmp_path):
