@@ -2,7 +2,9 @@
 
 Mids bounce by the spread and by the tick, so the plain sum over every change measures noise: with independent noise of
 variance w, n returns add 2 n w. Zhang, Mykland and Ait-Sahalia (2005), "A tale of two time scales", JASA 100, average
-the sums over subgrids of every K-th price and take off what the full grid says of the noise.
+the sums over subgrids of every K-th price and take off what the full grid says of the noise. Returns near both ends
+are in fewer subgrids: about K / n of the variance would be missing without the area adjustment of Ait-Sahalia, Mykland
+and Zhang (2011), "Ultra high frequency volatility estimation with dependent microstructure noise", J. Econometrics 160.
 """
 
 from __future__ import annotations
@@ -22,13 +24,13 @@ class TwoScales:
     Attributes
     ----------
     variance : float
-        The estimate, free of the noise; may be slightly negative where there is little but noise.
+        The estimate, free of the noise and unbiased; may be slightly negative where there is little but noise.
     plain : float
         Sum of squared log returns over every price.
     averaged : float
         Mean of the sums over the subgrids.
     noise : float
-        Variance of the noise of one log price, plain / (2 n).
+        Variance of the noise of one log price, (plain - variance) / (2 n); slightly negative where there is none.
     scale : int
         K, prices between two of a subgrid.
     """
@@ -55,9 +57,9 @@ def realised_variance(prices: NDArray[np.float64], step: int = 1) -> float:
 
 
 def two_scale_variance(prices: NDArray[np.float64], scale: int | None = None) -> TwoScales:
-    """The two-scale estimate with the paper's small-sample adjustment.
+    """The area-adjusted two-scale estimate: right on average for independent noise and constant volatility, at any n.
 
-    With n returns, m = (n - K + 1) / K on average in a subgrid: (averaged - m / n plain) / (1 - m / n).
+    With n returns, m = (n - K + 1) / K on average in a subgrid: n / ((K - 1) m) (averaged - m / n plain).
 
     Parameters
     ----------
@@ -82,7 +84,8 @@ def two_scale_variance(prices: NDArray[np.float64], scale: int | None = None) ->
     returns, long = np.diff(logs), logs[scale:] - logs[:-scale]
     plain, averaged = float(returns @ returns), float(long @ long) / scale
     share = (n - scale + 1) / scale / n
-    return TwoScales((averaged - share * plain) / (1.0 - share), plain, averaged, plain / (2 * n), scale)
+    variance = (averaged - share * plain) / ((scale - 1) * share)
+    return TwoScales(variance, plain, averaged, (plain - variance) / (2 * n), scale)
 
 
 def _logs(prices: NDArray[np.float64]) -> Floats:

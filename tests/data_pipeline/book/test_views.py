@@ -60,7 +60,7 @@ def test_the_microprice_lies_between_the_best_prices_and_the_imbalance_between_o
 
 
 def plain_two_scales(prices: list[float], scale: int) -> float:
-    """The estimator written as in the paper: K subgrids, each summed by itself."""
+    """The estimator written as in the papers: K subgrids, each summed by itself, then the area adjustment."""
     logs = [math.log(p) for p in prices]
     n = len(logs) - 1
     everything = sum((b - a) ** 2 for a, b in pairwise(logs))
@@ -70,7 +70,7 @@ def plain_two_scales(prices: list[float], scale: int) -> float:
         sums.append(sum((b - a) ** 2 for a, b in pairwise(grid)))
         sizes.append(len(grid) - 1)
     mean_size = sum(sizes) / scale
-    return (sum(sums) / scale - mean_size / n * everything) / (1 - mean_size / n)
+    return n / ((scale - 1) * mean_size) * (sum(sums) / scale - mean_size / n * everything)
 
 
 @given(prices=st.lists(st.floats(1.0, 100.0), min_size=4, max_size=60), scale=st.integers(2, 20))
@@ -90,7 +90,7 @@ def test_two_scales_find_the_variance_below_the_noise() -> None:
         found = two_scale_variance(np.exp(path))
         estimates.append(found.variance)
         plain.append(found.plain)
-        assert found.noise == pytest.approx(noise**2 + daily**2 / n / 2, rel=0.1)
+        assert found.noise == pytest.approx(noise**2, rel=0.1)
     # the plain sum is 2 n noise^2 too much: thirty times the truth
     assert np.mean(plain) == pytest.approx(daily**2 + 2 * n * noise**2, rel=0.02)
     error = np.std(estimates) / math.sqrt(len(estimates))
@@ -98,6 +98,20 @@ def test_two_scales_find_the_variance_below_the_noise() -> None:
     # the paper's law for constant volatility: 8 n w^4 / K^2 + 4/3 K / n sigma^4, w^2 the noise's variance
     law = 8 * n * noise**4 / found.scale**2 + 4 / 3 * found.scale / n * daily**4
     assert np.std(estimates) == pytest.approx(math.sqrt(law), rel=0.3)
+
+
+@pytest.mark.parametrize(("n", "scale", "noise"), [(100, 2, 1e-3), (100, 50, 1e-3), (300, None, 5e-4), (60, 60, 0.0)])
+def test_two_scales_are_right_on_average_however_few_the_returns(n: int, scale: int | None, noise: float) -> None:
+    rng = np.random.default_rng(5)
+    daily, runs = 0.02, 4000
+    found = []
+    for _ in range(runs):
+        path = np.cumsum(rng.normal(0, daily / math.sqrt(n), n + 1)) + rng.normal(0, noise, n + 1)
+        found.append(two_scale_variance(np.exp(path), scale))
+    for name, truth in (("variance", daily**2), ("noise", noise**2)):
+        values = np.array([getattr(one, name) for one in found])
+        assert abs(values.mean() - truth) < 4 * values.std() / math.sqrt(runs), name
+        assert values.std() / math.sqrt(runs) < max(0.05 * truth, 1e-7)
 
 
 def test_realised_variance_leaves_out_what_is_no_price() -> None:
