@@ -195,12 +195,10 @@ def _trades(block: Block, session: _Session) -> pa.Table:
 
 def _quotes(block: Block, session: _Session) -> pa.Table:
     """The best level of every row where it differs from the row above; an empty side is null."""
-    best = block.levels[:, :4]
-    above = np.concatenate([session.best[None, :], best[:-1]])
-    rows = np.flatnonzero((best != above).any(axis=1))
-    session.best = best[-1].copy()
+    changed = np.empty(block.times.size, dtype=np.int64)
+    rows = changed[: kernels.new_best_rows(block.levels, session.best, changed)]
     session.quotes_kept += rows.size
-    ask, ask_size, bid, bid_size = best[rows].T
+    ask, ask_size, bid, bid_size = np.ascontiguousarray(block.levels[rows, :4].T)
     no_ask, no_bid = (ask <= 0) | (ask >= kernels.EMPTY_ASK), bid <= 0
     return _table(
         QUOTES,

@@ -338,6 +338,24 @@ def check_rows(times: Any, fields: Any, levels: Any, state: Any, fault: Any) -> 
 
 
 @njit(cache=True)
+def new_best_rows(levels: Any, best: Any, rows: Any) -> int:
+    """Number of rows whose best level is not that of the row above; their places are in rows (n,) int64.
+
+    levels (n, 4 * L) int64; best (4,) int64 the best level above the first row, after it that of the last one.
+    """
+    count = 0
+    for r in range(levels.shape[0]):
+        changed = False
+        for c in range(4):
+            changed |= levels[r, c] != best[c]
+            best[c] = levels[r, c]
+        if changed:
+            rows[count] = r
+            count += 1
+    return count
+
+
+@njit(cache=True)
 def _put(n: int, kind: Any, time: int, price: Any, quantity: Any, order: Any, out: Any) -> int:
     ev, ts, px, qty, order_id = out
     ev[n], ts[n], px[n], qty[n], order_id[n] = kind, time, price, quantity, order
@@ -360,17 +378,27 @@ def _none(price: int) -> bool:
 
 
 @njit(cache=True)
+def _first_change(old: Any, new: Any, side: int) -> Any:
+    """The first level at which one side (0 asks, 2 bids) of two rows differs, the number of levels where none does."""
+    depth = new.size // 4
+    for k in range(depth):
+        if old[4 * k + side] != new[4 * k + side] or old[4 * k + side + 1] != new[4 * k + side + 1]:
+            return k
+    return depth
+
+
+@njit(cache=True)
 def _side_changes(
-    n: int, time: int, old: Any, new: Any, side: int, removals: bool, kind: Any, state: Any, out: Any
+    n: int, time: int, old: Any, new: Any, side: int, first: int, removals: bool, kind: Any, state: Any, out: Any
 ) -> int:
     """The levels of one side that are gone (`removals`), or that are new or have another quantity.
 
-    side: 0 asks, 2 bids, the place of the price in a level's four cells.
+    side: 0 asks, 2 bids, the place of the price in a level's four cells; first: the level from which on they differ.
     """
     depth = new.size // 4
     sign = 1 - side
     flags = (_ASK if side == 0 else _BID) | np.uint64(kind)
-    i, j = 0, 0
+    i, j = first, first
     while True:
         gone_end = i == depth or _none(old[4 * i + side])
         new_end = j == depth or _none(new[4 * j + side])
@@ -416,17 +444,11 @@ def level_events(
             kind = SNAPSHOT
         n = _trade(n, time, fields[r], out)
         book = levels[r]
-        changed = False
-        for c in range(width):
-            if book[c] != before[c]:
-                changed = True
-                break
-        if not changed:
-            continue
-        n = _side_changes(n, time, before, book, 0, True, kind, state, out)
-        n = _side_changes(n, time, before, book, 2, True, kind, state, out)
-        n = _side_changes(n, time, before, book, 0, False, kind, state, out)
-        n = _side_changes(n, time, before, book, 2, False, kind, state, out)
+        ask, bid = _first_change(before, book, 0), _first_change(before, book, 2)
+        n = _side_changes(n, time, before, book, 0, ask, True, kind, state, out)
+        n = _side_changes(n, time, before, book, 2, bid, True, kind, state, out)
+        n = _side_changes(n, time, before, book, 0, ask, False, kind, state, out)
+        n = _side_changes(n, time, before, book, 2, bid, False, kind, state, out)
         before[:] = book
     return n, int(times.size)
 
