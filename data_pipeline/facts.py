@@ -240,7 +240,11 @@ def last_known(group: Ints, known: Ints, wanted: Ints, times: Ints) -> tuple[Int
     keys = group * moments.size + np.searchsorted(moments, known)
     order = np.argsort(keys, kind="stable")
     until = np.searchsorted(moments, times, side="right")
-    last = np.searchsorted(keys[order], wanted * moments.size + until, side="left") - 1
+    asked = wanted * moments.size + until
+    # searched in their order, neighbours find their place in the same lines of memory
+    by_key = np.argsort(asked)
+    last = np.empty(asked.size, np.int64)
+    last[by_key] = np.searchsorted(keys[order], asked[by_key], side="left") - 1
     none = (wanted < 0) | (last < 0)
     last[none] = -1
     some = np.flatnonzero(~none)

@@ -140,8 +140,9 @@ def _repeated(constant: str, ours: str, count: int, shown: str) -> pa.Array:
 
 
 def _table(columns: dict[str, pa.Array], shown: str, zone: ZoneInfo | None) -> pa.Table:
-    times = {text: _known(text, shown, zone) for text in pc.unique(columns["known_at"]).to_pylist()}
-    known = pa.array([times[text] for text in columns["known_at"].to_pylist()], pa.int64()).cast(TIME)
+    said = columns["known_at"].dictionary_encode()
+    times = pa.array([_known(text, shown, zone) for text in said.dictionary.to_pylist()], pa.int64())
+    known = times.take(said.indices).cast(TIME)
     version = pc.fill_null(columns["version"], 1)
     wrong = pc.index(pc.and_(pc.greater_equal(version, 1), pc.less_equal(version, _MOST_VERSIONS)), False).as_py()
     if wrong >= 0:
