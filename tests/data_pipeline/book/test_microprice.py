@@ -72,3 +72,46 @@ def test_states_that_the_mid_never_leaves_have_no_adjustment() -> None:
     found = estimate_microprice(rows, spreads=2, classes=2).adjustment
     assert np.isfinite(found[0]).all()
     np.testing.assert_allclose(found[1], [0.0, 0.0], atol=1e-12)
+
+
+def diffusing_market(seed: int, size: int) -> BookRows:
+    """A book whose imbalance wanders, whose spread opens and closes, and whose mid follows the imbalance."""
+    rng = np.random.default_rng(seed)
+    lean, spread, bid = 5, 1, 1000
+    found = np.empty((size, 4))
+    for row, (kind, first, second, third) in enumerate(rng.random((size, 4)).tolist()):
+        found[row] = bid, bid + spread, lean + 1, 10 - lean
+        if kind < 0.7:
+            lean = min(9, max(0, lean + (1 if first < 0.5 else -1)))
+            continue
+        up = first < (lean + 0.5) / 10
+        if spread == 2:
+            bid, spread = bid + up, 1
+        elif second < 0.5:
+            bid, spread = bid - (not up), 2
+        else:
+            bid += 1 if up else -1
+        lean = int(third * 10) if second < 0.5 else 9 - lean
+    return BookRows(np.arange(size), found[:, :2, None].astype(np.int64), found[:, 2:, None], tick_grid(0.01))
+
+
+def test_the_microprice_is_a_martingale_and_the_mid_is_not() -> None:
+    found = estimate_microprice(diffusing_market(1, 60_000), spreads=2, classes=10)
+    rows = diffusing_market(1, 60_000)
+    state = (rows.ticks[:, 1, 0] - rows.ticks[:, 0, 0] - 1) * 10 + rows.bid_quantity[:, 0].astype(np.int64) - 1
+    mirror = state // 10 * 10 + 9 - state % 10
+    # the definition: no drift from any state, over the sample and its mirror image
+    step = np.diff(found.price(rows))
+    for number in range(20):
+        drift = step[state[:-1] == number].sum() - step[mirror[:-1] == number].sum()
+        assert abs(drift) < 1e-9
+    # and on data that the estimate has not seen
+    later, ahead = diffusing_market(2, 60_000), 20
+    state = (later.ticks[:, 1, 0] - later.ticks[:, 0, 0] - 1) * 10 + later.bid_quantity[:, 0].astype(np.int64) - 1
+    middle = 0.5 * (later.bid[:, 0] + later.ask[:, 0])
+    scores = []
+    for price in (found.price(later), middle):
+        moves = [(price[ahead:] - price[:-ahead])[state[:-ahead] == number] for number in range(20)]
+        # moves over 20 rows overlap: a twentieth of them are independent
+        scores.append(max(abs(move.mean()) / (move.std() / np.sqrt(move.size / ahead)) for move in moves))
+    assert scores[0] < 3.5 < scores[1]
