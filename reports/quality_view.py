@@ -29,7 +29,7 @@ PARTS = (
     Part(
         "gaps",
         "Gaps against the B3 calendar",
-        "Sessions that B3 held and the data lack, or the reverse.",
+        "Sessions that B3 held and the data lack, or the reverse; missing ones that follow each other are one row.",
         "Every session that B3 held is there, and no other.",
     ),
     Part(
@@ -41,8 +41,8 @@ PARTS = (
     Part(
         "poor_sessions",
         "Sessions with a low score",
-        "Score: instruments that traded over the median of the 20 sessions before, times the share of rows without a "
-        "defect. A backtest refuses or flags sessions below the minimum of its configuration.",
+        "Score: instruments that traded over the median of the 20 sessions before, where unusually few did, times the "
+        "share of rows without a defect. A backtest refuses or flags sessions below the minimum of its configuration.",
         "Every session has a score of at least 0.98.",
     ),
     Part(

@@ -7,6 +7,7 @@ defect (quarantined, suspicious, or an outlier that no event explains). It uses 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -18,6 +19,8 @@ USUAL_SESSIONS: Final = 20
 UNUSUAL: Final = 4.0
 """Robust deviations below the median (1.4826 times the median absolute one): illiquid shares come and go, and a few of
 them fewer is no defect of the data."""
+LEAST_SESSIONS: Final = 5
+"""Fewer sessions do not tell a deviation: only `MOST_USUAL` counts then."""
 MOST_USUAL: Final = 0.25
 """Share of the median beyond which fewer are never usual."""
 LEAST_DEVIATION: Final = 0.2
@@ -60,10 +63,12 @@ def session_scores(
 
 
 def _usual(present: NDArray[np.int64]) -> tuple[float, float]:
-    """Median of the counts and their robust deviation; zeros of nothing."""
+    """Median of the counts and their robust deviation, infinite where they are too few; zeros of nothing."""
     if present.size == 0:
         return 0.0, 0.0
     middle = float(np.median(present))
+    if present.size < LEAST_SESSIONS:
+        return middle, math.inf
     return middle, max(LEAST_DEVIATION, 1.4826 * float(np.median(np.abs(present - middle))))
 
 

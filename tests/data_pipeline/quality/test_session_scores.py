@@ -38,6 +38,13 @@ def test_shares_that_come_and_go_are_no_defect_and_a_file_that_lacks_half_is():
     assert false < 0.02 * 40 * 58
 
 
+def test_the_first_sessions_tell_no_deviation():
+    traded = market(6)
+    traded[1, 36:], traded[2, 20:] = False, False
+    scores, _ = session_scores(DAYS[:6], traded, {})
+    assert scores.tolist() == [1.0, 1.0, 20 / 38, 1.0, 1.0, 1.0]
+
+
 def test_bad_rows_count_against_the_rows_of_their_session():
     defects = {"quarantined": [{"session": "2023-01-05"}] * 10, "suspicious": [{"session": "2023-01-06"}] * 4}
     scores, words = session_scores(DAYS[:10], market(10), defects)
