@@ -187,7 +187,7 @@ def latest_close(halts: Sequence[Halt], close: np.datetime64) -> np.datetime64:
     >>> str(latest_close([stop], close))[:16]
     '2020-03-12T20:15'
     """
-    end = close.astype("datetime64[ns]")
+    end: np.datetime64 = close.astype("datetime64[ns]")
     for halt in halts:
         if np.isnat(halt.end):
             return halt.end
