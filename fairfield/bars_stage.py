@@ -24,7 +24,7 @@ def run_bars(
     Raises
     ------
     ConfigError
-        For a rule of another form, a date that is none, or workers and a cluster together.
+        For a rule of another form, no rule where there are no bars, a date that is none, or workers and a cluster.
     DataError
         When the store cannot be read or written.
     """
@@ -38,6 +38,8 @@ def run_bars(
         if not check:
             executor = make_workforce(workers, cluster)
             report = compute_bars(store, rules, venue=venue, start=first, end=last, executor=executor)
+            if not (rules or report.made or report.fresh):
+                raise ConfigError("no session there has bars yet: say how to cut them, as in --rule time:60s")
             tell(f"{_sessions(len(report.made))} made, {report.rows:,} bars; {_sessions(len(report.fresh))} unchanged")
     except ValueError as error:
         raise ConfigError(str(error)) from error

@@ -25,6 +25,7 @@ def test_bars_are_made_once_and_checked(world, stored: Path) -> None:
     said = world.fairfield("bars", *place, "--check")
     assert "missing: NASDAQ" in said.stdout
     world.refused(said, "missing or stale")
+    world.refused(world.fairfield("bars", *place), "no session there has bars yet: say how to cut them")
     made = world.fairfield("bars", *place, "--rule", "time:60s", "--rule", "volume:5000", "--workers", 0)
     assert made.exit_code == 0, made.output
     rows = Store.open(stored / "store").table("bars")
