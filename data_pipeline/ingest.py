@@ -48,13 +48,15 @@ def ingest(
     options: Mapping[str, str] | None = None,
     staging: Path | str | None = None,
     on_task: TaskProgress = ignore_progress,
+    replace: bool = False,
 ) -> IngestReport:
     """Put raw files into the store (made if there is none) and report what became of each.
 
     A file that cannot be used is refused with its reason while the others go in; see `IngestReport.complete`. A file
     already in the store changes nothing. Of two versions of a session of daily quotes the one from the file made later
-    holds; of two files that give the same symbol and session of another table, the one ingested later. Stopped by
-    Ctrl-C or killed, it goes on from the files that it had finished when it is called again for the same store.
+    holds; of two files that give the same symbol and session of another table, the one ingested later, but for crypto
+    files of different names: the later one is refused (see `replace`). Stopped by Ctrl-C or killed, it goes on from
+    the files that it had finished when it is called again for the same store.
 
     Parameters
     ----------
@@ -75,6 +77,10 @@ def ingest(
         by default, for a store at a URL in the user's cache.
     on_task : callable, optional
         Called after each event of a task, see `data_pipeline.tasks.report`.
+    replace : bool, optional
+        Whether a crypto file takes the place of rows that a file of another name gave of the same symbol and session.
+        By default it is refused: hours of a day, single and aggregated trades, or pictures of 5 and of 25 levels hold
+        what the other lacks.
 
     Raises
     ------
@@ -97,7 +103,7 @@ def ingest(
             listen = _Listener(area, progress, on_task)
             with (executor or LocalProcesses(0)).over(area.ledger, listen) as pool:
                 harvest = read_all(raw, base, area, pool)
-                settled = settle(files, base, area, harvest, pool)
+                settled = settle(files, base, area, harvest, pool, replace=replace)
             if settled.manifest != base:
                 publish_manifest(files, area.parts, settled.manifest, base)
         finally:

@@ -50,7 +50,7 @@ class FeedFiles:
     paths : tuple of Path
     identity : str
         What the store knows them by: the SHA-256 of a single file's bytes; of several files, or with options, a hash
-        of all of them and of the options.
+        of all of them and of the options; of the names too where they alone say the symbol.
     options : mapping
     """
 
@@ -154,12 +154,16 @@ def sort_files(files: Sequence[Path], options: Mapping[str, str], unpacked: Path
         own = options_of(one.feed.name, options)
         # a file that is read twice, as a document and by its feed, is two sources
         facts = {**own, "feed": one.feed.name} if twice & set(one.files) else own
+        if one.feed.name in _NAMED:
+            facts = {**facts, "names": FILES_JOIN.join(path.name for path in one.files)}
         identity = _identity([hashes[path] for path in one.files], facts)
         raw.sets.append(FeedFiles(one.feed.name, one.files, identity, own))
     raw.quotes.sort(key=lambda quote: (quote.header.generated, quote.path.name, quote.sha256))
     return raw
 
 
+_NAMED: Final = frozenset(("binance_dump", "hftbacktest"))
+"""Feeds whose files say in their names alone whose rows they hold: the same bytes by another name are others."""
 _Look = tuple[str, RawHead] | DataError
 
 

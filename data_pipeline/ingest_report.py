@@ -99,17 +99,24 @@ class IngestReport:
         yield from map(_replaced, self.tables)
         yield from self.notes
         for refusal in self.refused:
-            named = refusal.reason if refusal.file in refusal.reason else f"{refusal.file}: {refusal.reason}"
-            yield f"refused {named}"
+            words = refusal.reason if refusal.file in refusal.reason else f"{refusal.file}: {refusal.reason}"
+            yield f"refused {words}"
 
 
 def _rules(sources: Sequence[Source]) -> str:
-    """What the named rules did; the parser's act on nearly every quote row and are on the quality page instead."""
+    """What the named rules did; the parser's act on nearly every quote row and are on the quality page instead.
+
+    Of rules that did nothing only breaks are told: that there are none is news.
+    """
     counts: Counter[str] = Counter()
     for source in sources:
         if source.kind != "cotahist":
             counts.update(source.rule_counts)
-    return "".join(f"; {count:,} {rule}" for rule, count in sorted(counts.items()) if count)
+    return "".join(f"; {count:,} {rule}" for rule, count in sorted(counts.items()) if count or _is_break(rule))
+
+
+def _is_break(rule: str) -> bool:
+    return rule.endswith("_breaks")
 
 
 def _grouped(changes: tuple[SessionChange, ...], word: str) -> Iterator[str]:
@@ -136,6 +143,16 @@ def named_change(change: TableChange, manifest: Manifest) -> NamedChange:
     return NamedChange(held, tuple(names.get(sha256, sha256[:16]) for sha256 in change.offered_by), change)
 
 
+def refused_replacement(file: str, held: Sequence[str], change: TableChange) -> str:
+    """Why a file may not take the place of rows that files of other names gave."""
+    shown = " and ".join(held[:_MOST_NAMES]) + (f" and {len(held) - _MOST_NAMES:,} more" if held[_MOST_NAMES:] else "")
+    return (
+        f"{file} would replace {change.table} of {change.venue} {change.period} ({_shown(change.symbols)}) of {shown}, "
+        f"{change.rows_held:,} rows by {change.rows_offered:,}, and may hold less: ingest parts of one day in one "
+        "call, keep other kinds of the same rows in a store of their own, or say that it shall (--replace)"
+    )
+
+
 def unused_notes(options: Sequence[str]) -> tuple[str, ...]:
     """A sentence for each option that no reader looked for."""
     return tuple(f"option {name} was not needed by these files" for name in options)
@@ -143,9 +160,13 @@ def unused_notes(options: Sequence[str]) -> tuple[str, ...]:
 
 def _replaced(named: NamedChange) -> str:
     change = named.change
-    more = f" and {len(change.symbols) - _MOST_NAMES:,} more" if len(change.symbols) > _MOST_NAMES else ""
-    symbols = ", ".join(change.symbols[:_MOST_NAMES]) + more
     return (
-        f"replaced {change.table} of {change.venue} {change.period} ({symbols}) of {' and '.join(named.held_by)} by "
+        f"replaced {change.table} of {change.venue} {change.period} ({_shown(change.symbols)}) of "
+        f"{' and '.join(named.held_by)} by "
         f"{' and '.join(named.offered_by)}: {change.rows_held:,} rows before, {change.rows_offered:,} after"
     )
+
+
+def _shown(symbols: Sequence[str]) -> str:
+    more = f" and {len(symbols) - _MOST_NAMES:,} more" if len(symbols) > _MOST_NAMES else ""
+    return ", ".join(symbols[:_MOST_NAMES]) + more

@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 from data_pipeline.errors import DataError
 from data_pipeline.feed_files import Feed, details_by_folder, merge_cdi_feeds, merge_event_feeds, read_feed
 from data_pipeline.ingest_files import FeedFiles, QuoteFile, RawFiles
+from data_pipeline.ingest_report import FILES_JOIN, refused_replacement
 from data_pipeline.ingest_staging import Staging
 from data_pipeline.ingest_tasks import (
     Drafted,
@@ -30,6 +31,7 @@ from data_pipeline.manifest import Manifest, Source
 from data_pipeline.merge import Month, Spilled, held_of
 from data_pipeline.tables.commit import TableChange, mark_superseded, merge_drafts
 from data_pipeline.tables.files import StoreFiles
+from data_pipeline.tables.state import TablePartition
 from data_pipeline.tasks.executor import Executor
 from data_pipeline.tasks.report import TaskFailure
 from data_pipeline.tasks.worker import Task
@@ -37,6 +39,10 @@ from data_pipeline.tasks.worker import Task
 Answer = TypeVar("Answer")
 _DISK: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG))
 """What says that the staging folder cannot be written, not that a raw file is bad."""
+_IN_PARTS: Final = frozenset(("binance_capture", "binance_dump", "tardis", "hftbacktest"))
+"""Feeds of which files of different names may each hold what the other lacks of one symbol and session: hours of a day,
+single and aggregated trades, pictures of 5 and of 25 levels. Only a file of the same name, or one call with all of
+them, replaces what one gave; another only when that is asked for."""
 
 
 @dataclass(slots=True)
@@ -163,8 +169,19 @@ def _read_documents(raw: RawFiles, manifest: Manifest, harvest: Harvest) -> None
                 harvest.refused[document.path] = str(error)
 
 
-def settle(files: StoreFiles, manifest: Manifest, staging: Staging, harvest: Harvest, executor: Executor) -> Settled:
+def settle(
+    files: StoreFiles,
+    manifest: Manifest,
+    staging: Staging,
+    harvest: Harvest,
+    executor: Executor,
+    *,
+    replace: bool = False,
+) -> Settled:
     """What was read, settled against the store: months and partitions as they will be.
+
+    Files that may not take the place of others (see `_IN_PARTS`; with `replace` they may) go from `harvest.drafted`
+    to `harvest.refused`.
 
     Raises
     ------
@@ -174,8 +191,7 @@ def settle(files: StoreFiles, manifest: Manifest, staging: Staging, harvest: Har
         When the staging folder cannot be written.
     """
     months = _merge_months(files, manifest, staging, harvest.spilled, executor)
-    drafts = [draft for _, drafted in harvest.drafted for draft in drafted.drafts]
-    tables, changes = merge_drafts(files, manifest, drafts, staging.parts)
+    tables, changes = _merge_tables(files, manifest, staging, harvest, replace)
     cdi, notes = merge_cdi_feeds(files, staging.parts, manifest, harvest.feeds)
     news = (
         *_quote_sources(harvest.spilled, months),
@@ -193,6 +209,35 @@ def settle(files: StoreFiles, manifest: Manifest, staging: Staging, harvest: Har
         generation=manifest.generation,
     )
     return Settled(committed, months, changes, notes)
+
+
+def _merge_tables(
+    files: StoreFiles, manifest: Manifest, staging: Staging, harvest: Harvest, replace: bool
+) -> tuple[tuple[TablePartition, ...], tuple[TableChange, ...]]:
+    """The tables with all drafts, but for those of files that may not replace what others gave."""
+    names = {source.sha256: source.file for source in manifest.sources}
+    names |= {given.identity: given.name for given, _ in harvest.drafted}
+    bound = set() if replace else {given.identity for given, _ in harvest.drafted if given.feed in _IN_PARTS}
+
+    def may_replace(change: TableChange) -> bool:
+        if bound.isdisjoint(change.offered_by):
+            return True
+        offered = {file for sha256 in change.offered_by for file in names[sha256].split(FILES_JOIN)}
+        # a part may be of several sources: one of them is replaced, by the same files or by those and more
+        return any(offered.issuperset(names.get(sha256, "").split(FILES_JOIN)) for sha256 in change.held_by)
+
+    while True:
+        drafts = [draft for _, drafted in harvest.drafted for draft in drafted.drafts]
+        tables, changes = merge_drafts(files, manifest, drafts, staging.parts, may_replace=may_replace)
+        refused = {change.offered_by[0]: change for change in reversed(changes) if change.refused}
+        if not refused:
+            return tables, changes
+        for given, _ in harvest.drafted:
+            if given.identity in refused:
+                change = refused[given.identity]
+                held = [names.get(sha256, sha256[:16]) for sha256 in change.held_by]
+                harvest.refused[given.paths[0]] = refused_replacement(given.name, held, change)
+        harvest.drafted = [one for one in harvest.drafted if one[0].identity not in refused]
 
 
 def _merge_months(

@@ -162,11 +162,16 @@ def ingest(
     staging: Annotated[
         Path | None, typer.Option(help="Folder for unfinished work, shared by the cluster's workers.")
     ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Crypto files replace rows of a symbol and day of files of other names.")
+    ] = False,
 ) -> None:
     """Put raw files into the store; a file that cannot be used is refused by name and the others go in."""
     from fairfield.ingest_stage import ingest_files
 
-    report = ingest_files(paths, store, workers=workers, cluster=cluster, options=option or (), staging=staging)
+    report = ingest_files(
+        paths, store, workers=workers, cluster=cluster, options=option or (), staging=staging, replace=replace
+    )
     if not report.complete:
         taken = bool(report.accepted or report.unchanged)
         rest = f"everything else is in {store}" if taken else "nothing else was given"

@@ -28,6 +28,7 @@ def ingest_files(
     cluster: str | None = None,
     options: Sequence[str] = (),
     staging: Path | None = None,
+    replace: bool = False,
 ) -> IngestReport:
     """Ingest files and folders, and print what became of each.
 
@@ -45,7 +46,14 @@ def ingest_files(
             raise ConfigError(f"--option {name} must be given once; was {facts[name]!r} and {value!r}")
     with _bar() as bar:
         report = ingest(
-            list(paths), store, bar.rows, executor=executor, options=facts, staging=staging, on_task=bar.event
+            list(paths),
+            store,
+            bar.rows,
+            executor=executor,
+            options=facts,
+            staging=staging,
+            on_task=bar.event,
+            replace=replace,
         )
     for line in report.lines():
         print(line, file=sys.stderr if line.startswith("refused ") else sys.stdout, flush=True)

@@ -59,7 +59,7 @@ _DEPTH: Final = (
     "pu",
 )
 _WHOLE: Final = rb"\d{1,19}"
-_REAL: Final = rb"\d{1,15}(?:\.\d{0,12})?"
+_REAL: Final = rb"\d{1,15}(?:\.\d{0,17})?(?:[eE][+-]?\d{1,2})?"
 _BOOL: Final = rb"(?:[Tt]rue|TRUE|[Ff]alse|FALSE)"
 
 
@@ -306,6 +306,12 @@ class _Reading:
         if self.tally.counts.get("times_in_another_unit_than_their_date_has"):
             self.tally.notes.append(
                 "spot files have microseconds from 2025-01-01 and milliseconds before; this differs."
+            )
+        breaks = self.tally.counts.get("depth_sequence_breaks", 0)
+        if breaks:
+            self.tally.notes.append(
+                f"updates of the book are lost ({breaks:,} breaks of the sequence): "
+                "from each break to the next snapshot the book is not to be trusted."
             )
         if self.last_update:
             self.tally.notes.append("depth history has one clock: the receiver's times are the exchange's.")

@@ -43,10 +43,13 @@ class HftbacktestFeed:
     name = "hftbacktest"
 
     def recognises(self, head: RawHead) -> bool:
-        """Whether it is a NumPy array of the event layout, or of version 1's floats (to refuse it with words)."""
+        """Whether it is a NumPy array of the event layout, or a file of arrays of which one may be that.
+
+        Version 1's floats too, to refuse them with words.
+        """
         if not head.start.startswith(_MAGIC):
             return False
-        return b"exch_ts" in head.start[:512] or b", 6)" in head.start[:512]
+        return head.path.suffix == ".npz" or b"exch_ts" in head.start[:512] or b", 6)" in head.start[:512]
 
     def group(self, paths: Sequence[Path]) -> list[tuple[Path, ...]]:
         """Parts of one day and name together."""

@@ -33,6 +33,7 @@ _TRADES: Final = ("id", "side", "price", "amount")
 _LEVELS: Final = ("is_snapshot", "side", "price", "amount")
 _QUOTES: Final = ("ask_amount", "ask_price", "bid_price", "bid_amount")
 _EXCHANGE: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,38}", re.ASCII)
+_SYMBOL: Final = re.compile(r"[!-~]{1,64}")
 _VENUES: Final = {"binance": "BINANCE_SPOT", "binance-futures": "BINANCE_USDM", "binance-delivery": "BINANCE_COINM"}
 _CONTRACTS: Final = {
     "bitmex": "contracts (inverse ones are US dollars of face)",
@@ -158,10 +159,10 @@ class _Reading:
         codes = encoded.indices.to_numpy(zero_copy_only=False)
         good = np.array([bool(_EXCHANGE.fullmatch(name)) for name in names])
         block.refuse(~good[codes], "exchange must be a name of Tardis (binance-futures)")
-        symbol = block.rows["symbol"]
-        length = pc.utf8_length(symbol).to_numpy()
-        odd = pc.match_substring_regex(symbol, r"[^!-~]").to_numpy()
-        block.refuse((length == 0) | (length > 64) | odd, "symbol must be 1 to 64 plain characters")
+        symbols = block.rows["symbol"].combine_chunks().dictionary_encode()
+        plain = np.array([bool(_SYMBOL.fullmatch(name)) for name in symbols.dictionary.to_pylist()])
+        of_row = symbols.indices.to_numpy(zero_copy_only=False)
+        block.refuse(~plain[of_row], "symbol must be 1 to 64 plain characters")
         self.exchanges.update(names)
         venues = [_VENUES.get(name, re.sub(r"[^A-Z0-9]", "_", name.upper())) for name in names]
         venues = [name if name[0].isalpha() else f"X{name}" for name in venues]
@@ -178,7 +179,8 @@ class _Reading:
         side = pa.array(np.array([1, -1, 0], dtype=np.int8)[code], mask=code == 2)
         ids, symbol = block.rows["id"].combine_chunks(), block.rows["symbol"].combine_chunks()
         given = pc.not_equal(ids, "")
-        named = pc.binary_join_element_wise(symbol, ids, "/").filter(given)
+        several = pc.count_distinct(symbol).as_py() > 1
+        named = (pc.binary_join_element_wise(symbol, ids, "/") if several else ids).filter(given)
         self.tally.add("trade_ids_repeated", len(named) - pc.count_distinct(named).as_py())
         self.tally.add("trades_of_unknown_side", int((code == 2).sum()))
         trade_id = pc.if_else(given, ids, pa.scalar(None, pa.string()))

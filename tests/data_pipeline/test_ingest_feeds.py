@@ -96,15 +96,15 @@ def test_the_later_of_two_files_holds_and_the_earlier_one_when_it_comes_again(ta
     first = tardis("first.csv", [("BTC", 0, 100), ("ETH", 0, 10)])
     second = tardis("second.csv", [("BTC", 0, 200), ("BTC", 0, 201)])
     ingest(first, store)
-    report = ingest(second, store)
+    report = ingest(second, store, replace=True)
     assert prices(store) == [("2020-03-01", "BTC", 200.0), ("2020-03-01", "BTC", 201.0), ("2020-03-01", "ETH", 10.0)]
     words = "replaced trades of DERIBIT 2020-03-01 (BTC) of first.csv by second.csv: 1 rows before, 2 after"
     assert words in list(report.lines())
     assert ingest(second, store).unchanged == ("second.csv",)
-    report = ingest(first, store)
+    report = ingest(first, store, replace=True)
     assert prices(store) == [("2020-03-01", "BTC", 100.0), ("2020-03-01", "ETH", 10.0)]
     assert [change.offered_by for change in report.tables] == [("first.csv",)]
-    ingest([first, second], tmp_path / "both")
+    ingest([first, second], tmp_path / "both", replace=True)
     assert prices(tmp_path / "both")[0] == ("2020-03-01", "BTC", 200.0)
 
 
@@ -338,7 +338,8 @@ def test_any_number_of_workers_gives_the_same_bytes(tardis, write_quotes, tmp_pa
 
 @pytest.mark.realdata
 def test_every_real_file_goes_in_with_its_number_of_records_but_for_two_that_cannot(realdata, tmp_path):
-    report = ingest(realdata, tmp_path / "store")
+    # the folder holds some days twice: as a capture and as an array, with 5 and with 25 levels
+    report = ingest(realdata, tmp_path / "store", replace=True)
     assert {refusal.file for refusal in report.refused} == {
         "COTAHIST_D04012016_TRUNCATED.TXT",
         "EVENT_RECORDS_2024.TXT",

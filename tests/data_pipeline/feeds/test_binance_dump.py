@@ -68,6 +68,24 @@ def test_spot_has_microseconds_from_2025_and_another_unit_is_said(feed_run):
     assert any("this differs" in note for note in tally.notes)
 
 
+def test_a_file_over_the_change_of_units_is_one_line_of_time(feed_run):
+    last_ms, first_us = US_2025 // 1000 - 1, US_2025
+    text = SPOT_TRADES.replace(str(MS_2024 + 1), str(last_ms)) + f"7,93000.6,0.02,1860.012,{first_us},False,True\n"
+    tables, tally = read(feed_run, text, "BTCUSDT-trades-2024-12.csv")
+    rows = tables["trades"].to_pylist()
+    assert [r["time"].value for r in rows[1:]] == [last_ms * 10**6, last_ms * 10**6 + 10**6]
+    assert [r["session"].isoformat() for r in rows[1:]] == ["2024-12-31", "2025-01-01"]
+    assert tally.counts["times_in_another_unit_than_their_date_has"] == tally.counts["times_out_of_order"] == 0
+    assert "times are in microseconds and milliseconds, as their magnitude tells." in tally.notes
+
+
+def test_numbers_may_have_exponents_from_the_first_row_on(feed_run, tmp_path):
+    text = SPOT_TRADES.replace("0.01,", "1e-05,").replace("0.02,", "2E+3,")
+    assert BINANCE_DUMP.recognises(RawHead(tmp_path / "AB-trades-2024-12-31.csv", "", text.encode()))
+    tables, _ = read(feed_run, text, "BTCUSDT-trades-2024-12-31.csv")
+    assert tables["trades"]["quantity"].to_pylist() == [1e-05, 2000.0]
+
+
 def test_futures_have_a_header_and_their_venue_is_that_of_the_contract(feed_run, tmp_path):
     assert venue_of(tmp_path, FUTURES_AGGREGATES, "BTCUSDT-aggTrades-2024-12.csv") == {"BINANCE_USDM"}
     assert venue_of(tmp_path, FUTURES_AGGREGATES, "BTCUSD_PERP-aggTrades-2024-12.csv") == {"BINANCE_COINM"}
@@ -116,6 +134,7 @@ def test_depth_history_resets_the_book_by_its_snapshot(feed_run, tmp_path):
     assert rows["exch_ts"].equals(rows["local_ts"])
     assert (tally.rows, tally.counts["depth_messages"], tally.counts["depth_sequence_breaks"]) == (6, 4, 1)
     assert "depth history has one clock: the receiver's times are the exchange's." in tally.notes
+    assert any("1 breaks of the sequence" in note and "not to be trusted" in note for note in tally.notes)
 
 
 def test_the_zip_of_the_site_is_read_and_names_its_symbol(feed_run):

@@ -14,13 +14,29 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data_pipeline.book.events import BUY, DEPTH, DEPTH_CLEAR, EVENT_DTYPE, EXCH, KIND_MASK, LOCAL, SELL, TRADE
+from data_pipeline.book.events import (
+    ADD,
+    BUY,
+    CANCEL,
+    DEPTH,
+    DEPTH_CLEAR,
+    EVENT_DTYPE,
+    EXCH,
+    FILL,
+    KIND_MASK,
+    LOCAL,
+    MODIFY,
+    SELL,
+    TRADE,
+)
 from data_pipeline.book.normalise import normalise_events, shift_local_clock
 from data_pipeline.errors import DataError
 from data_pipeline.feeds.hftbacktest import HFTBACKTEST, read_hftbacktest
 from data_pipeline.feeds.hftbacktest_export import export_hftbacktest, with_trades
 from data_pipeline.feeds.reading import Tally
+from data_pipeline.ingest import ingest
 from data_pipeline.raw_file import read_head
+from data_pipeline.store import Store
 from data_pipeline.tables.catalog import TABLES
 from data_pipeline.tables.validation import check_rows, check_schema
 
@@ -84,6 +100,55 @@ def test_what_numpy_and_hftbacktest_write_is_read(tmp_path):
     for name in ("a.npz", "b.npz", "c.npy"):
         assert read_hftbacktest(tmp_path / name).tobytes() == array.tobytes()
         assert HFTBACKTEST.recognises(read_head(tmp_path / name))
+
+
+def orders(count=500):
+    """Events of single orders over five days: every field of the layout used to its ends."""
+    rng = np.random.default_rng(1)
+    made = np.zeros(count, dtype=EVENT_DTYPE)
+    kinds = rng.choice([ADD, CANCEL, MODIFY, FILL], count).astype(np.uint64)
+    made["ev"] = kinds | rng.choice([BUY, SELL], count).astype(np.uint64)
+    made["exch_ts"] = MIDNIGHT + np.sort(rng.integers(0, 4 * 86_400 * 10**9, count))
+    made["local_ts"] = np.sort(made["exch_ts"] + rng.integers(1, 10**12, count))
+    made["px"], made["qty"], made["fval"] = rng.random(count), rng.random(count), rng.normal(size=count)
+    made["order_id"] = rng.integers(2**63, 2**64 - 1, count, dtype=np.uint64)
+    made["ival"] = rng.integers(-(2**63), 2**63 - 1, count)
+    return normalise_events(made)
+
+
+@pytest.mark.parametrize("made", [events, orders])
+def test_through_the_store_and_back_is_identical(tmp_path, made, monkeypatch):
+    array, raw, store = made(), tmp_path / "abcusdt_20231115_usdm.npz", tmp_path / "store"
+    np.savez_compressed(raw, data=array)
+    assert ingest(raw, store).complete
+    days = np.unique(Store.open(store).table("book_events", columns=["session"])["session"].to_numpy())
+    assert days.size == (2 if made is events else 5)
+    place = {"venue": "BINANCE_USDM", "symbol": "ABCUSDT", "start": str(days[0]), "end": str(days[-1])}
+    export_hftbacktest(Store.open(store), tmp_path / "out.npz", **place)
+    assert np.load(tmp_path / "out.npz")["data"].tobytes() == array.tobytes()
+    with pytest.raises(DataError, match="no book events of ABCUSDT at BINANCE_USDM, 2020-01-01"):
+        export_hftbacktest(Store.open(store), tmp_path / "no.npz", **(place | {"start": "2020-01-01", "end": None}))
+
+
+def test_a_file_of_several_arrays_gives_the_one_called_data(tmp_path):
+    array, store = events(50), tmp_path / "store"
+    np.savez(tmp_path / "abcusdt_20231115_usdm.npz", data=array, other=np.arange(3), zoo=np.array([{}]))
+    assert ingest(tmp_path / "abcusdt_20231115_usdm.npz", store).complete
+    rows = Store.open(store).table("book_events", columns=["symbol", "venue"])
+    assert set(map(tuple, (row.values() for row in rows.to_pylist()))) == {("ABCUSDT", "BINANCE_USDM")}
+    for name, arrays, words in (
+        ("keys", {"events": array, "trades": array}, "holds events.npy, trades.npy, not the array data"),
+        ("objects", {"data": np.array([{}])}, "not the 64-byte events"),  # never unpickled
+        ("big", {"data": array.astype(EVENT_DTYPE.newbyteorder(">"))}, "little endian"),
+        ("none", {"data": array[:0]}, "holds no events"),
+        ("one", {"data": array[0]}, "no one-dimensional array"),
+    ):
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+        [refusal] = ingest(tmp_path / f"{name}.npz", tmp_path / "refused").refused
+        assert words in refusal.reason
+    whole = (tmp_path / "abcusdt_20231115_usdm.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
+    assert not ingest(tmp_path / "cut.npz", tmp_path / "refused").complete
 
 
 def test_the_same_events_are_the_same_bytes_and_nothing_is_overwritten(tmp_path):

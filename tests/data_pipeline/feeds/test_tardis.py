@@ -15,7 +15,9 @@ from data_pipeline.book.normalise import check_event_order
 from data_pipeline.errors import DataError
 from data_pipeline.feeds.reading import Tally
 from data_pipeline.feeds.tardis import TARDIS
+from data_pipeline.ingest import ingest
 from data_pipeline.raw_file import read_head
+from data_pipeline.store import Store
 
 T0 = 1_583_020_803_000_000  # 2020-03-01 00:00:03 UTC in µs
 START = "exchange,symbol,timestamp,local_timestamp"
@@ -132,6 +134,17 @@ def test_symbols_and_exchanges_of_one_file_are_kept_apart(feed_run, tmp_path):
     mixed = TRADES + row(0, "a", "buy", 1, 1) + row(1, "b", "buy", 2, 1, exchange="bitmex")
     path.write_text(mixed)
     assert [(b.venue, b.rows.num_rows) for b in TARDIS.read((path,), Tally(), {})] == [("DERIBIT", 1), ("BITMEX", 1)]
+
+
+@pytest.mark.parametrize("symbol", ["XBT/USD", "tBTC:USD", "BTC-27MAR20-9000-C"])
+def test_symbols_are_kept_as_the_venue_writes_them(feed_run, tmp_path, symbol):
+    books = LEVELS + row(0, "true", "bid", "1e-05", 5, symbol=symbol) + row(1, "false", "bid", 1e-05, 0, symbol=symbol)
+    path = tmp_path / "levels_2020-03-01.csv"
+    path.write_text(books)
+    assert ingest(path, tmp_path / "store").complete
+    events = Store.open(tmp_path / "store").event_array("DERIBIT", symbol, "2020-03-01")
+    assert events["px"][2:].tolist() == [1e-05, 1e-05]
+    assert events["qty"][2:].tolist() == [5, 0]  # 0: the level is gone
 
 
 def test_sessions_are_the_receivers_dates_so_that_daily_files_are_whole(feed_run):
