@@ -11,9 +11,6 @@ from typing import Any, Final
 
 from fairfield.stages import CONFIGURATIONS, run_backtest, tell, write_synthetic, write_synthetic_book
 
-SESSION: Final = "2021-03-15"
-"""The session of the simulated books; the daily files have it too."""
-
 FORMATS_QUERY: Final = (
     "select venue, symbol, sum(trades) as trades, sum(quantity) as quantity, sum(bought) as bought, "
     "round(avg(spread), 4) as spread from bars group by all order by all"
@@ -62,7 +59,7 @@ def _intraday_steps(folder: Path) -> list[Step]:
     from fairfield.quality_stage import check_quality
     from fairfield.sql_stage import answer_query
 
-    makers, books, store, page = (folder / name for name in ("makers", "books", "store", "day-quality.html"))
+    makers, books, store, page = (folder / name for name in ("makers", "books", "store", "quality.html"))
     config, result, place = folder / "day.toml", folder / "day", _word(store)
     return [
         (f"synthetic-book {_word(makers)}", lambda: write_synthetic_book(makers, feed="lobster", seconds=3600, seed=1)),
@@ -84,10 +81,7 @@ def _intraday_steps(folder: Path) -> list[Step]:
         ),
         (f"bars --rule time:60s --store {place}", lambda: run_bars(str(store), ["time:60s"], workers=0)),
         (f"sql {quote(FORMATS_QUERY)} --store {place}", lambda: answer_query(FORMATS_QUERY, str(store), None, 40)),
-        (
-            f"quality --store {place} --start {SESSION} --end {SESSION} --output {_word(page)}",
-            lambda: check_quality(store, page, SESSION, SESSION),
-        ),
+        (f"quality --store {place} --output {_word(page)}", lambda: check_quality(store, page)),
         (f"calibrate {_word(config)} --output {_word(result)}", lambda: _calibrate_stored(config, result)),
     ]
 
@@ -121,7 +115,8 @@ def _agreement(folder: Path) -> list[str]:
     return [
         f"decay of the arrivals: {files} from LOBSTER's files, {stored} out of the store, "
         f"{BookConfig().fill_decay:g} in the simulation",
-        "the books last an hour of the session, and the capture's clock is 1.2 s slow: the day's quality says so",
+        "quality: the books last an hour of their session and the capture's clock is 1.2 s slow, hence the red light; "
+        "the daily files that the walk-forward reads have the green one",
     ]
 
 
@@ -130,16 +125,16 @@ def _write_index(folder: Path) -> Path:
 
     pages = (
         ("report.html", "Risk report", "Six years of simulated B3 files: four pods in a walk-forward, costs, limits."),
-        ("quality.html", "Quality of the daily files", "Coverage, gaps, events, outliers, suspicious rows."),
+        (
+            "quality.html",
+            "Data quality",
+            "The whole store: coverage, gaps, events, outliers of the daily files; the simulated book as LOBSTER, Binance and "
+            "B3 would write it, and what is wrong with its session.",
+        ),
         (
             "makers/result/calibration.html",
             "Calibration to LOBSTER files",
             "The market-making game fitted to an hour of a simulated book.",
-        ),
-        (
-            "day-quality.html",
-            "Quality of the intraday session",
-            "The same book as LOBSTER, Binance and B3 would write it, in the same store: coverage, quotes, clocks.",
         ),
         ("day/calibration.html", "Calibration out of the store", "The same hour again, from the Binance capture."),
     )

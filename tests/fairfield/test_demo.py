@@ -67,15 +67,14 @@ def test_the_calibration_out_of_the_store_agrees_with_the_one_of_the_files_and_w
 
 
 def test_the_index_links_to_every_page_of_the_demo(folder: Path) -> None:
-    for name in ("report.html", "quality.html"):  # of the daily half
-        (folder / name).write_text("")
+    (folder / "report.html").write_text("")  # of the daily half
     page = _write_index(folder)
     links = [unquote(link) for link in re.findall(r'href="([^"#]+)"', page.read_text(encoding="utf-8"))]
     assert sorted(links) == sorted(str(path.relative_to(folder)) for path in folder.rglob("*.html") if path != page)
 
 
-def test_the_pages_that_were_refused_a_good_light_say_why(folder: Path) -> None:
-    text = (folder / "day-quality.html").read_text(encoding="utf-8")
+def test_the_red_light_of_the_session_says_why(folder: Path) -> None:
+    text = (folder / "quality.html").read_text(encoding="utf-8")
     assert "Data quality: red" in text
     assert "% of the session" in text
     assert "the receiver&#39;s clock is wrong" in text
