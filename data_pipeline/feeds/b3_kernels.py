@@ -378,3 +378,62 @@ def mark_not_rising(symbol: Any, number: Any, highest: Any, marked: Any) -> None
         code = symbol[row]
         marked[row] = number[row] <= highest[code]
         highest[code] = max(highest[code], number[row])
+
+
+@njit(cache=True)
+def _place_of_words(key: int, words: Any, table: Any, nodes: Any) -> Any:
+    """Where a key with these words is in the hash table, or the free place where it would go."""
+    value = np.int64(key)
+    for k in range(words.size):
+        value = (value ^ words[k]) * np.int64(1099511628211)
+        value ^= (value >> 29) & np.int64(0x7FFFFFFFF)
+    mask = table.size - 1
+    place = value & mask
+    while table[place] >= 0:
+        node = nodes[table[place]]
+        same = node[0] == key
+        for k in range(words.size):
+            same &= node[1 + k] == words[k]
+        if same:
+            break
+        place = (place + 1) & mask
+    return place
+
+
+@njit(cache=True)
+def mark_repeats(
+    key: Any, words: Any, sequence: Any, cancel: Any, c_sequence: Any, c_end: Any, table: Any, nodes: Any, used: Any,
+    counts: Any, kept: Any,
+) -> None:  # fmt: skip
+    """Which rows are not there before with the same key and words, or are after a cancel between the two.
+
+    key (n,) int64; words (n, w) int64; sequence (n,) int64, rising; cancel (n,) int64: place of the key's first cancel,
+    -1 none; c_sequence, c_end (cancels,) int64: row of each cancel, and where those of its key end. Kept between calls:
+    table (2^k,) int32, -1 where free; nodes (most, w + 2) int64: key, words, last row of each; used (keys,) bool;
+    counts (3,) int64: nodes, repeated rows, keys' further words. kept (n,) bool.
+    """
+    for i in range(key.size):
+        place = _place_of_words(key[i], words[i], table, nodes)
+        node = table[place]
+        kept[i] = True
+        if node < 0:
+            node = counts[0]
+            counts[0] += 1
+            table[place] = node
+            nodes[node, 0] = key[i]
+            nodes[node, 1:-1] = words[i]
+            counts[2] += used[key[i]]
+            used[key[i]] = True
+        else:
+            low, high = cancel[i], cancel[i]
+            if low >= 0:
+                high = c_end[low]
+            while low < high:
+                middle = (low + high) // 2
+                if c_sequence[middle] < nodes[node, -1]:
+                    low = middle + 1
+                else:
+                    high = middle
+            kept[i] = cancel[i] >= 0 and low < c_end[cancel[i]] and c_sequence[low] < sequence[i]
+            counts[1] += not kept[i]
+        nodes[node, -1] = sequence[i]

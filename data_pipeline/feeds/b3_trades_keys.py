@@ -33,6 +33,11 @@ ROW: Final = np.dtype(
 number), trade date and file's date (days since 1970), members (-1 none), whether it is outside the regular
 session."""
 
+_WORDS: Final = (
+    ("time_us", "i8"), ("price", "i8"), ("quantity", "i8"), ("buyer", "i4"), ("seller", "i4"), ("after", "i4"),
+)  # fmt: skip
+"""What two rows of one key must share to be one trade, floats by their bits."""
+
 Rows = NDArray[Any]
 Keys = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
@@ -87,12 +92,6 @@ class Cancels:
         kernels.find_keys(*_keys(trades), self.symbol, self.day, self.number, found)
         return found
 
-    def lies_between(self, place: int, first: int, last: int) -> bool:
-        """Whether a cancel of the key at a place stands between two rows of the file."""
-        rows = self.sequence[place : self.ends[place]]
-        at = int(np.searchsorted(rows, first))
-        return at < rows.size and int(rows[at]) < last
-
     def report(self, name: str, texts: list[str], standing: NDArray[np.bool_], tally: Tally) -> None:
         """Count and name the cancels that no trade of the file answers to, and the instruments without a trade left.
 
@@ -126,8 +125,8 @@ class Repeats:
         self.watched: list[Rows] = []
         self.count = 0
         self.symbol, self.day, self.number = _keys(np.empty(0, dtype=ROW))
-        self.seen: dict[tuple[Any, ...], int] = {}
-        self.used: set[int] = set()
+        self.table, self.nodes = np.empty(0, dtype=np.int32), np.empty((0, 0), dtype=np.int64)
+        self.used, self.counts = np.empty(0, dtype=np.bool_), np.zeros(3, dtype=np.int64)
 
     def watch(self, rows: Rows, symbols: int) -> None:
         """Take note of the numbers that do not rise."""
@@ -149,8 +148,16 @@ class Repeats:
         if self.count > _MOST_WATCHED:
             tally.notes.append(f"{name} is not in the order of its trade numbers: rows given twice were not looked for")
         elif self.watched:
-            rows = np.unique(np.concatenate(self.watched)[["symbol", "day", "number"]])
-            self.symbol, self.day, self.number = _keys(rows)
+            symbol, day, number = _keys(np.concatenate(self.watched))
+            order = np.lexsort((number, day, symbol))
+            symbol, day, number = symbol[order], day[order], number[order]
+            first = np.r_[True, (np.diff(symbol) != 0) | (np.diff(day) != 0) | (np.diff(number) != 0)]
+            self.symbol, self.day, self.number = symbol[first], day[first], number[first]
+            # of the rows of a key at most the first is not marked
+            most = self.count + self.symbol.size
+            self.table = np.full(1 << (2 * most).bit_length(), -1, dtype=np.int32)
+            self.nodes = np.empty((most, len(_WORDS) + 2), dtype=np.int64)
+            self.used = np.zeros(self.symbol.size, dtype=np.bool_)
 
     def out_of(self, trades: Rows, cancels: Cancels, tally: Tally) -> Rows:
         """The trades without those given before, word for word; another trade of that number stays, counted."""
@@ -158,18 +165,18 @@ class Repeats:
             return trades
         found = np.empty(trades.size, dtype=np.int64)
         kernels.find_keys(*_keys(trades), self.symbol, self.day, self.number, found)
-        watched = np.flatnonzero(found >= 0)
-        rows = chosen(trades, found >= 0)
+        watched = found >= 0
+        rows = chosen(trades, watched)
+        words = np.column_stack([np.ascontiguousarray(rows[name]).view(kind).astype("i8") for name, kind in _WORDS])
         kept = np.ones(trades.size, dtype=np.bool_)
-        facts = rows[["time_us", "price", "quantity", "buyer", "seller", "after"]].tolist()
-        places = np.column_stack([watched, found[watched], cancels.places(rows), rows["sequence"]]).tolist()
-        for (at, key, cancel, sequence), words in zip(places, facts, strict=True):
-            before = self.seen.get((key, *words))
-            if before is None:
-                tally.add("trade_numbers_used_twice", key in self.used)
-            elif cancel < 0 or not cancels.lies_between(cancel, before, sequence):
-                kept[at] = False
-                tally.add("rows_repeated_dropped", 1)
-            self.seen[key, *words] = sequence
-            self.used.add(key)
+        news = np.empty(rows.size, dtype=np.bool_)
+        before = self.counts.copy()
+        kernels.mark_repeats(
+            found[watched], words, np.ascontiguousarray(rows["sequence"]), cancels.places(rows), cancels.sequence,
+            cancels.ends, self.table, self.nodes, self.used, self.counts, news,
+        )  # fmt: skip
+        kept[watched] = news
+        _, repeated, further = (self.counts - before).tolist()
+        tally.add("rows_repeated_dropped", repeated)
+        tally.add("trade_numbers_used_twice", further)
         return chosen(trades, kept)
