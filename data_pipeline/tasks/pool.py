@@ -163,6 +163,7 @@ class TaskPool:
 
     def _dispatch(self, todo: deque[Task], suspects: deque[Task]) -> None:
         """Hand out healthy tasks while there are any; a suspect only when nothing else runs."""
+        self._start(min(len(todo), self._size) - len(self._workers))
         while todo and len(self._busy()) < self._size:
             self._hand(todo.popleft())
         if suspects and not self._busy():
@@ -170,7 +171,10 @@ class TaskPool:
 
     def _hand(self, task: Task) -> None:
         while True:
-            worker = next((worker for worker in self._workers if worker.task is None), None) or self._start()
+            worker = next((worker for worker in self._workers if worker.task is None), None)
+            if worker is None:
+                self._start(1)
+                continue
             try:
                 worker.connection.send((task, self._ledger))
             except (BrokenPipeError, ConnectionResetError):
@@ -179,24 +183,29 @@ class TaskPool:
             worker.task = task
             return
 
-    def _start(self) -> _Worker:
+    def _start(self, count: int) -> None:
+        """Start so many workers side by side; most of a start is the imports of each."""
+        begun = [self._begin() for _ in range(count)]
+        self._workers += begun
+        for worker in begun:
+            try:
+                worker.connection.recv()
+            except (EOFError, ConnectionResetError):
+                worker.process.join()
+                exit_code = worker.process.exitcode
+                self._remove(worker)
+                raise WorkerStartError(
+                    f"a worker process ended with code {exit_code} before it could take a task; its own message is "
+                    "above. A script that starts workers must do so under `if __name__ == '__main__':`"
+                ) from None
+
+    def _begin(self) -> _Worker:
         here, there = self._context.Pipe()
         process = self._context.Process(target=serve, args=(there,), daemon=True)
         with single_threaded():
             process.start()
         there.close()
-        worker = _Worker(process, here)
-        self._workers.append(worker)
-        try:
-            here.recv()
-        except (EOFError, ConnectionResetError):
-            process.join()
-            self._remove(worker)
-            raise WorkerStartError(
-                f"a worker process ended with code {process.exitcode} before it could take a task; its own message is "
-                "above. A script that starts workers must do so under `if __name__ == '__main__':`"
-            ) from None
-        return worker
+        return _Worker(process, here)
 
     def _wait(self) -> list[_Worker]:
         busy = self._busy()
