@@ -6,7 +6,8 @@ Prices are those of no arbitrage on a flat curve at the day's CDI, in the contra
     IND, WIN   index points:      level (1 + i)^(du / 252)
     DI1        PU:                100,000 / (1 + i)^(du / 252), settled as such, quoted as the rate i
 
-with i the annual CDI, c = 3 % the dollar's rate in Brazil, du business days and dc calendar days to the expiry.
+with i the annual CDI, c = 3 % the dollar's rate in Brazil, du business days and dc calendar days to the expiry. The
+last settlement is that of the expiry itself, as on the exchange: the dollar, the index, 100,000.
 """
 
 from __future__ import annotations
@@ -128,24 +129,29 @@ def _price(root: str, annual: float, du: int, dc: int, dollar: float, level: flo
 
 
 def _listed(root: str, day: date) -> Iterator[tuple[str, date]]:
-    """Maturity codes and expiries after `day`, nearest first."""
+    """Maturity codes and expiries from `day` on, nearest first; one that expires today is beyond the usual number."""
     count, year, month = 0, day.year, day.month
     while count < _LISTED[root]:
         if root not in ("IND", "WIN") or month % 2 == 0:
             expiry = _wednesday(year, month) if root in ("IND", "WIN") else _first_bank_day(year, month)
-            if expiry > day:
-                count += 1
+            if expiry >= day:
+                count += expiry > day
                 yield f"{LETTERS[month - 1]}{year % 100:02d}", expiry
         year, month = year + month // 12, month % 12 + 1
 
 
 def _wednesday(year: int, month: int) -> date:
-    """The Wednesday nearest the 15th."""
+    """The Wednesday nearest the 15th, or the next business day (12 October is a holiday)."""
     middle = date(year, month, 15)
-    return middle + timedelta(days=(2 - middle.weekday() + 3) % 7 - 3)
+    return _bank_day(middle + timedelta(days=(2 - middle.weekday() + 3) % 7 - 3))
 
 
 def _first_bank_day(year: int, month: int) -> date:
-    days = bank_days(date(year, month, 1), date(year, month, 10))
+    return _bank_day(date(year, month, 1))
+
+
+def _bank_day(day: date) -> date:
+    """The day, or the next one on which banks are open."""
+    days = bank_days(day, day + timedelta(days=9))
     first: date = days[0].item()
     return first

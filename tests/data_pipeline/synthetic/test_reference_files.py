@@ -13,18 +13,24 @@ import pyarrow as pa
 import pytest
 
 from data_pipeline.adjust import return_since_last_close, window_price_factor
+from data_pipeline.continuous import continuous_future, di1_accrual
 from data_pipeline.feeds.index_levels import INDEX_LEVELS
 from data_pipeline.feeds.price_report import PRICE_REPORT, RULE_OLD_VERSIONS
 from data_pipeline.feeds.reading import Tally
+from data_pipeline.feeds.reference_contracts import Contract, expiry_of, parse_contract
 from data_pipeline.feeds.settlements import SETTLEMENTS
 from data_pipeline.feeds.sgs import SGS
 from data_pipeline.ingest import ingest
 from data_pipeline.panel_build import build_panel
+from data_pipeline.rates import joined_cdi
+from data_pipeline.risk_free import risk_free_returns
+from data_pipeline.schema import CDI_SCHEMA
 from data_pipeline.sessions.calendar import b3_sessions
 from data_pipeline.store import Store
 from data_pipeline.synthetic.futures import ROOTS, _wednesday
 from data_pipeline.synthetic.price_reports import cut_percent, decimal
 from data_pipeline.synthetic.reference_files import write_reference_files
+from data_pipeline.tables.catalog import SETTLEMENTS as SETTLEMENTS_SPEC
 
 
 @pytest.fixture(scope="module")
@@ -160,10 +166,40 @@ def test_the_expiries_that_the_reader_knows_are_those_of_the_exchange(files):
     assert set(tally.counts) == {"previous_settlements_of_0_are_none"}, (
         "values, changes, small and large contracts agree"
     )
+    last = {row["symbol"]: row for row in rows}
+    final = max(row["session"] for row in rows)
+    over = [row for row in last.values() if row["expiry"] <= final]
+    assert {row["root"] for row in over} == set(ROOTS)
     for row in rows:
-        assert row["expiry"] > row["session"]
-    middle = {_wednesday(year, month) for year in range(2018, 2030) for month in range(1, 13)}
-    assert all(day.weekday() == 2 and abs(day.day - 15) <= 3 for day in middle)
+        assert row["session"] <= row["expiry"]
+    for row in over:
+        assert row["session"] == row["expiry"]
+        if row["root"] == "DI1":
+            assert row["settlement"] == 100_000.0
+        elif row["root"] in ("IND", "WIN"):
+            assert row["settlement"] == round(files.index[row["session"]])
+    months = [(year, month) for year in range(2018, 2030) for month in range(2, 13, 2)]
+    assert [_wednesday(*month) for month in months] == [expiry_of(Contract("IND", *month[::-1])) for month in months]
+    assert _wednesday(2022, 10) == datetime.date(2022, 10, 13)
+
+
+@pytest.mark.parametrize("root", sorted(ROOTS))
+def test_its_contracts_join_to_one_series_that_is_held_to_the_last_settlement(files, root):
+    rows = pa.Table.from_pylist(drawn(SETTLEMENTS, files.settlements, "settlements")[0], schema=SETTLEMENTS_SPEC.schema)
+    cdi = joined_cdi(CDI_SCHEMA.empty_table(), pa.concat_tables(b.rows for b in SGS.read((files.rates,), Tally(), {})))
+    sessions = np.unique(rows["session"].to_numpy())
+    found = continuous_future(rows, root, accrual=di1_accrual(sessions, cdi) if root == "DI1" else None)
+    rolls = [found.sessions[row].item() for row in np.flatnonzero(found.rolled)]
+    assert rolls == [expiry_of(parse_contract(found.held[row - 1])) for row in np.flatnonzero(found.rolled)]
+    assert len(rolls) > 4
+    if root in ("IND", "WIN"):
+        # no arbitrage: the index less what cash earned, but for changes of the rate over the time to expiry
+        level = np.array([files.index[day.item()] for day in found.sessions])
+        earned = np.cumsum(np.log1p(risk_free_returns(sessions, cdi, None).returns))
+        drift = np.log(found.adjusted / found.adjusted[0]) - np.log(level / level[0]) + earned
+        assert earned[-1] > 0.05
+        # a change of the rate by some points, over the two months to expiry at most
+        assert np.abs(drift).max() < 0.02
 
 
 def test_interest_futures_are_worth_their_rate_and_earn_the_cdi(files):
