@@ -11,7 +11,7 @@ from data_pipeline.store import Store
 
 
 def run_export(
-    store: Path, output: Path, *, venue: str, symbol: str, start: str, end: str | None, trades: bool, shift: bool
+    store: Path | str, output: Path, *, venue: str, symbol: str, start: str, end: str | None, trades: bool, shift: bool
 ) -> None:
     """Write the events of `symbol` at `venue` from `start` to `end`, and say what the file holds."""
     done = export_hftbacktest(

@@ -11,9 +11,12 @@ from fairfield.tables import aligned
 
 if TYPE_CHECKING:
     from data_pipeline.store import Store
+    from data_pipeline.tables.files import StoreFiles
 
 
-def check_quality(store_path: Path, output: Path | None, start: str | None = None, end: str | None = None) -> Path:
+def check_quality(
+    store_path: Path | str, output: Path | None, start: str | None = None, end: str | None = None
+) -> Path:
     """Print the quality table of a store and write its page."""
     from data_pipeline.quality.feeds import feeds_quality
     from data_pipeline.quality.summary import joined
@@ -36,9 +39,19 @@ def check_quality(store_path: Path, output: Path | None, start: str | None = Non
             raise ConfigError(f"{store_path} holds no quotes, trades or other rows: ingest raw files first")
         summary = joined(parts)
     _print_quality(summary)
-    page = write_quality_page(summary, output or store_path.with_name(f"{store_path.name}-quality.html"))
+    page = write_quality_page(summary, output or _page_of(store.files))
     tell(f"page: {page}")
     return page
+
+
+def _page_of(files: StoreFiles) -> Path:
+    """Beside a folder; for a store at a URL in the current folder."""
+    from data_pipeline.tables.files import LocalFiles
+
+    if isinstance(files, LocalFiles):
+        root = files.root if files.root.name else files.root.resolve()
+        return root.with_name(f"{root.name}-quality.html")
+    return Path(f"{files.name.rstrip('/').rpartition('/')[2]}-quality.html")
 
 
 def _daily_quality(store: Store, first: str | None, last: str | None) -> dict[str, Any]:

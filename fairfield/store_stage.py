@@ -101,6 +101,14 @@ def compact_store(place: str) -> None:
         print(f"{place}: nothing to join, {done.parts_before:,} parts{swept}")
 
 
+def unlock_store(place: str, *, force: bool) -> None:
+    """Remove the lock of a killed process, and say whose it was."""
+    from data_pipeline.tables.maintenance import unlock
+
+    holder = unlock(place, force=force)
+    print(f"{place}: {'no lock was left there' if holder is None else f'the lock of {holder} is removed'}")
+
+
 def migrate_store(place: str) -> None:
     """Bring a store to this program's version, and say by which steps."""
     from data_pipeline.tables.migration import migrate

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import shutil
 import socket
 import time
@@ -86,6 +87,10 @@ class StoreFiles(Protocol):
         DataError
             When another process holds it.
         """
+        ...
+
+    def holder(self) -> str | None:
+        """Who left a lock that does not end with its process ("process 12 on desk since ..."), if anybody did."""
         ...
 
 
@@ -189,13 +194,17 @@ class LocalFiles:
         with exclusive_lock(self.root / LOCK):
             yield
 
+    def holder(self) -> None:
+        """See `StoreFiles`: nothing is left of a process that has ended."""
+
 
 class RemoteFiles:
     """Files below a URL, through fsspec.
 
     An object store shows a file when all of it has arrived, so a put is atomic there. The lock is an object created
-    only if it is not there (where the file system can do that in one step); unlike a local lock it outlives a killed
-    process, and the error then says which object to delete. The manifest's generation is compared besides.
+    only if it is not there (where the file system can do that in one step), and read back; unlike a local lock it
+    outlives a killed process, and is then removed by `fairfield store unlock` alone. The manifest's generation is
+    compared besides.
     """
 
     __slots__ = ("_name", "_root", "_system")
@@ -262,15 +271,34 @@ class RemoteFiles:
         self._make_folder(LOCK)
         since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         owner = f"process {os.getpid()} on {socket.gethostname()} since {since}"
-        try:
-            self._system.pipe_file(self._at(LOCK), owner.encode(), mode="create")
-        except FileExistsError as error:
-            holder = self.read_bytes(LOCK).decode(errors="replace")
+        own = f"{owner}\n{secrets.token_hex(8)}".encode()
+        if self._content_of_lock() == b"":
+            # a folder's lock file, copied here with the folder: nobody's
+            self.remove(LOCK)
+        with contextlib.suppress(FileExistsError):
+            self._system.pipe_file(self._at(LOCK), own, mode="create")
+        # read back: where the file system cannot create in one step, two writers may both have put theirs
+        holder = self.holder()
+        if self._content_of_lock() != own:
             raise DataError(
-                f"{self.name} is being written by {holder}: wait until it has ended; "
-                f"if it was killed, delete {LOCK} there"
-            ) from error
+                f"{self.name} is being written by {holder or 'another command'}: wait until it has ended; "
+                f"if it was killed, run `fairfield store unlock --store {self.name}`"
+            )
         try:
             yield
         finally:
-            self.remove(LOCK)
+            # after an unlock by hand it may be another's
+            if self._content_of_lock() == own:
+                self.remove(LOCK)
+
+    def _content_of_lock(self) -> bytes | None:
+        self._system.invalidate_cache()
+        try:
+            return self.read_bytes(LOCK)
+        except FileNotFoundError:
+            return None
+
+    def holder(self) -> str | None:
+        """See `StoreFiles`."""
+        content = self._content_of_lock()
+        return None if not content else content.decode(errors="replace").partition("\n")[0]

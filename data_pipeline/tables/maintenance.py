@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +17,7 @@ from data_pipeline.atomic import disk_errors
 from data_pipeline.errors import DataError
 from data_pipeline.manifest import Manifest, read_manifest
 from data_pipeline.tables.catalog import TABLES
-from data_pipeline.tables.files import LocalFiles, Place, StoreFiles, open_files
+from data_pipeline.tables.files import LOCK, LocalFiles, Place, StoreFiles, open_files
 from data_pipeline.tables.publish import publish_manifest, sweep_orphans
 from data_pipeline.tables.rewrite import PlacedPart, join_parts
 from data_pipeline.tables.spec import TableSpec
@@ -100,6 +103,47 @@ def _joined(files: StoreFiles, spec: TableSpec, partition: TablePartition, stagi
     parts = [group[0].part if len(group) == 1 else join_parts(spec, partition.name, group, staging) for group in groups]
     (joined,) = in_order([partition._replace(parts=tuple(parts))])
     return joined
+
+
+def unlock(place: Place | StoreFiles, *, force: bool = False) -> str | None:
+    """Remove the lock that a killed process left in a store at a URL, and say whose it was; None when there is none.
+
+    Parameters
+    ----------
+    place : path, str or StoreFiles
+    force : bool, optional
+        Also when nothing shows from here that the process has ended: it ran on another machine.
+
+    Raises
+    ------
+    DataError
+        When the process still runs, or may, and `force` is not given.
+    """
+    files = open_files(place)
+    holder = files.holder()
+    if holder is None:
+        return None
+    if not force and not _has_ended(holder):
+        raise DataError(
+            f"{files.name} is being written by {holder}, which may still run: end it first; if you know that it has "
+            f"ended, run `fairfield store unlock --force --store {files.name}`"
+        )
+    files.remove(LOCK)
+    return holder
+
+
+def _has_ended(holder: str) -> bool:
+    """Whether it is a process of this machine that is no more."""
+    found = re.match(r"process (\d+) on (\S+) since ", holder)
+    if found is None or found[2] != socket.gethostname():
+        return False
+    try:
+        os.kill(int(found[1]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 @contextmanager

@@ -39,6 +39,9 @@ def open_part(files: StoreFiles, part: TablePart) -> Iterator[pq.ParquetFile]:
             f"{place} is missing: the store changed while it was read (open it again) or was damaged (ingest again)"
         ) from error
     except (pa.ArrowException, OSError) as error:
+        # Arrow says of damaged bytes that they are an OSError without a number; anything else is the system's fault
+        if isinstance(error, OSError) and (error.errno is not None or type(error) is not OSError):
+            raise DataError(f"cannot read {place}: {error.strerror or error} (the store is unharmed)") from error
         raise DataError(f"{place} is damaged ({error}): delete the store and ingest again") from error
 
 

@@ -12,13 +12,17 @@ from data_pipeline.manifest import MANIFEST, Manifest, read_manifest
 from data_pipeline.tables.catalog import TABLES
 from data_pipeline.tables.files import StoreFiles
 
-_OWN_PART: Final = re.compile(r"(?P<table>[a-z_]+)/(?:[a-z]+=[^/]+/)*part-[0-9a-f]{16}\.parquet")
+_PART: Final = r"part-[0-9a-f]{16}\.parquet"
+_BEGUN: Final = r"\.[0-9a-f-]+\.tmp"
+"""How the name ends of what a killed process had begun to write in a file's place (`atomic.atomic_path`)."""
+_OWN_PART: Final = re.compile(rf"(?P<table>[a-z_]+)/(?:[a-z]+=[^/]+/)*(?:{_PART}|\.{_PART}{_BEGUN})")
+_OWN_MANIFEST: Final = re.compile(rf"\.{re.escape(MANIFEST)}{_BEGUN}")
 _TABLES: Final = frozenset(("cotahist", "quarantine", "events", "cdi", *TABLES))
 """Folders of the store's own parts: nothing else is ever removed."""
 
 
 def is_own_part(path: str) -> bool:
-    """Whether a path below the store is that of a part, by its name."""
+    """Whether a path below the store is that of a part, finished or not, by its name."""
     match = _OWN_PART.fullmatch(path)
     return match is not None and match["table"] in _TABLES
 
@@ -57,9 +61,10 @@ def publish_manifest(files: StoreFiles, staging: Path, manifest: Manifest, base:
 
 
 def sweep_orphans(files: StoreFiles, manifest: Manifest) -> int:
-    """Remove the parts that `manifest` does not name, left by a stopped writer or replaced; how many. Hold the lock."""
+    """Remove what `manifest` does not name, left by a stopped writer or replaced; how many files. Hold the lock."""
     named = {part.path for part in manifest.parts()}
-    orphans = [path for path in files.list() if is_own_part(path) and path not in named]
+    own = [path for path in files.list() if is_own_part(path) or _OWN_MANIFEST.fullmatch(path)]
+    orphans = [path for path in own if path not in named]
     for path in orphans:
         files.remove(path)
     return len(orphans)

@@ -166,7 +166,9 @@ def _filtered(
 ) -> pa.Table:
     if symbols is not None:
         column = rows[spec.symbol]
-        mask = pc.equal(column, symbols[0]) if len(symbols) == 1 else pc.is_in(column, pa.array(symbols, pa.string()))
+        # a scalar, not a Python text: converting that imports pandas, which takes longer than the read
+        own = pa.scalar(symbols[0], pa.string()) if len(symbols) == 1 else pa.array(symbols, pa.string())
+        mask = pc.equal(column, own) if len(symbols) == 1 else pc.is_in(column, own)
         # a copy of all rows of a large symbol would double the memory
         rows = rows if pc.all(mask).as_py() else rows.filter(mask)
     first, last = edges or (None, None)

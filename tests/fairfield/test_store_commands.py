@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import uuid
 from pathlib import Path
 
+import fsspec
 import pyarrow.parquet as pq
 import pytest
 
@@ -90,8 +92,36 @@ def test_a_query_that_cannot_be_is_one_sentence(world, tmp_path: Path) -> None:
 
 
 def test_cells_hold_times_whole_and_no_control_characters(world) -> None:
-    query = "select make_timestamp_ns(1643266799684700533) t, chr(27) || 'x' s, null n, [1.5::double] l, 0.1::double d, 'é' e"
+    query = "select make_timestamp_ns(1643266799684700533) t, chr(27) || 'x' s, null n, [1.5::double] l"
+    query += ", 0.1::double d, 'é' e"
     lines = world.fairfield("sql", query, "--store", world.store).stdout.splitlines()
     assert lines[0].split() == ["t", "s", "n", "l", "d", "e"]
     assert lines[1].split() == ["2022-01-27", "06:59:59.684700533", "?x", "[1.5]", "0.1", "é"]
     assert lines[2] == "1 row"
+
+
+def test_every_command_takes_a_url(world, tmp_path: Path, monkeypatch) -> None:
+    """A path object would lose a slash of s3://bucket; the answers are those of the folder."""
+    url = f"memory://{uuid.uuid4()}/store"
+    system = fsspec.filesystem("memory")
+    system.put(str(world.store), url.removeprefix("memory:/"), recursive=True)
+    monkeypatch.chdir(tmp_path)
+    for command in (("store", "info"), ("store", "verify"), ("sql", QUERY), ("bars",)):
+        here, there = (world.fairfield(*command, "--store", place) for place in (world.store, url))
+        assert (there.exit_code, there.output) == (here.exit_code, here.output.replace(str(world.store), url))
+    assert world.fairfield("store", "compact", "--store", url).exit_code == 0
+    assert "is of this program's version already" in world.fairfield("store", "migrate", "--store", url).stdout
+    assert world.fairfield("quality", "--store", url).exit_code == 0
+    assert (tmp_path / "store-quality.html").exists()
+    ask = ("export", tmp_path / "x.npz", "--venue", "B3", "--symbol", "NONE3", "--start", "2023-01-05")
+    world.refused(world.fairfield(*ask, "--store", url), "NONE3")
+
+
+def test_unlock_says_whose_lock_it_removed(world) -> None:
+    url = f"memory://{uuid.uuid4()}/store"
+    assert world.fairfield("store", "unlock", "--store", url).stdout == f"{url}: no lock was left there\n"
+    fsspec.filesystem("memory").pipe_file(f"{url}/.lock", b"process 7 on desk since 2026-01-02T03:04:05Z\nx")
+    world.refused(world.fairfield("store", "compact", "--store", url), "holds no store")
+    world.refused(world.fairfield("store", "unlock", "--store", url), "process 7 on desk", "unlock --force")
+    done = world.fairfield("store", "unlock", "--force", "--store", url)
+    assert done.stdout == f"{url}: the lock of process 7 on desk since 2026-01-02T03:04:05Z is removed\n"

@@ -258,11 +258,12 @@ def test_only_the_store_s_own_files_are_swept(make, tmp_path):
     files = LocalFiles(tmp_path / "store")
     orphan = "rates/venue=BCB/date=2022/part-0123456789abcdef.parquet"
     foreign = ["rates/notes.txt", "other/part-0123456789abcdef.parquet", "rates/venue=BCB/date=2022/part-01.parquet"]
-    for path in (orphan, *foreign):
+    begun = ["rates/venue=BCB/date=2022/.part-0123456789abcdef.parquet.12-ab34.tmp", ".manifest.json.12-ab34.tmp"]
+    for path in (orphan, *begun, *foreign):
         files.put(path, b"x")
     assert is_own_part(orphan)
     assert not any(map(is_own_part, foreign))
-    assert sweep_orphans(files, manifest) == 1
+    assert sweep_orphans(files, manifest) == 3
     assert set(files.list()) == {*foreign, MANIFEST, ".lock", *(p.path for p in manifest.parts())}
 
 
