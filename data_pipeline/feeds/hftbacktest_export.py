@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from data_pipeline.book.normalise import check_layout, normalise_events, shift_l
 from data_pipeline.errors import DataError
 from data_pipeline.feeds.hftbacktest import MEMBER, PLAIN_DTYPE, checked_events
 from data_pipeline.store import Store
-from data_pipeline.tables.reading import event_rows
+from data_pipeline.tables.part_reader import groups_of, open_part
+from data_pipeline.tables.reading import Selection, event_rows, select
 
 Events = NDArray[np.void]
 
@@ -79,6 +80,10 @@ def export_hftbacktest(
         For another layout or ending.
     DataError
         When there are no events, they are not in order, or the file is there already.
+
+    Notes
+    -----
+    Memory holds a row group (some 65,000 events) at a time, however long the span.
     """
     if path.suffix not in (".npz", ".npy"):
         raise ValueError(f"path must end with .npz or .npy; was {path.name}")
@@ -90,14 +95,12 @@ def export_hftbacktest(
             _refuse_none(array.size, venue, symbol, start, end)
             table = source.table("trades", venue=venue, symbols=symbol, start=start, end=end or start)
             return _rebuilt(array, table if trades else None, shift, path)
-        count = sum(
-            rows.num_rows
-            for rows in source.iter_table(
-                "book_events", venue=venue, symbols=symbol, start=start, end=end or start, columns=["sequence"]
-            )
+        wanted = select(
+            "book_events", venue=venue, symbols=symbol, start=start, end=end or start, columns=EVENT_DTYPE.names
         )
+        count = sum(rows.num_rows for rows in _groups(source, wanted, ()))
         _refuse_none(count, venue, symbol, start, end)
-        return _written(_sessions(source, venue, symbol, start, end or start), count, path)
+        return _written((event_rows([rows]) for rows in _groups(source, wanted, wanted.columns)), count, path)
     pieces = [source] if isinstance(source, np.ndarray) else list(source)
     for piece in pieces:
         check_layout(piece)
@@ -154,11 +157,16 @@ def _rebuilt(array: Events, trades: pa.Table | None, shift: bool, path: Path) ->
     return Exported(done.events, added, done.seen_before_they_happened, moved)
 
 
-def _sessions(store: Store, venue: str, symbol: str, start: str, end: str) -> Iterator[Events]:
-    """The store's events a session at a time."""
-    columns = EVENT_DTYPE.names
-    for rows in store.iter_table("book_events", venue=venue, symbols=symbol, start=start, end=end, columns=columns):
-        yield event_rows([rows])
+def _groups(store: Store, wanted: Selection, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """The wanted symbol's rows a row group at a time, in order: those of a session are of one part."""
+    symbol, names = wanted.spec.symbol, wanted.symbols or ()
+    partitions = (p for p in store.manifest.tables if p.table == wanted.spec.name)
+    near = sorted((p for p in partitions if wanted.can_be_in(p.venue, p.period)), key=lambda p: p.period)
+    for part in (part for p in near for part in p.parts if part.first <= names[0] <= part.last):
+        with open_part(store.files, part) as found:
+            for group in groups_of(found, symbol, names):
+                rows = found.read_row_group(group, columns=[*columns, symbol], use_threads=False)
+                yield rows.filter(pc.equal(rows[symbol], pa.scalar(names[0], pa.string())))
 
 
 def _refuse_none(count: int, venue: str, symbol: str, start: str, end: str | None) -> None:

@@ -31,13 +31,16 @@ from data_pipeline.book.events import (
 )
 from data_pipeline.book.normalise import normalise_events, shift_local_clock
 from data_pipeline.errors import DataError
+from data_pipeline.feeds import hftbacktest_export
 from data_pipeline.feeds.hftbacktest import HFTBACKTEST, read_hftbacktest
 from data_pipeline.feeds.hftbacktest_export import export_hftbacktest, with_trades
 from data_pipeline.feeds.reading import Tally
 from data_pipeline.ingest import ingest
 from data_pipeline.raw_file import read_head
 from data_pipeline.store import Store
+from data_pipeline.tables import part_writer
 from data_pipeline.tables.catalog import TABLES
+from data_pipeline.tables.reading import event_rows
 from data_pipeline.tables.validation import check_rows, check_schema
 
 MIDNIGHT = 1_700_006_400_000_000_000  # 2023-11-15 00:00 UTC
@@ -128,6 +131,24 @@ def test_through_the_store_and_back_is_identical(tmp_path, made, monkeypatch):
     assert np.load(tmp_path / "out.npz")["data"].tobytes() == array.tobytes()
     with pytest.raises(DataError, match="no book events of ABCUSDT at BINANCE_USDM, 2020-01-01"):
         export_hftbacktest(Store.open(store), tmp_path / "no.npz", **(place | {"start": "2020-01-01", "end": None}))
+
+
+def test_a_session_is_exported_a_row_group_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(part_writer, "GROUP_ROWS", 64)
+    array, paths = events(2000), []
+    for symbol in ("aaa", "abc", "zzz"):  # neighbours in the same row groups
+        paths.append(tmp_path / f"{symbol}_20231115_usdm.npz")
+        export_hftbacktest(array, paths[-1])
+    assert ingest(paths, tmp_path / "store").complete
+    sizes = []
+    monkeypatch.setattr(
+        hftbacktest_export, "event_rows", lambda rows: (sizes.append(rows[0].num_rows), event_rows(rows))[1]
+    )
+    place = {"venue": "BINANCE_USDM", "symbol": "ABC", "start": "2023-11-14", "end": "2023-11-15"}
+    export_hftbacktest(Store.open(tmp_path / "store"), tmp_path / "out.npz", **place)
+    assert np.load(tmp_path / "out.npz")["data"].tobytes() == array.tobytes()
+    assert max(sizes) <= 64
+    assert sum(sizes) == array.size
 
 
 def test_a_file_of_several_arrays_gives_the_one_called_data(tmp_path):
