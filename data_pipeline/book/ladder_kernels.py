@@ -65,6 +65,29 @@ def _nearest_listed(price: float, place: int, listed: Any) -> int:
 
 
 @njit(cache=True)
+def _clear_limit(side: int, price: float, numerator: float, denominator: float, listed: Any) -> Any:
+    """Last tick that a clear of a side up to a price takes; between two ticks that is the one nearer to the best."""
+    if denominator > 0.0 and not abs(price) * denominator < WHOLE:
+        return NO_ASK if price > 0.0 else NO_BID
+    near, exact = _tick_of(price, numerator, denominator, listed)
+    if exact:
+        return near
+    shown = near * numerator / denominator if denominator > 0.0 else listed[near] if near < listed.size else np.inf
+    if side == 0 and shown < price:
+        return near + 1
+    if side == 1 and shown > price:
+        return near - 1
+    return near
+
+
+@njit(cache=True, inline="always")
+def _fault(which: int, row: int, faults: Any, first: Any) -> None:
+    if faults[which] == 0:
+        first[which] = row
+    faults[which] += 1
+
+
+@njit(cache=True)
 def classify(
     ev: Any,
     times: Any,
@@ -95,9 +118,7 @@ def classify(
         if ev[i] & flag == 0:
             continue
         if times[i] < now:
-            if faults[F_TIME] == 0:
-                first[F_TIME] = i
-            faults[F_TIME] += 1
+            _fault(F_TIME, i, faults, first)
         now = times[i]
         kind = ev[i] & 255
         where = 0 if ev[i] & (1 << 29) else (1 if ev[i] & (1 << 28) else 2)
@@ -117,45 +138,23 @@ def classify(
             continue
         if act == CLEAR:
             if source == L2 and abs(px[i]) < 1e300 and where < 2:
-                if denominator > 0.0 and not abs(px[i]) * denominator < WHOLE:
-                    tick[i] = NO_ASK if px[i] > 0.0 else NO_BID
-                    continue
-                near, exact = _tick_of(px[i], numerator, denominator, listed)
-                # a price between two ticks clears what lies on the near side of it
-                shown = 0.0
-                if denominator > 0.0:
-                    shown = near * numerator / denominator
-                elif near < listed.size:
-                    shown = listed[near]
-                if not exact and where == 0 and shown < px[i]:
-                    near += 1
-                if not exact and where == 1 and (shown > px[i] or near == listed.size):
-                    near -= 1
-                tick[i] = near
+                tick[i] = _clear_limit(where, px[i], numerator, denominator, listed)
             else:
                 tick[i] = NO_BID if where == 0 else NO_ASK
             continue
         if where == 2 and act != ORDER_MODIFY:
-            if faults[F_SIDE] == 0:
-                first[F_SIDE] = i
-            faults[F_SIDE] += 1
+            _fault(F_SIDE, i, faults, first)
         # quantities of orders are added up and taken off again: beyond 2**53 that leaves something else behind
         if not (qty[i] >= 0.0 and qty[i] < (WHOLE if source == L3 else 1e300)):
-            if faults[F_QUANTITY] == 0:
-                first[F_QUANTITY] = i
-            faults[F_QUANTITY] += 1
+            _fault(F_QUANTITY, i, faults, first)
         if act == BEST and qty[i] == 0.0:
             continue
         if not abs(px[i]) < 1e300:
-            if faults[F_PRICE] == 0:
-                first[F_PRICE] = i
-            faults[F_PRICE] += 1
+            _fault(F_PRICE, i, faults, first)
             continue
         near, exact = _tick_of(px[i], numerator, denominator, listed)
         if abs(near) > WIDEST:
-            if faults[F_RANGE] == 0:
-                first[F_RANGE] = i
-            faults[F_RANGE] += 1
+            _fault(F_RANGE, i, faults, first)
             continue
         if not exact:
             if nearest and (denominator > 0.0 or listed.size > 0):
@@ -163,9 +162,7 @@ def classify(
                 if denominator == 0.0:
                     near = _nearest_listed(px[i], near, listed)
             else:
-                if faults[F_TICK] == 0:
-                    first[F_TICK] = i
-                faults[F_TICK] += 1
+                _fault(F_TICK, i, faults, first)
         tick[i] = near
     return moved
 
@@ -330,22 +327,14 @@ def _clear_side(
     k: int, limit: int, head: Any, directory: Any, summary: Any, words: Any, quantity: Any, count: Any
 ) -> None:
     """Take out every level of side k from its best to `limit`, both included."""
-    if k == 0:
-        tick = head[BEST_BID]
-        while tick != NO_BID and tick >= limit:
-            slot = directory[0, (tick >> PAGE_BITS) - head[BASE]]
-            quantity[slot, tick & (PAGE - 1)] = 0.0
-            count[slot, tick & (PAGE - 1)] = 0
-            _vacate(0, tick, slot, head, directory, summary, words)
-            tick = head[BEST_BID]
-    else:
-        tick = head[BEST_ASK]
-        while tick != NO_ASK and tick <= limit:
-            slot = directory[1, (tick >> PAGE_BITS) - head[BASE]]
-            quantity[slot, tick & (PAGE - 1)] = 0.0
-            count[slot, tick & (PAGE - 1)] = 0
-            _vacate(1, tick, slot, head, directory, summary, words)
-            tick = head[BEST_ASK]
+    nothing = NO_BID if k == 0 else NO_ASK
+    tick = head[BEST_BID + k]
+    while tick != nothing and (tick >= limit if k == 0 else tick <= limit):
+        slot = directory[k, (tick >> PAGE_BITS) - head[BASE]]
+        quantity[slot, tick & (PAGE - 1)] = 0.0
+        count[slot, tick & (PAGE - 1)] = 0
+        _vacate(k, tick, slot, head, directory, summary, words)
+        tick = head[BEST_BID + k]
 
 
 @njit(cache=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -300,6 +303,27 @@ def test_a_call_that_was_stopped_is_gone_on_from(store: Path, tmp_path: Path, da
     compute_bars(store, RULES, progress=said.append)
     kinds = sorted(event.kind for event in said if event.kind != "running")
     assert kinds == (["finished", "finished"] if damage else ["finished", "skipped"])
+    assert contents(store) == contents(tmp_path / "whole")
+
+
+KILLED = """
+import os, signal, sys
+from data_pipeline.book.bar_tasks import compute_bars
+def die(event):
+    if event.kind == "finished":
+        os.kill(os.getpid(), signal.SIGKILL)
+compute_bars(sys.argv[1], sys.argv[2:], progress=die)
+"""
+
+
+def test_a_call_that_was_killed_is_gone_on_from(store: Path, tmp_path: Path) -> None:
+    shutil.copytree(store, tmp_path / "whole")
+    compute_bars(tmp_path / "whole", RULES)
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(store), *RULES], check=False, cwd=Path.cwd())
+    assert killed.returncode == -signal.SIGKILL
+    said: list[TaskEvent] = []
+    compute_bars(store, RULES, progress=said.append)
+    assert sorted(event.kind for event in said if event.kind != "running") == ["finished", "skipped"]
     assert contents(store) == contents(tmp_path / "whole")
 
 
