@@ -1,5 +1,5 @@
 # fairfield: every target does its own set-up in .venv; nothing but Python 3.11-3.13 and make is needed.
-#   make demo    synthetic exchange -> store -> walk-forward -> demo/report.html
+#   make demo    simulated files -> store -> walk-forward, a session of trades -> demo/index.html
 #   make test    all tests, lint, types, import contracts
 #   make lint    lint, types, import contracts only
 #   make bench   the benchmarks of benchmarks/README.md

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Final
@@ -115,9 +115,17 @@ class Manifest:
     @property
     def content_hash(self) -> str:
         """SHA-256 of the committed market data: equal rows give an equal hash, in whatever files and parts."""
+        return self._hash(self.tables)
+
+    @property
+    def daily_hash(self) -> str:
+        """SHA-256 of what a daily panel is made of: quotes, events, CDI and the central bank's series."""
+        return self._hash(p for p in self.tables if (p.table, p.venue) == ("rates", "BCB"))
+
+    def _hash(self, tables: Iterable[TablePartition]) -> str:
         parts = [p.part for p in self.partitions] + [part for part in (self.events, self.cdi) if part is not None]
         lines = sorted(f"{part.path} {part.sha256}\n" for part in parts)
-        rows = [f"{p.table} {p.version} {p.venue} {p.period} {p.digest:032x}\n" for p in self.tables]
+        rows = [f"{p.table} {p.version} {p.venue} {p.period} {p.digest:032x}\n" for p in tables]
         return hashlib.sha256("".join((f"schema {QUOTES_VERSION}\n", *lines, *rows)).encode()).hexdigest()
 
     def source(self, sha256: str) -> Source | None:

@@ -75,7 +75,7 @@ def build_panel(
         asked = f"{first or 'its beginning'} to {last or 'its end'}"
         raise DataError(f"the store has no session from {asked}; it has {_span(store.sessions())}")
     risk_free = risk_free_returns(sessions, store.cdi(), risk_free_annual)
-    provenance = {"store": store.content_hash, "start": str(first), "end": str(last)}
+    provenance = {"store": store.manifest.daily_hash, "start": str(first), "end": str(last)}
     return panel_from_history(history, sessions, rules, risk_free, provenance)
 
 

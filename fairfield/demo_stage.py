@@ -128,8 +128,8 @@ def _write_index(folder: Path) -> Path:
         (
             "quality.html",
             "Data quality",
-            "The whole store: coverage, gaps, events, outliers of the daily files; the simulated book as LOBSTER, Binance and "
-            "B3 would write it, and what is wrong with its session.",
+            "The whole store: coverage, gaps, events, outliers of the daily files; the simulated book as LOBSTER, "
+            "Binance and B3 would write it, and what is wrong with its session.",
         ),
         (
             "makers/result/calibration.html",

@@ -77,6 +77,17 @@ def test_a_second_backtest_resumes_into_the_same_folder_and_bytes(world) -> None
     assert world.contents(world.root / "runs") == before
 
 
+def test_a_session_of_trades_in_the_same_store_does_not_reach_a_run_on_daily_bars(world, tmp_path: Path) -> None:
+    shutil.copytree(world.store, tmp_path / "store")
+    shutil.copy(world.config, tmp_path / "tiny.toml")
+    assert world.fairfield("synthetic-book", tmp_path / "book", "--feed", "b3_trades", "--seconds", 60).exit_code == 0
+    assert world.fairfield("ingest", tmp_path / "book", "--store", tmp_path / "store").exit_code == 0
+    assert world.fairfield("backtest", tmp_path / "tiny.toml").exit_code == 0
+    (run,) = (tmp_path / "runs").glob("tiny-*")
+    assert run.name == world.run.name
+    assert world.contents(run) == world.contents(world.run)
+
+
 def test_the_order_of_the_raw_files_cannot_reach_the_run(world, tmp_path: Path) -> None:
     quotes, others = sorted(world.raw.glob("*.ZIP")), sorted(world.raw.rglob("*.json"))
     for path in (*reversed(others), *quotes):
