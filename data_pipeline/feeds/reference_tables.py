@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -86,12 +87,13 @@ def read_columns(
     shown = f"{path.name}:{name}" if name else path.name
     if not content:
         raise DataError(f"{shown} is empty: the download failed; fetch it again")
-    raw, first = (_parquet(content, shown), 1) if is_parquet(content) else (_csv(content, shown), 2)
+    text = None if is_parquet(content) else decoded(content)
+    raw = _parquet(content, shown) if text is None else _csv(text, shown)
     names = {column.strip().lower(): number for number, column in enumerate(raw.column_names)}
     missing = [column for column in wanted if column not in names and column not in optional]
     if missing:
         raise DataError(f"{shown} lacks the column {missing[0]}; it has {', '.join(list(names)[:20])}")
-    where = _Where(shown, "row" if first == 1 else "line", first)
+    where = _Where(shown, text)
     return {
         column: _as_kind(raw.column(names[column]), kind, column, where)
         for column, kind in wanted.items()
@@ -101,19 +103,23 @@ def read_columns(
 
 @dataclass(frozen=True, slots=True)
 class _Where:
+    """Names places of a file; `text` is that of a CSV file."""
+
     name: str
-    unit: str
-    first: int
+    text: str | None
 
     def at(self, index: int) -> str:
-        return f"{self.name} {self.unit} {index + self.first}"
+        if self.text is None:
+            return f"{self.name} row {index + 1}"
+        # the reader passes over empty lines
+        lines = (number for number, line in enumerate(re.split("\r\n|\r|\n", self.text), 1) if line and number > 1)
+        return f"{self.name} line {next(islice(lines, index, None), index + 2)}"
 
 
-def _csv(content: bytes, shown: str) -> pa.Table:
-    text = decoded(content)
+def _csv(text: str, shown: str) -> pa.Table:
     line = text.split("\n", 1)[0]
     options = pyarrow.csv.ParseOptions(delimiter=";" if ";" in line else ",")
-    names = header_of(content[: 1 << 16])
+    names = header_of(text[: 1 << 16].encode("utf-8"))
     if len(set(names)) != len(names):
         raise DataError(f"{shown} has two columns of one name in its header: {line[:80]!r}")
     try:

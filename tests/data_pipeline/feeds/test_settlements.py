@@ -171,6 +171,7 @@ def test_what_does_not_fit_together_is_counted_and_kept(feed_run):
         ("p.html", page(), "has an empty table"),
         ("t.csv", csv(ROW).replace(b"price_change", b"x").replace(b",price,", b",y,"), "lacks the column price"),
         ("t.csv", csv(ROW | {"price": "NaN"}), "line 2: price must be a number; was 'NaN'"),
+        ("t.csv", csv(ROW, ROW | {"price": "NaN"}).replace(b"\n", b"\r\n\r\n"), "line 5: price must be a number"),
         ("t.csv", csv(ROW | {"price": "1e400"}), "line 2: price must be a number"),
         (
             "t.csv",
