@@ -155,6 +155,12 @@ class Store:
 
         return run_query(self, query)
 
+    def iter_sql(self, query: str) -> Iterator[pa.Table]:
+        """The rows of `sql`, piece by piece; the first piece is empty and has the columns."""
+        from data_pipeline.tables.sql import stream_query
+
+        return stream_query(self, query)
+
     def sessions(self) -> NDArray[np.datetime64]:
         """(S,) datetime64[D], increasing: the sessions with at least one quote record."""
         days = [day for p in self.manifest.partitions for day, entry in p.sessions.items() if entry.rows]

@@ -43,7 +43,7 @@ class Source(StrEnum):
     url = "url"
 
 
-StoreOption = Annotated[Path, typer.Option("--store", help="Folder of the store.")]
+PlaceOption = Annotated[str, typer.Option("--store", help="Folder of the store, or its URL (s3://bucket/store).")]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Where to write the page.")]
 
 
@@ -182,7 +182,7 @@ def ingest(
 @app.command()
 @answering
 def quality(
-    store: StoreOption = Path("store"),
+    store: PlaceOption = "store",
     output: OutputOption = None,
     start: Annotated[str | None, typer.Option(help="First session looked at (YYYY-MM-DD).")] = None,
     end: Annotated[str | None, typer.Option(help="Last session looked at (YYYY-MM-DD).")] = None,
@@ -267,7 +267,7 @@ def export(
     symbol: Annotated[str, typer.Option(help="Instrument at the venue.")],
     start: Annotated[str, typer.Option(help="First session (YYYY-MM-DD).")],
     end: Annotated[str | None, typer.Option(help="Last session; the first alone without it.")] = None,
-    store: StoreOption = Path("store"),
+    store: PlaceOption = "store",
     trades: Annotated[bool, typer.Option("--trades", help="Add the table's trades, where events have none.")] = False,
     shift: Annotated[bool, typer.Option("--shift", help="Move receiver's times until no latency is negative.")] = False,
 ) -> None:
@@ -304,7 +304,6 @@ def bars(
 
 store_app = typer.Typer(help="Look into a store, check it, and keep it in shape.", no_args_is_help=True)
 app.add_typer(store_app, name="store")
-PlaceOption = Annotated[str, typer.Option("--store", help="Folder of the store, or its URL (s3://bucket/store).")]
 
 
 @store_app.command("info")
@@ -341,6 +340,18 @@ def store_migrate(store: PlaceOption = "store") -> None:
     from fairfield.store_stage import migrate_store
 
     migrate_store(store)
+
+
+@store_app.command("unlock")
+@answering
+def store_unlock(
+    store: PlaceOption = "store",
+    force: Annotated[bool, typer.Option("--force", help="Also a lock of another machine: its process ended.")] = False,
+) -> None:
+    """Remove the lock that a killed process left in a store at a URL; a folder's lock ends with its process."""
+    from fairfield.store_stage import unlock_store
+
+    unlock_store(store, force=force)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 import os
 
 import pyarrow as pa
@@ -9,6 +10,7 @@ import pytest
 from data_pipeline.errors import DataError
 from data_pipeline.ingest import ingest
 from data_pipeline.store import Store
+from data_pipeline.tables.catalog import TABLES
 from data_pipeline.tables.sql import VIEWS, days_of
 
 
@@ -50,7 +52,8 @@ def test_the_older_tables_are_views_too(store):
     found = store.sql("select session, ticker, close_cents from daily_quotes order by session, ticker")
     assert found.to_pylist() == store.read(["session", "ticker", "close_cents"]).to_pylist()
     assert store.sql("select count(*) n from daily_quotes where session >= '2023-01-01'").to_pylist() == [{"n": 4}]
-    for view in ("quarantine", "company_events", "cdi", "trades"):
+    assert store.sql("select * from cdi").to_pylist() == store.cdi().to_pylist()
+    for view in ("quarantine", "company_events", "trades"):
         assert store.sql(f"select * from {view}").num_rows == 0
     joined = "select count(*) n from daily_quotes d join rates r on r.session = d.session and r.venue = 'B3'"
     assert store.sql(joined).to_pylist() == [{"n": 4}]  # two quotes and two series on 2023-01-03
@@ -144,6 +147,62 @@ def test_a_missing_file_is_an_error_about_the_store(make, tmp_path):
     (tmp_path / "store" / manifest.tables[0].parts[0].path).unlink()
     with pytest.raises(DataError, match="could not be read"):
         Store.open(tmp_path / "store").sql("select * from rates")
+
+
+def test_a_large_answer_comes_in_pieces_and_is_the_same(make, tmp_path):
+    rows = make.rates([(day, f"S{day % 7}", day / 8) for day in range(3000)])
+    make.put(tmp_path / "store", tmp_path / "s", ("a", "rates", "BCB", rows))
+    store = Store.open(tmp_path / "store")
+    query = "select r.session, r.symbol, r.value, n.range n from rates r, range(200) n order by r.session, n"
+    first, *pieces = store.iter_sql(query)
+    assert first.num_rows == 0
+    assert max(piece.num_rows for piece in pieces) < 300_000 < sum(piece.num_rows for piece in pieces)
+    assert pa.concat_tables(pieces).equals(store.sql(query))
+    (alone,) = store.iter_sql("select symbol from rates where value < 0")
+    assert (alone.num_rows, alone.column_names) == (0, ["symbol"])
+    with pytest.raises(ValueError, match="query must be one that DuckDB can answer; Conversion Error"):
+        list(store.iter_sql("select symbol::int from rates"))
+
+
+def test_a_query_larger_than_its_memory_leaves_nothing_in_the_current_folder(make, tmp_path, monkeypatch):
+    make.put(tmp_path / "store", tmp_path / "s", ("a", "rates", "BCB", make.rates([(0, "11", 1.0)])))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    store = Store.open(tmp_path / "store")
+    (setting,) = store.sql("select current_setting('temp_directory') d")["d"].to_pylist()
+    assert "fairfield-sql-" in setting
+    assert not os.path.exists(setting)  # noqa: PTH110
+    assert not list((tmp_path / "here").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("condition", "kept"),
+    [
+        ("true", lambda r: True),
+        ("symbol = 'B'", lambda r: r["symbol"] == "B"),
+        ("symbol = $$B$$", lambda r: r["symbol"] == "B"),
+        ("symbol > 'A' and condition = 'cross'", lambda r: r["symbol"] > "A" and r["condition"] == "cross"),
+        ("condition in ($$cross$$)", lambda r: r["condition"] == "cross"),
+    ],
+)
+def test_texts_read_as_codes_are_texts(make, tmp_path, condition, kept):
+    """Without a text in the query the symbols are read as codes, which is several times cheaper."""
+    spec = TABLES["trades"]
+    records = [
+        {"session": day, "symbol": symbol, "time": k, "sequence": k, "price": 1.0, "quantity": 1.0, "condition": word}
+        for k, (symbol, word) in enumerate([("A", "regular"), ("B", "cross"), ("B", "regular"), ("C", "cross")] * 5)
+        for day in [datetime.date(2023, 1, 3 + k % 3)]
+    ]
+    rows = pa.table({f.name: pa.array([r.get(f.name) for r in records], f.type) for f in spec.schema}, spec.schema)
+    make.put(tmp_path / "store", tmp_path / "s", ("a", "trades", "B3", rows))
+    store = Store.open(tmp_path / "store")
+    found = store.sql(f"select symbol, condition, session, sequence from trades where {condition} order by sequence")
+    assert found.to_pylist() == [{name: r[name] for name in found.column_names} for r in records if kept(r)]
+    assert found.schema.field("symbol").type == pa.string()
+    counts = store.sql("select condition, count(*) n from trades group by condition order by condition").to_pylist()
+    assert counts == [{"condition": "cross", "n": 10}, {"condition": "regular", "n": 10}]
+    kinds = {r["column_name"]: r["column_type"] for r in store.sql("describe trades").to_pylist()}
+    assert (kinds["symbol"], kinds["condition"], kinds["venue"]) == ("VARCHAR",) * 3
 
 
 def test_days_of_a_period():
