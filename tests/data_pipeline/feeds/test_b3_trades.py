@@ -14,10 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_pipeline.book.bar_tasks import compute_bars
 from data_pipeline.errors import DataError
 from data_pipeline.feeds import b3_trades, b3_trades_text
 from data_pipeline.feeds.b3_trades import B3_TRADES
 from data_pipeline.feeds.reading import RawHead, Tally
+from data_pipeline.ingest import ingest
+from data_pipeline.store import Store
 from data_pipeline.tables.catalog import TRADES
 
 NEW = (
@@ -152,6 +155,23 @@ def test_an_instrument_whose_every_trade_is_cancelled_is_named(tmp_path):
     assert any("SOLO3" in note and "earlier file" in note for note in tally.notes)
     _, tally = read(write(tmp_path, row(), row(number=20), row(action=2)))
     assert tally.counts["instruments_whose_every_trade_is_cancelled"] == 0
+
+
+def test_a_day_fetched_again_takes_the_place_of_the_rows_before_and_says_so(tmp_path):
+    early = write(tmp_path, row(), row(symbol="ABCD4"))
+    ingest(early.rename(tmp_path / "early.txt"), tmp_path / "store")
+    late = write(tmp_path, row(), row(symbol="ABCD4"), row(number=20))
+    report = ingest(late, tmp_path / "store")
+    store = Store.open(tmp_path / "store")
+    assert sorted(ids(store.table("trades", venue="B3"))) == [("ABCD3", "10"), ("ABCD3", "20"), ("ABCD4", "10")]
+    [said] = [line for line in report.lines() if line.startswith("replaced trades of B3 2024-07-03")]
+    assert "ABCD3" in said
+    assert "2 rows before, 3 after" in said
+    assert store.table("trades", venue="B3")["side"].null_count == 3
+    compute_bars(tmp_path / "store", ["time:4h"])
+    bars = Store.open(tmp_path / "store").table("bars", venue="B3")
+    assert (bars["bought"].null_count, bars["sold"].null_count) == (bars.num_rows, bars.num_rows)
+    assert sum(bars["quantity"].to_pylist()) == 300.0
 
 
 def test_test_instruments_go_and_shares_that_begin_alike_stay(tmp_path):
