@@ -79,7 +79,7 @@ class PriceGrid:
             place = int(np.argmax(bad.ravel()))
             raise DataError(
                 f"{int(bad.sum()):,} of {prices.size:,} prices are not on the grid of {self.words()}; the first, at "
-                f"place {place}, is {prices.ravel()[place]!r}: give the right tick size, or list the prices"
+                f"place {place}, is {float(prices.ravel()[place])!r}: give the right tick size, or list the prices"
             )
         return ticks
 

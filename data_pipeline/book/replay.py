@@ -387,7 +387,8 @@ def _refuse(book: Book, events: Events, faults: Ints, first: Ints) -> None:
     shown = events[row]
     raise DataError(
         f"{int(faults[fault]):,} of {events.size:,} events {_FAULTS[fault]}; the first is event {book.events + row:,} "
-        f"(exchange time {shown['exch_ts']}, price {shown['px']!r}, quantity {shown['qty']!r}; {book.grid.words()})"
+        f"(exchange time {shown['exch_ts']}, price {float(shown['px'])!r}, quantity {float(shown['qty'])!r}; "
+        f"{book.grid.words()})"
     )
 
 

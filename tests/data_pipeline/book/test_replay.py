@@ -425,8 +425,12 @@ def test_the_real_crypto_book_equals_the_plain_one(realdata) -> None:
 def test_a_price_that_no_tick_is_near_is_refused_not_moved_to_zero() -> None:
     for px in (1e200, 1e15, -1e15):
         events = array((DEPTH | BUY, 1, 10.0, 1), (DEPTH | SELL, 2, px, 1))
-        with pytest.raises(DataError, match="1 of 2 events have a price too far from zero"):
+        words = "1 of 2 events have a price too far from zero .*; the first is event 1 .*, quantity 1.0;"
+        with pytest.raises(DataError, match=words) as refused:
             replay(events, CENT, nearest=True)
+        assert f"price {px!r}, " in str(refused.value)
+    with pytest.raises(DataError, match=r"at place 1, is 1.001: give"):
+        CENT.ticks(np.array([1.0, 1.001]))
 
 
 def test_nearest_of_a_list_is_the_nearest_listed_price() -> None:
