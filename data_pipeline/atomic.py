@@ -54,6 +54,15 @@ def publish(temporary: Path, path: Path) -> None:
     _sync(path.parent)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it that are not there; their names too are on disk when this returns."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    _sync(path.parent)
+
+
 def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:

@@ -41,7 +41,8 @@ class Source:
     tables : mapping
         Rows that it gave to each table of `data_pipeline.tables`.
     superseded : bool
-        Whether another file took the place of some of those rows since: ingested again, it is read again.
+        Whether another file took the place of rows of a part since that this one gave rows to: ingested again, it is
+        read again.
     """
 
     sha256: str

@@ -75,7 +75,7 @@ def _source_lines(manifest: Manifest) -> list[str]:
         rows[source.kind] += source.rows
     lost = sum(source.superseded for source in manifest.sources)
     lines = [f"{count:,} raw files of {kind}: {rows[kind]:,} records" for kind, count in sorted(kinds.items())]
-    return [*lines, f"{lost:,} of them have rows that a later file replaced"] if lost else lines
+    return [*lines, f"{lost:,} of them are of parts in which a later file replaced rows"] if lost else lines
 
 
 def verify_store(place: str) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pyarrow as pa
 
-from data_pipeline.atomic import atomic_path, exclusive_lock, publish, write_atomically
+from data_pipeline.atomic import atomic_path, exclusive_lock, make_folder, publish, write_atomically
 from data_pipeline.errors import DataError
 
 if TYPE_CHECKING:
@@ -154,13 +154,13 @@ class LocalFiles:
     def put(self, path: str, content: bytes) -> None:
         """See `StoreFiles`."""
         target = self.root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         write_atomically(target, content)
 
     def put_file(self, path: str, source: Path) -> None:
         """See `StoreFiles`."""
         target = self.root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         try:
             publish(source, target)
         except OSError as error:

@@ -14,8 +14,9 @@ import fsspec
 import pyarrow as pa
 import pytest
 
+from data_pipeline import atomic
 from data_pipeline.errors import DataError
-from data_pipeline.manifest import read_manifest
+from data_pipeline.manifest import MANIFEST, read_manifest
 from data_pipeline.store import Store
 from data_pipeline.tables import commit
 from data_pipeline.tables.files import LOCK, LocalFiles, open_files
@@ -168,3 +169,18 @@ def test_a_reader_that_is_open_during_a_commit_sees_one_state_or_says_so(make, t
     with pytest.raises(DataError, match="the store changed while it was read"):
         next(pieces)
     assert pa.concat_tables(Store.open(tmp_path / "store").iter_table("rates"))["value"].to_pylist() == [2.0, 2.0]
+
+
+def test_the_folders_of_a_part_are_on_disk_before_the_manifest_names_it(make, tmp_path, monkeypatch):
+    """A synced file in a folder whose own name is not on disk is lost with the power."""
+    done = []
+    plain = atomic._sync
+    monkeypatch.setattr(atomic, "_sync", lambda path: (plain(path), done.append(path)))
+    manifest, _ = make.put(tmp_path / "store", tmp_path / "s", ("a", "rates", "BCB", make.rates([(0, "11", 1.0)])))
+    (part,) = manifest.parts()
+    place = tmp_path / "store" / part.path
+    wanted = [folder for folder in place.parents if folder.is_relative_to(tmp_path / "store")]
+    named = [done.index(folder) for folder in wanted]
+    assert named == sorted(named, reverse=True)  # the deepest last
+    (draft,) = [path for path in done if path.name.startswith(f".{MANIFEST}.")]
+    assert max(named) < done.index(draft)
