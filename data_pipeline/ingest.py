@@ -29,6 +29,7 @@ from data_pipeline.ingest_tasks import rows_of
 from data_pipeline.manifest import MANIFEST, Manifest
 from data_pipeline.tables.files import LOCK, LocalFiles, Place, StoreFiles, open_files
 from data_pipeline.tables.publish import held_manifest, is_own_part, publish_manifest, sweep_orphans
+from data_pipeline.tasks.errors import ClusterLostError
 from data_pipeline.tasks.executor import LocalProcesses, Workforce
 from data_pipeline.tasks.report import Progress as TaskProgress
 from data_pipeline.tasks.report import TaskEvent, ignore_progress
@@ -88,8 +89,8 @@ def ingest(
         When a path does not exist, a folder holds no such file, an option is known to no format of the files, the
         store's folder holds other things or a store of another schema version, another command is writing to it, or
         the disk is full. The store is then as it was.
-    RunInterruptedError
-        On Ctrl-C, or that of the executor.
+    RunInterruptedError, ClusterLostError
+        On Ctrl-C, or when the executor's cluster is gone: the same call goes on from what is finished.
     """
     files = open_files(store_path)
     own = files.root.resolve() if isinstance(files, LocalFiles) else None
@@ -162,7 +163,7 @@ def _staging(files: StoreFiles, folder: Path | str | None) -> Iterator[Staging]:
     area.begin()
     try:
         yield area
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, ClusterLostError):
         raise
     except BaseException:
         shutil.rmtree(area.root, ignore_errors=True)

@@ -14,12 +14,13 @@ import os
 import tempfile
 import time
 from collections import deque
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
-from data_pipeline.tasks.errors import TaskError
+from data_pipeline.tasks.errors import ClusterLostError, TaskError
 from data_pipeline.tasks.ledger import Ledger, LedgerDamageError
 from data_pipeline.tasks.report import Progress, RunTally, TaskReport, begin, ignore_progress
 from data_pipeline.tasks.worker import THREAD_VARIABLES, Problem, Task, perform
@@ -96,8 +97,8 @@ class DaskPool:
         ------
         ValueError
             When two different tasks have one key.
-        TaskError
-            When the cluster cannot be reached.
+        ClusterLostError
+            When the cluster cannot be reached, or no longer; what is finished stays in the ledger.
         RunInterruptedError
             On Ctrl-C; tasks under way on a cluster may still end there, in the ledger.
         """
@@ -137,15 +138,24 @@ class DaskPool:
         return killed
 
     def _outcome(self, future: Any, task: Task) -> Problem | None:
-        if future.status == "finished":
-            problem: Problem | None = future.result()
-            return problem or self._wait_for_entry(task)
+        try:
+            if future.status == "finished":
+                problem: Problem | None = future.result()
+                return problem or self._wait_for_entry(task)
+            error = future.exception() if future.status == "error" else None
+        except (OSError, TimeoutError, CancelledError) as lost:
+            error = lost
         if self._ledger.contains(task.key):
             return None
-        error = future.exception() if future.status == "error" else None
         if type(error).__name__ == "KilledWorker":
             return _KILLED
-        return Problem(f"the cluster gave it up: {type(error).__name__}: {error}" if error else "it was cancelled")
+        if future.status == "error" and error is not None:
+            return Problem(f"the cluster gave it up: {type(error).__name__}: {error}")
+        # nobody here cancels a task: the scheduler that knew of it is gone, and the file is not to blame
+        raise ClusterLostError(
+            f"the Dask scheduler at {self._address} ended or dropped {task.name}: nothing was committed; what was "
+            f"finished is kept in {self._ledger.folder}; run the same command again when the cluster is back"
+        )
 
     def _wait_for_entry(self, task: Task) -> Problem | None:
         end = time.monotonic() + _VISIBLE_SECONDS
@@ -169,6 +179,7 @@ class DaskPool:
 
     def _connect(self) -> Any:
         distributed = _distributed()
+        self._stack.enter_context(_quiet())
         address: Any = self._address
         if self._local > 0:
             scratch = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="fairfield-dask-"))
@@ -190,12 +201,33 @@ class DaskPool:
                 distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
             )
         except (OSError, TimeoutError) as error:
-            raise TaskError(
+            raise ClusterLostError(
                 f"cannot reach the Dask scheduler at {self._address} ({error}): check that it runs "
                 "(`dask scheduler`) and that this machine may connect to it"
             ) from error
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library from printing tracebacks of what is told here in a sentence."""
+    loggers = [logging.getLogger(name) for name in _LOUD]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+_LOUD: Final = (
+    "distributed.client",
+    "distributed.core",
+    "distributed.utils",
+    "distributed.comm",
+    "tornado.application",
+)
 _KILLED: Final = Problem("its workers died again and again, the last time while it ran alone")
 
 

@@ -13,3 +13,7 @@ class LedgerInUseError(TaskError):
 
 class WorkerStartError(TaskError):
     """A worker process ended before it could take a task."""
+
+
+class ClusterLostError(TaskError):
+    """The cluster cannot be reached, or no longer; what was finished is in the ledger."""

@@ -7,6 +7,8 @@ import logging
 import os
 import runpy
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import pytest
 from data_pipeline.book.bar_tasks import compute_bars
 from data_pipeline.ingest import ingest
 from data_pipeline.store import Store
+from data_pipeline.tasks.errors import ClusterLostError
 from data_pipeline.tasks.executor import DaskCluster
 
 distributed = pytest.importorskip("distributed")
@@ -131,3 +134,43 @@ def test_a_worker_killed_in_the_middle_of_a_feature_changes_no_byte(files, clust
     assert report == alone
     assert report.rows > 1000
     assert tree(tmp_path / "shared") == tree(tmp_path / "serial")
+
+
+def test_a_scheduler_that_dies_is_told_in_a_sentence_and_finished_files_are_not_read_again(files, tmp_path):
+    """The cluster is a process of its own; all of it is killed when the first file is finished."""
+    ingest(files, tmp_path / "serial")
+    command = "import distributed, time\nif __name__ == '__main__':\n    c = distributed.LocalCluster(n_workers=1, "
+    command += "threads_per_worker=1, host='127.0.0.1', dashboard_address=':0')\n"
+    command += "    print(c.scheduler_address, flush=True)\n    time.sleep(600)\n"
+    (tmp_path / "cluster.py").write_text(command)
+    running = subprocess.Popen(
+        [sys.executable, str(tmp_path / "cluster.py")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+
+    def kill(event):
+        if event.kind == "finished" and running.returncode is None:
+            os.killpg(running.pid, signal.SIGKILL)
+            running.wait()
+
+    try:
+        address = running.stdout.readline().strip()
+        with pytest.raises(
+            ClusterLostError, match=r"the Dask scheduler at .* nothing was committed; what was finished"
+        ):
+            ingest(files, tmp_path / "store", executor=DaskCluster(address), on_task=kill)
+    finally:
+        running.stdout.close()
+        if running.returncode is None:
+            os.killpg(running.pid, signal.SIGKILL)
+            running.wait()
+    assert not (tmp_path / "store" / "manifest.json").exists()
+    seen = []
+    ingest(files, tmp_path / "store", on_task=seen.append)
+    assert "skipped" in {event.kind for event in seen}
+    assert tree(tmp_path / "store") == tree(tmp_path / "serial")
