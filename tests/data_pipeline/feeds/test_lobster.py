@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_pipeline.book.from_store import intraday_record
 from data_pipeline.book.record import FILLED, WITHDRAWN, WORKING, within
 from data_pipeline.errors import DataError
 from data_pipeline.feeds.lobster import read_lobster
+from data_pipeline.ingest import ingest
+from data_pipeline.store import Store
 from data_pipeline.synthetic.order_book import FILL, HIDDEN, BookConfig, simulate_book
 from data_pipeline.synthetic.order_book_files import write_lobster
 
@@ -69,6 +72,26 @@ def test_dummy_prices_are_empty_sides_and_counted(tmp_path):
     assert record.counts["dummy_prices_removed"] == 3
     # without a bid, without an ask; the last row has no length
     np.testing.assert_array_equal(record.gaps, [[34200.000000001, 34200.000000002], [34201.123456789, 34202.5]])
+
+
+def test_crossed_and_locked_rows_are_in_the_table_and_no_quotes_of_a_record(tmp_path):
+    lines = BOOK.splitlines()
+    lines[1], lines[2] = "1000100,100,1000200,50", "1000100,60,1000100,50"
+    files = write(tmp_path, MESSAGES.replace(",999900,1", ",1000200,1", 1), "\n".join(lines) + "\n")
+    direct = read_lobster(*files)
+    assert np.isnan(direct.quotes.bid[1:3]).all()
+    assert np.isnan(direct.quotes.ask[1:3]).all()
+    assert direct.counts["crossed_rows_removed"] == 2
+    ingest(tmp_path, tmp_path / "store")
+    store = Store.open(tmp_path / "store")
+    quotes = store.table("quotes", venue="NASDAQ", symbols="ABC")
+    assert (quotes["bid"].to_pylist()[1:3], quotes["ask"].to_pylist()[1:3]) == ([100.02, 100.01], [100.01, 100.01])
+    for name in ("quotes", "trades"):
+        assert store.table(name, venue="NASDAQ", symbols="ABC")["local_time"].null_count > 0
+    kept = intraday_record(store, "NASDAQ", "ABC", "2020-03-02")
+    assert kept.counts["crossed_rows_removed"] == 2
+    np.testing.assert_array_equal(kept.quotes.bid[1:3], [np.nan, np.nan])
+    np.testing.assert_array_equal(kept.gaps, direct.gaps[direct.gaps[:, 0] < kept.end])
 
 
 def test_order_lives_end_with_their_first_fill_or_their_deletion(tmp_path):
