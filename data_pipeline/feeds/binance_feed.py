@@ -151,7 +151,7 @@ class _Reading:
             state = "not to be trusted" if self.keep_after_break else "empty (the option after_break=keep goes on)"
             notes.append(
                 f"updates of the book are lost ({counts['depth_sequence_breaks']:,} breaks of the sequence: "
-                f"{'; '.join(self.breaks)}): from each break to the next snapshot the book is {state}."
+                f"{'; '.join(self.breaks)}): until a snapshot holds them the book is {state}."
             )
         if counts.get("quotes_timed_by_the_receivers_clock"):
             notes.append("spot tickers have no exchange time: their quotes have the receiver's.")

@@ -1,9 +1,9 @@
 """Market events of Binance's messages, and what becomes of the book where updates of it are lost.
 
-From a break of the sequence on the book is unknown: it is emptied there (DEPTH_CLEAR of both whole sides), and the
-differences wait. The next snapshot that holds the lost updates starts it again: differences that the snapshot holds
-are dropped, later ones are applied right after it, at the receiver's time of the snapshot, as a receiver does (Binance,
-"How to manage a local order book correctly").
+From a break of the sequence on the book is unknown, unless the latest snapshot holds what was lost, as after a new
+connection. It is emptied there (DEPTH_CLEAR of both whole sides), and the differences wait. The next snapshot that
+holds the lost updates starts it again: differences that it holds are dropped, later ones are applied right after it, at
+the receiver's time of the snapshot, as a receiver does (Binance, "How to manage a local order book correctly").
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ class BookGap:
     Attributes
     ----------
     open : bool
+    picture : int
+        Last update id of the latest snapshot; -1 before the first.
     reached : int
         The update id that a snapshot must have reached to be continued by what waits.
     waiting : deque of (int, events)
@@ -62,6 +64,7 @@ class BookGap:
     """
 
     open: bool = False
+    picture: int = -1
     reached: int = -1
     waiting: deque[tuple[int, Events]] = field(default_factory=deque)
 
@@ -75,52 +78,65 @@ class BookGap:
         """
         plain = np.sort(np.concatenate([others, differences, snapshots]))
         if not (self.open or broken.size):
+            if snapshots.size:
+                self.picture = int(messages.whole[snapshots[-1], scan.LAST])
             return market_events(messages, plain)
-        different, breaking, picture = (set(rows.tolist()) for rows in (differences, broken, snapshots))
         pieces: list[Events] = []
-        for row in plain.tolist():
-            one = np.array([row])
-            if row in breaking:
-                self._begin(messages, row, tally)
-                pieces.append(_emptied(messages, row))
-            if row in different and self.open:
-                self._wait(int(messages.whole[row, scan.LAST]), market_events(messages, one), tally)
-            elif row in picture and self.open:
-                pieces += self._end(messages, row, tally)
-            else:
-                pieces.append(market_events(messages, one))
-        return np.concatenate(pieces) if pieces else np.empty(0, dtype=EVENT_DTYPE)
+        marks = np.sort(np.concatenate([broken, snapshots]))
+        for segment in np.split(plain, np.searchsorted(plain, marks)):
+            if segment.size and segment[0] in broken:
+                pieces += self._begin(messages, int(segment[0]), tally)
+            elif segment.size and segment[0] in snapshots:
+                pieces += self._picture(messages, int(segment[0]), tally)
+                segment = segment[1:]
+            if self.open:
+                late = np.isin(segment, differences)
+                self._wait(messages, segment[late], tally)
+                segment = segment[~late]
+            pieces.append(market_events(messages, segment))
+        return np.concatenate(pieces)
 
     def finish(self, tally: Tally) -> None:
         """Drop what still waits."""
         tally.add(_DROPPED, len(self.waiting))
         self.waiting.clear()
 
-    def _begin(self, messages: Messages, row: int, tally: Tally) -> None:
-        self.finish(tally)
-        self.open = True
+    def _begin(self, messages: Messages, row: int, tally: Tally) -> list[Events]:
+        """The book emptied at a break, unless the latest snapshot holds what was lost: then nothing."""
         first, previous = messages.whole[row, scan.FIRST], messages.whole[row, scan.PREVIOUS]
-        self.reached = int(previous if previous >= 0 else first - 1)
+        reached = int(previous if previous >= 0 else first - 1)
+        if not self.open and reached <= self.picture:
+            return []
+        self.finish(tally)
+        self.open, self.reached = True, reached
+        return [_emptied(messages, row)]
 
-    def _wait(self, last: int, events: Events, tally: Tally) -> None:
-        self.waiting.append((last, events))
-        if len(self.waiting) > _WAITING:
+    def _wait(self, messages: Messages, rows: Ints, tally: Tally) -> None:
+        dropped = max(len(self.waiting) + rows.size - _WAITING, 0)
+        for _ in range(min(dropped, len(self.waiting))):
             self.reached = max(self.reached, self.waiting.popleft()[0])
-            tally.add(_DROPPED, 1)
+        if rows.size > _WAITING:
+            rows, early = rows[-_WAITING:], rows[:-_WAITING]
+            self.reached = max(self.reached, int(messages.whole[early, scan.LAST].max()))
+        tally.add(_DROPPED, dropped)
+        for row in rows.tolist():
+            self.waiting.append((int(messages.whole[row, scan.LAST]), market_events(messages, np.array([row]))))
 
-    def _end(self, messages: Messages, row: int, tally: Tally) -> list[Events]:
-        """Events of a snapshot and of what it does not hold; none where it is older than what was lost."""
+    def _picture(self, messages: Messages, row: int, tally: Tally) -> list[Events]:
+        """Events of a snapshot and of what waits and is not in it; none where it is older than what was lost."""
         last = int(messages.whole[row, scan.LAST])
-        if last < self.reached:
+        if self.open and last < self.reached:
             tally.add("snapshots_older_than_a_break_dropped", 1)
             return []
+        self.picture = last
         later = [events.copy() for update, events in self.waiting if update > last]
         for events in later:
             events["local_ts"] = messages.local_ns[row]
-        tally.add(_DROPPED, len(self.waiting) - len(later))
-        tally.add("depth_messages_seen_with_the_snapshot_after_a_break", len(later))
-        self.waiting.clear()
-        self.open = False
+        if self.open:
+            tally.add(_DROPPED, len(self.waiting) - len(later))
+            tally.add("depth_messages_seen_with_the_snapshot_after_a_break", len(later))
+            self.waiting.clear()
+            self.open = False
         return [market_events(messages, np.array([row])), *later]
 
 

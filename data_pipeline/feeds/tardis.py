@@ -33,6 +33,8 @@ _TRADES: Final = ("id", "side", "price", "amount")
 _LEVELS: Final = ("is_snapshot", "side", "price", "amount")
 _QUOTES: Final = ("ask_amount", "ask_price", "bid_price", "bid_amount")
 _EXCHANGE: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,38}", re.ASCII)
+_REMEMBERED: Final = 100_000
+"""Trade ids kept to tell a repeated one from block to block."""
 _SYMBOL: Final = re.compile(r"[!-~]{1,64}")
 _VENUES: Final = {"binance": "BINANCE_SPOT", "binance-futures": "BINANCE_USDM", "binance-delivery": "BINANCE_COINM"}
 _CONTRACTS: Final = {
@@ -116,6 +118,7 @@ class _Reading:
     exchanges: set[str] = field(default_factory=set)
     options: bool = False
     last_local: int = -1
+    recent_ids: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
 
     def file(self, path: Path) -> Iterator[Batch]:
         """Rows of one file."""
@@ -179,9 +182,11 @@ class _Reading:
         side = pa.array(np.array([1, -1, 0], dtype=np.int8)[code], mask=code == 2)
         ids, symbol = block.rows["id"].combine_chunks(), block.rows["symbol"].combine_chunks()
         given = pc.not_equal(ids, "")
-        several = pc.count_distinct(symbol).as_py() > 1
-        named = (pc.binary_join_element_wise(symbol, ids, "/") if several else ids).filter(given)
-        self.tally.add("trade_ids_repeated", len(named) - pc.count_distinct(named).as_py())
+        named = pc.binary_join_element_wise(symbol, ids, "/").filter(given)
+        once = pc.unique(named)
+        again = pc.sum(pc.is_in(once, self.recent_ids)).as_py() or 0
+        self.tally.add("trade_ids_repeated", len(named) - len(once) + again)
+        self.recent_ids = pa.concat_arrays([self.recent_ids, once])[-_REMEMBERED:]
         self.tally.add("trades_of_unknown_side", int((code == 2).sum()))
         trade_id = pc.if_else(given, ids, pa.scalar(None, pa.string()))
         price, amount = block.amounts("price"), block.amounts("amount")

@@ -238,9 +238,39 @@ def test_where_updates_are_lost_the_book_is_empty_until_a_snapshot_that_holds_th
     }
     assert {name: tally.counts.get(name) for name in wanted} == wanted
     assert tables["trades"].num_rows == 1
-    assert any("to the next snapshot the book is empty" in note for note in tally.notes)
+    assert any("until a snapshot holds them the book is empty" in note for note in tally.notes)
     with pytest.raises(ValueError, match="after_break must be 'empty' or 'keep'"):
         read(feed_run, content, after_break="yes")
+
+
+def test_a_snapshot_received_before_the_first_difference_of_a_new_connection_holds_what_was_lost(feed_run):
+    content = capture(
+        depth(0, 4, 5, 3, [["9.8", "1"]], [["10.2", "1"]]),
+        snapshot(20, [["9.7", "1"]], [["10.3", "1"]], ms=30),
+        depth(40, 18, 22, 17, [["9.75", "1"]]),  # 6 to 17 never came: they are in the snapshot
+        depth(50, 23, 23, 22, [["9.76", "1"]]),
+    )
+    tables, tally = read(feed_run, content)
+    np.testing.assert_array_equal(events_of(tables), plain_events(content))
+    assert tally.counts["depth_sequence_breaks"] == 1
+    assert "depth_messages_without_a_book_dropped" not in {name for name, count in tally.counts.items() if count}
+
+
+def test_of_many_differences_that_wait_the_last_are_kept(feed_run, monkeypatch):
+    monkeypatch.setattr("data_pipeline.feeds.binance_gaps._WAITING", 5)
+    broken = [depth(0, 1, 1, 0, [["9", "1"]])]
+    broken += [depth(k, k, k, k - 1, [["9.5", str(k)]]) for k in range(3, 13)]  # 2 is lost
+    for held, kept in ((10, [11, 12]), (7, [8, 9, 10, 11, 12]), (6, None)):
+        latest = [*broken, snapshot(held, [["9", "7"]], [["10", "1"]], ms=12)]
+        for size in (3, 65_536):
+            monkeypatch.setattr("data_pipeline.feeds.binance_messages._MOST_ROWS", size)
+            tables, tally = read(feed_run, capture(*latest))
+            events = events_of(tables)
+            depths = events[(events["ev"] & np.uint64(KIND_MASK | LOCAL)) == DEPTH | LOCAL]
+            assert depths["qty"].tolist() == [1, *(kept or [])]
+            # what was dropped for want of room is in no snapshot older than it
+            assert tally.counts.get("snapshots_older_than_a_break_dropped", 0) == (kept is None)
+            assert tally.counts["depth_messages_without_a_book_dropped"] == 10 - len(kept or [])
 
 
 def test_breaks_do_not_depend_on_where_the_file_is_cut_into_blocks(feed_run, monkeypatch):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from data_pipeline.errors import DataError
 from data_pipeline.feeds import binance_scan as scan
-from data_pipeline.feeds.binance_messages import MessageReader
+from data_pipeline.feeds.binance_messages import MessageReader, _parse
 from data_pipeline.feeds.crypto_text import line_blocks
 
 T0 = 1_700_000_000_000
@@ -213,3 +213,62 @@ def test_a_field_called_data_is_no_envelope(tmp_path, gap):
     path.write_text('1700000000000000000 {"stream":"a@trade","data":17}\n')
     with pytest.raises(DataError, match="line 1 is not a time and a whole message"):
         list(MessageReader().read(path))
+
+
+TOKENS = (
+    b'"e":"trade",',
+    b'"data":{},',
+    b'"stream":"x",',
+    b'"lastUpdateId":3,',
+    b'"bids":[],',
+    b'"b":"1",',
+    b'"a":5,',
+    b"1e5",
+)
+MORE = (
+    b'"T":null,',
+    b'"pu":1,',
+    b'"M":null,',
+    b'"X":"ADL",',
+    b'"":1,',
+    b"999999999999999999",
+    b"0.1234567890123456",
+    b"\\u0041",
+)
+
+
+@st.composite
+def broken_lines(draw):
+    """A compact line with some of its bytes replaced or other ones put in."""
+    line, data = draw(lines())
+    text = line.split(" ")[0].encode() + b" " + json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode()
+    for _ in range(draw(st.integers(1, 3))):
+        places = [k + 1 for k, byte in enumerate(text) if byte in b',{[:"']
+        at = draw(st.sampled_from(places))
+        end = at + draw(st.sampled_from((0, 0, 1, 5)))
+        text = text[:at] + draw(st.one_of(st.sampled_from(TOKENS + MORE), st.binary(max_size=3))) + text[end:]
+    return text.replace(b"\n", b"")
+
+
+@settings(max_examples=300)
+@given(broken_lines())
+def test_what_the_scanner_takes_of_a_broken_line_the_parser_reads_alike(text):
+    buffer = np.frombuffer(text + b"\n", dtype=np.uint8)
+    whole, real = np.empty((1, scan.WHOLE_COLUMNS), dtype=np.int64), np.full((1, 4), np.nan)
+    levels = np.empty((2, buffer.size // 10 + 1))
+    slot = np.zeros((128, 3), dtype=np.int64)
+    scan.scan_lines(buffer, 0, buffer.size, slot, whole, real, levels[0], levels[1])
+    row, parsed, numbers, more = whole[0], np.empty(scan.WHOLE_COLUMNS, dtype=np.int64), np.full(4, np.nan), []
+    if row[scan.KIND] == scan.UNREAD:
+        return
+    symbol = _parse(text, "x", parsed, numbers, more, 0)
+    columns = [scan.KIND, scan.LOCAL]
+    if row[scan.KIND] != scan.OTHER:
+        columns += [scan.EVENT_TIME, scan.TRADE_TIME, scan.FIRST, scan.LAST, scan.PREVIOUS, scan.FLAGS]
+        at = row[scan.SYMBOL]
+        assert (None if at < 0 else text[at : at + row[scan.SYMBOL_SIZE]].decode()) == symbol
+        np.testing.assert_array_equal(real[0], numbers)
+        for first, size in ((scan.BIDS, scan.BID_LEVELS), (scan.ASKS, scan.ASK_LEVELS)):
+            own, theirs = (slice(k[first], k[first] + k[size]) for k in (row, parsed))
+            assert list(zip(*levels[:, own].tolist(), strict=True)) == more[theirs]
+    assert row[columns].tolist() == parsed[columns].tolist()

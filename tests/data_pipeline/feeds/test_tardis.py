@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from data_pipeline.book.events import BUY, DEPTH, DEPTH_CLEAR, EVENT_DTYPE, EXCH, KIND_MASK, LOCAL, SELL, SNAPSHOT
 from data_pipeline.book.normalise import check_event_order
 from data_pipeline.errors import DataError
+from data_pipeline.feeds import crypto_text
 from data_pipeline.feeds.reading import Tally
 from data_pipeline.feeds.tardis import TARDIS
 from data_pipeline.ingest import ingest
@@ -59,6 +60,14 @@ def test_trades_have_the_aggressors_side_and_no_made_up_one(feed_run):
     assert rows[0]["local_time"].value == (T0 + 100) * 1000
     assert (tally.counts["trade_ids_repeated"], tally.counts["trades_of_unknown_side"]) == (1, 1)
     assert "amounts of deribit are contracts in US dollars" in tally.notes[1]
+
+
+def test_repeated_ids_are_counted_across_blocks_and_by_symbol(feed_run, monkeypatch):
+    rows = [row(k, number, "buy", 10, 5, symbol=s) for k, (number, s) in enumerate([(1, "A"), (2, "A"), (1, "B")] * 40)]
+    whole = read(feed_run, TRADES + "".join(rows))[1].counts["trade_ids_repeated"]
+    monkeypatch.setattr(crypto_text.line_blocks, "__kwdefaults__", {"most": None, "size": 400})
+    pieces = read(feed_run, TRADES + "".join(rows))[1].counts["trade_ids_repeated"]
+    assert whole == pieces == 120 - 3
 
 
 def test_microseconds_and_nanoseconds_are_told_by_magnitude_and_said(feed_run):
