@@ -85,7 +85,7 @@ QUOTES: Final = TableSpec(
 DEPTH: Final = TableSpec(
     "depth",
     1,
-    "a picture of the book's best levels, best first; the four lists of a side are of equal length",
+    "a picture of the book's best levels, best first; the two lists of a side are of equal length",
     (
         _session(),
         _symbol(),
@@ -101,6 +101,7 @@ DEPTH: Final = TableSpec(
     period="day",
     symbol="symbol",
     order=("symbol", "time", "sequence"),
+    paired=(("bid_prices", "bid_quantities"), ("ask_prices", "ask_quantities")),
 )
 
 BOOK_EVENTS: Final = TableSpec(

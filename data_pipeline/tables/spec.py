@@ -66,6 +66,8 @@ class TableSpec:
     apart : tuple of str
         Columns that, with the symbol and the date, tell what a later file replaces: rows of another document of the
         same entity and day stay. Empty for most tables: a file gives all of a symbol's session.
+    paired : tuple of pairs of str
+        List columns that have as many items as one another in every row.
     """
 
     name: str
@@ -78,6 +80,7 @@ class TableSpec:
     order: tuple[str, ...]
     key: tuple[str, ...] = ()
     apart: tuple[str, ...] = ()
+    paired: tuple[tuple[str, str], ...] = ()
 
     @property
     def cell(self) -> tuple[str, ...]:

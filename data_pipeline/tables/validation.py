@@ -62,6 +62,9 @@ def check_rows(spec: TableSpec, rows: pa.Table, first_row: int = 0) -> None:
         raise DataError(f"rows of {spec.name} from row {first_row} on are no valid Arrow data: {error}") from error
     for column in spec.columns:
         _check_column(spec, column, rows[column.name], first_row)
+    for one, other in spec.paired:
+        unequal = pc.not_equal(pc.list_value_length(rows[one]), pc.list_value_length(rows[other]))
+        _refuse_where(spec, other, rows[other], unequal, first_row, f"as long as {one}")
     _refuse_where(spec, spec.symbol, rows[spec.symbol], _bad_symbol(rows[spec.symbol]), first_row, _SYMBOL_RULE)
     days = rows[spec.date]
     _refuse_where(spec, spec.date, days, _outside(days, FIRST_DAY, LAST_DAY), first_row, f"{FIRST_DAY} to {LAST_DAY}")

@@ -78,6 +78,17 @@ def test_a_value_that_cannot_be_is_named_with_table_column_row_and_value(change,
         check_rows(SPEC, rows(change), first_row=100)
 
 
+def test_lists_that_belong_together_are_of_one_length():
+    spec = TABLES["depth"]
+    record = {name: [1.0] for name in spec.schema.names} | {"session": 19_360, "symbol": "A", "sequence": 0}
+    record |= {"time": 1, "local_time": None}
+    records = [record, {**record, "ask_quantities": []}]
+    table = pa.table({f.name: pa.array([r[f.name] for r in records], f.type) for f in spec.schema}, spec.schema)
+    check_rows(spec, table.slice(0, 1))
+    with pytest.raises(DataError, match=r"depth\.ask_quantities must be as long as ask_prices; was \[\] in row 8 of"):
+        check_rows(spec, table, first_row=7)
+
+
 def test_text_that_is_no_utf8_is_refused():
     bad = pa.Array.from_buffers(
         pa.string(), 3, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0\3\0\0\0"), pa.py_buffer(b"A\xffB")]
