@@ -10,8 +10,8 @@ from numba import njit
 
 BY_TIME, BY_VOLUME, BY_TRADES = 0, 1, 2
 
-STARTED, NUMBER, START, CURSOR, TRADES, UNSIGNED, AT_TRADE, AT_QUOTE = 0, 1, 2, 3, 4, 5, 6, 7
-INTS: Final = 8
+STARTED, NUMBER, START, CURSOR, TRADES, UNSIGNED, AT_TRADE, AT_QUOTE, MID_TIME, MID_COUNTS = range(10)
+INTS: Final = 10
 (
     OPEN,
     HIGH,
@@ -31,10 +31,11 @@ INTS: Final = 8
     VARIANCE,
     LAST_PRICE,
     LAST_MID,
+    NEXT_MID,
     SPREAD,
     LEAN,
-) = range(20)
-FLOATS: Final = 20
+) = range(21)
+FLOATS: Final = 21
 
 OUT_NUMBER, OUT_START, OUT_END, OUT_TRADES, OUT_UNSIGNED = 0, 1, 2, 3, 4
 OUT_INTS: Final = 5
@@ -98,19 +99,33 @@ def _weigh(until: int, whole: Any, real: Any) -> None:
 
 
 @njit(cache=True)
-def _take_quote(bid: float, bid_size: float, ask: float, ask_size: float, counts: bool, real: Any) -> None:
-    """Put a quote in force; its mid adds to the variance when the bars have begun."""
-    real[SPREAD], real[LEAN] = math.nan, math.nan
+def _settle_mid(now: int, whole: Any, real: Any) -> None:
+    """Let the mid that the last moment of quotes before `now` ended with add to the variance.
+
+    A message that changes the book in steps shows several quotes at one time; only the last one was ever in force.
+    """
+    if real[NEXT_MID] > 0.0 and whole[MID_TIME] < now:
+        if whole[MID_COUNTS] and real[LAST_MID] > 0.0 and real[NEXT_MID] != real[LAST_MID]:
+            step = math.log(real[NEXT_MID] / real[LAST_MID])
+            real[VARIANCE] += step * step
+        real[LAST_MID], real[NEXT_MID] = real[NEXT_MID], 0.0
+
+
+@njit(cache=True)
+def _take_quote(
+    now: int, bid: float, bid_size: float, ask: float, ask_size: float, counts: bool, whole: Any, real: Any
+) -> None:
+    """Put a quote in force; its mid waits for what else its moment brings."""
+    _settle_mid(now, whole, real)
+    real[SPREAD], real[LEAN], real[NEXT_MID] = math.nan, math.nan, 0.0
     if bid <= ask:  # false for a missing side and for a crossed book
         real[SPREAD] = ask - bid
         if bid_size + ask_size > 0.0:
             real[LEAN] = (bid_size - ask_size) / (bid_size + ask_size)
         mid = 0.5 * (bid + ask)
         if mid > 0.0:
-            if counts and real[LAST_MID] > 0.0 and mid != real[LAST_MID]:
-                step = math.log(mid / real[LAST_MID])
-                real[VARIANCE] += step * step
-            real[LAST_MID] = mid
+            real[NEXT_MID] = mid
+            whole[MID_TIME], whole[MID_COUNTS] = now, counts
 
 
 @njit(cache=True)
@@ -161,6 +176,7 @@ def sum_bars(
                 if rows == room:
                     break
                 _weigh(end, whole, real)
+                _settle_mid(end, whole, real)
                 _close_bar(rows, end, whole, real, out_whole, out_real)
                 rows += 1
                 continue
@@ -169,7 +185,7 @@ def sum_bars(
         if not trade_next:
             if whole[STARTED]:
                 _weigh(now, whole, real)
-            _take_quote(bid[j], bid_size[j], ask[j], ask_size[j], whole[STARTED] == 1, real)
+            _take_quote(now, bid[j], bid_size[j], ask[j], ask_size[j], whole[STARTED] == 1, whole, real)
             j += 1
             continue
         if rows == room:
@@ -228,6 +244,7 @@ def sum_bars(
         # a quote is weighed where it ends or a bar does: at each trade, chunks would change the rounding
         if full:
             _weigh(now, whole, real)
+            _settle_mid(now, whole, real)
             _close_bar(rows, now, whole, real, out_whole, out_real)
             rows += 1
     whole[AT_TRADE], whole[AT_QUOTE] = i, j

@@ -73,8 +73,9 @@ class Bars:
     """Bars of one symbol, session and rule, the columns of the table `bars`; nan where there is no figure.
 
     `spread` and `imbalance` are means over the time of the bar in which there was a bid not above the ask (and a
-    quantity there). `realised_variance` sums the squared log returns of the mid from one such quote to the next, or of
-    the trades where no quotes were given: each return in the bar in which it ends, so that bars add up.
+    quantity there). `realised_variance` sums the squared log returns of the mid from one moment with such a quote to
+    the next, or of the trades where no quotes were given: each return in the bar in which it ends, so that bars add up.
+    Of several quotes at one time only the last was in force, and only its mid counts.
     """
 
     number: Ints

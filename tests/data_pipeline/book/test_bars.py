@@ -140,7 +140,8 @@ def test_spread_imbalance_and_variance_weigh_each_quote_by_its_time(seed: int, r
         spread, lean = plain_quote_figures(int(bars.start[k]), int(bars.end[k]), quotes)
         assert bars.spread[k] == pytest.approx(spread, rel=1e-9, nan_ok=True)
         assert bars.imbalance[k] == pytest.approx(lean, rel=1e-9, abs=1e-12, nan_ok=True)
-    good = (quotes.bid <= quotes.ask) & (quotes.bid > 0)
+    in_force = np.r_[np.diff(quotes.times) > 0, True]
+    good = in_force & (quotes.bid <= quotes.ask) & (quotes.bid > 0)
     times, mids = quotes.times[good], (0.5 * (quotes.bid + quotes.ask))[good]
     squares = np.r_[0.0, np.diff(np.log(mids)) ** 2]
     for k in range(len(bars.start)):
@@ -149,6 +150,17 @@ def test_spread_imbalance_and_variance_weigh_each_quote_by_its_time(seed: int, r
             # nothing before the first trade belongs to a bar; at its time, the quotes after it do
             continue
         assert bars.realised_variance[k] == pytest.approx(squares[inside].sum(), rel=1e-9, abs=1e-18)
+
+
+def test_states_within_one_moment_add_no_variance() -> None:
+    """A message that moves both sides one after the other shows a mid that nobody could trade at."""
+    seconds = np.array([0, 1, 1, 1, 2, 2], dtype=np.int64) * 10**9
+    bid, ask = np.array([99.0, 99, 99, 100, 100, 99]), np.array([101.0, 103, 109, 102, 101, 101])
+    ones = np.ones(6)
+    trades = tape(1, 3)
+    trades.times[:] = seconds[[0, 2, 5]]
+    bars = make_bars(bar_rule("time:60s"), trades, Quotes(seconds, bid, ones, ask, ones))
+    assert bars.realised_variance[0] == pytest.approx(math.log(101 / 100) ** 2 + math.log(100 / 101) ** 2, rel=1e-12)
 
 
 @settings(max_examples=40)
