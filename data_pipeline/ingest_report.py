@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 from data_pipeline.manifest import Manifest, Source
 from data_pipeline.merge import SessionChange
@@ -15,6 +16,9 @@ _SMALL = {"company_events": "company event", "company_details": "company detail"
 
 FILES_JOIN = " + "
 """Between the names of files that are read together."""
+
+_MOST_FILES = 20
+"""Accepted files of a kind, notes and replacements that are told one by one."""
 
 _MOST_NAMES = 5
 """Unchanged files, and symbols whose rows were replaced, that are named one by one."""
@@ -73,22 +77,19 @@ class IngestReport:
         return not self.refused
 
     def lines(self) -> Iterator[str]:
-        """The report in sentences, one a line; small files of a kind are told together, refused ones each by name."""
-        small = {kind: [s for s in self.accepted if s.kind == kind] for kind in _SMALL}
-        for kind, sources in small.items():
-            if len(sources) > 1:
-                rows = sum(source.rows for source in sources)
-                yield f"accepted {len(sources):,} {_SMALL[kind]} files: {rows:,} rows{_rules(sources)}"
+        """The report in sentences, one a line; many files of a kind are told together, refused ones each by name."""
+        kinds: dict[str, list[Source]] = {kind: [] for kind in _SMALL}
         for source in self.accepted:
-            if len(small.get(source.kind, ())) > 1:
-                continue
-            dropped = f", {source.quarantined:,} in quarantine" if source.quarantined else ""
-            span = f" in {len(source.sessions)} sessions" if source.sessions else ""
-            into = "".join(f", {rows:,} to {table}" for table, rows in source.tables.items())
-            yield f"accepted {source.file}: {source.rows:,} rows{span}{into}{dropped}{_rules([source])}"
-            for note in source.notes:
-                named = any(file in note for file in source.file.split(FILES_JOIN))
-                yield f"  {note}" if named else f"  {source.file}: {note}"
+            kinds.setdefault(source.kind, []).append(source)
+        for kind, sources in kinds.items():
+            if len(sources) > (1 if kind in _SMALL else _MOST_FILES):
+                yield from _together(kind, sources)
+            else:
+                for source in sources:
+                    yield from _alone(source)
+        if len(self.accepted) > 1:
+            rows = sum(source.rows for source in self.accepted)
+            yield f"accepted in all: {len(self.accepted):,} files, {rows:,} rows"
         if len(self.unchanged) > _MOST_NAMES:
             yield f"unchanged: {len(self.unchanged):,} files, already in the store"
         else:
@@ -96,11 +97,49 @@ class IngestReport:
                 yield f"unchanged {name}: already in the store"
         yield from _grouped(self.replaced, "replaced")
         yield from _grouped(self.kept, "kept")
-        yield from map(_replaced, self.tables)
+        yield from map(_replaced, self.tables[:_MOST_FILES])
+        if len(self.tables) > _MOST_FILES:
+            rest = self.tables[_MOST_FILES:]
+            before, after = sum(t.change.rows_held for t in rest), sum(t.change.rows_offered for t in rest)
+            yield f"replaced in {len(rest):,} more places: {before:,} rows before, {after:,} after"
         yield from self.notes
         for refusal in self.refused:
             words = refusal.reason if refusal.file in refusal.reason else f"{refusal.file}: {refusal.reason}"
             yield f"refused {words}"
+
+
+def _alone(source: Source) -> Iterator[str]:
+    yield f"accepted {source.file}: {_content([source])}"
+    for note in source.notes:
+        named = any(file in note for file in source.file.split(FILES_JOIN))
+        yield f"  {note}" if named else f"  {source.file}: {note}"
+
+
+def _together(kind: str, sources: Sequence[Source]) -> Iterator[str]:
+    """Many files of one kind; what is noted of several is told once, with how many."""
+    yield f"accepted {len(sources):,} {_SMALL.get(kind, kind)} files: {_content(sources)}"
+    notes: dict[str, list[str]] = defaultdict(list)
+    for source in sources:
+        for note in source.notes:
+            words = reduce(lambda said, file: said.replace(file, "the file"), source.file.split(FILES_JOIN), note)
+            notes[words].append(source.file)
+    for words, files in list(notes.items())[:_MOST_FILES]:
+        yield f"  {files[0]}: {words}" if len(files) == 1 else f"  {len(files):,} files: {words}"
+    if len(notes) > _MOST_FILES:
+        yield f"  and {len(notes) - _MOST_FILES:,} other notes (in the store's manifest)"
+
+
+def _content(sources: Sequence[Source]) -> str:
+    """Rows, and what became of them."""
+    tables: Counter[str] = Counter()
+    for source in sources:
+        tables.update(source.tables)
+    sessions = len({day for source in sources for day in source.sessions})
+    quarantined = sum(source.quarantined for source in sources)
+    span = f" in {sessions} sessions" if sessions else ""
+    into = "".join(f", {rows:,} to {table}" for table, rows in tables.items())
+    dropped = f", {quarantined:,} in quarantine" if quarantined else ""
+    return f"{sum(source.rows for source in sources):,} rows{span}{into}{dropped}{_rules(sources)}"
 
 
 def _rules(sources: Sequence[Source]) -> str:

@@ -388,3 +388,16 @@ def test_a_zip_of_many_raw_files_goes_in_file_by_file(tardis, raw, tmp_path):
     ingest(trades, tmp_path / "plain")
     assert Store.open(tmp_path / "store").table("trades").equals(Store.open(tmp_path / "plain").table("trades"))
     assert ingest(tmp_path / "year.zip", tmp_path / "store").unchanged == tuple(names)
+
+
+def test_many_files_of_a_kind_are_told_together_with_totals(tardis, tmp_path):
+    for number in range(30):
+        tardis(f"S{number}.csv", [(f"S{number}", 0, 100), (f"S{number}", 1, 101)])
+    few = list(ingest(sorted((tmp_path / "raw").glob("S?.csv")), tmp_path / "few").lines())
+    assert sum(line.startswith("accepted S") for line in few) == 10
+    assert few[-1] == "accepted in all: 10 files, 20 rows"
+    lines = list(ingest(tmp_path / "raw", tmp_path / "store").lines())
+    assert lines[0] == "accepted 30 tardis files: 60 rows, 60 to trades"
+    assert any(line.startswith("  30 files: times are in microseconds") for line in lines)
+    assert lines[-1] == "accepted in all: 30 files, 60 rows"
+    assert len(lines) < 6

@@ -43,7 +43,8 @@ def test_ingest_groups_the_event_files_and_names_the_quotes(world) -> None:
     assert [line for line in lines if "company event" in line] == [lines[0]]
     assert lines[0].startswith(f"accepted {events} company event files: ")
     assert any(line.startswith("accepted COTAHIST_A2023.ZIP: ") for line in lines)
-    assert len(lines) == 3
+    assert lines[-1].startswith("accepted in all: ")
+    assert len(lines) == 4
 
 
 def test_a_second_ingest_says_unchanged_and_changes_no_byte(world) -> None:
