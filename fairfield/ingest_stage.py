@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -90,6 +90,7 @@ class _Bar:
 
     bar: Any
     task: Any
+    read: dict[str, int] = field(default_factory=dict)
 
     def event(self, event: Any) -> None:
         self.bar.update(self.task, completed=event.done, total=event.total)
@@ -97,12 +98,14 @@ class _Bar:
             self.bar.console.print(event.message, markup=False, soft_wrap=True)
 
     def rows(self, what: str, rows: int) -> None:
-        self.bar.update(self.task, description=f"{what}: {rows:,} rows")
+        if not what.startswith("merging "):  # those rows were read before
+            self.read[what] = rows
+        self.bar.update(self.task, description=f"{sum(self.read.values()):,} rows; {what}: {rows:,}")
 
 
 @contextmanager
 def _bar() -> Iterator[_Bar]:
-    """A bar over the files, then over the months, with the file at hand and its rows; nothing where no terminal is."""
+    """A bar over the files, then over the months, with all rows and those of the file at hand; only on a terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))

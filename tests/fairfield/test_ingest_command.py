@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from data_pipeline.tasks.executor import LocalProcesses
 from fairfield.cli import app
-from fairfield.ingest_stage import _workforce
+from fairfield.ingest_stage import _Bar, _workforce
 
 TRADES = (
     "exchange,symbol,timestamp,local_timestamp,id,side,price,amount\n"
@@ -63,3 +63,15 @@ def test_few_bytes_are_read_here_and_many_by_a_process_per_core(raw, monkeypatch
     monkeypatch.setattr("data_pipeline.tasks.executor.usable_cores", lambda: 7)
     assert _workforce([raw.parent], None, None) == LocalProcesses(7)
     assert _workforce([raw.parent], 3, None) == LocalProcesses(3)
+
+
+def test_the_bar_shows_all_rows_once_and_those_of_the_file_at_hand():
+    class Shown:
+        def update(self, task, description):
+            self.words = description
+
+    shown = Shown()
+    bar = _Bar(shown, None)
+    for what, rows in (("a.csv", 500), ("b.csv", 2_000), ("a.csv", 1_000), ("merging 2023-01", 3_000)):
+        bar.rows(what, rows)
+    assert shown.words == "3,000 rows; merging 2023-01: 3,000"
