@@ -166,9 +166,8 @@ def _filtered(
 ) -> pa.Table:
     if symbols is not None:
         column = rows[spec.symbol]
-        # a scalar, not a Python text: converting that imports pandas, which takes longer than the read
-        own = pa.scalar(symbols[0], pa.string()) if len(symbols) == 1 else pa.array(symbols, pa.string())
-        mask = pc.equal(column, own) if len(symbols) == 1 else pc.is_in(column, own)
+        own = _texts(symbols)
+        mask = pc.equal(column, own[0]) if len(symbols) == 1 else pc.is_in(column, own)
         # a copy of all rows of a large symbol would double the memory
         rows = rows if pc.all(mask).as_py() else rows.filter(mask)
     first, last = edges or (None, None)
@@ -177,6 +176,13 @@ def _filtered(
     if last is not None:
         rows = rows.filter(pc.less_equal(rows[spec.date], _date(last)))
     return rows
+
+
+def _texts(values: tuple[str, ...]) -> pa.Array:
+    """An array from its buffers: `pa.array` and `pa.scalar` import pandas, which takes longer than the read."""
+    encoded = [value.encode() for value in values]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    return pa.StringArray.from_buffers(len(values), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))
 
 
 def _date(day: str) -> pa.Scalar:

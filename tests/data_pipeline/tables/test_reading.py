@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import datetime
+import subprocess
+import sys
 import uuid
 
 import numpy as np
@@ -123,6 +125,17 @@ def test_events_come_back_as_the_array_that_went_in(make, tmp_path):
         ).tobytes()
         == found.tobytes()
     )
+
+
+def test_one_symbol_and_day_are_read_without_pandas(make, tmp_path):
+    """Its import in a fresh process takes longer than the read."""
+    make.put(tmp_path / "store", tmp_path / "s", ("a", "book_events", "B3", make.book_events(0, "B", 5)))
+    script = (
+        "import sys; from data_pipeline.store import Store; store = Store.open(sys.argv[1]); "
+        "assert store.table('book_events', symbols='B', start='2023-01-03').num_rows == 5; "
+        "assert store.table('book_events', symbols=['A', 'B']).num_rows == 5; assert 'pandas' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "store")], check=True)
 
 
 def test_files_that_cannot_hold_a_row_are_not_opened(make, tmp_path, monkeypatch):
