@@ -157,7 +157,8 @@ def ingest(
         str | None, typer.Option(help="Dask cluster instead: tcp://host:port, or local:N for N processes.")
     ] = None,
     option: Annotated[
-        list[str] | None, typer.Option(help="A fact that a file lacks: symbol=X, or for one format lobster.symbol=X (repeat).")
+        list[str] | None,
+        typer.Option(help="A fact that a file lacks: symbol=X, or for one format lobster.symbol=X (repeat)."),
     ] = None,
     staging: Annotated[
         Path | None, typer.Option(help="Folder for unfinished work, shared by the cluster's workers.")
