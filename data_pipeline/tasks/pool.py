@@ -185,9 +185,10 @@ class TaskPool:
 
     def _start(self, count: int) -> None:
         """Start so many workers side by side; most of a start is the imports of each."""
-        begun = [self._begin() for _ in range(count)]
-        self._workers += begun
-        for worker in begun:
+        before = len(self._workers)
+        for _ in range(count):
+            self._workers.append(self._begin())  # at once: Ctrl-C in between ends it too
+        for worker in self._workers[before:]:
             try:
                 worker.connection.recv()
             except (EOFError, ConnectionResetError):

@@ -79,16 +79,6 @@ def truncated(source: Path) -> bytes:
     return source.read_bytes()[:200_000]
 
 
-def two_members(source: Path) -> bytes:
-    path = source.parent.parent / "two.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a.txt", "a")
-        archive.writestr("b.txt", "b")
-    content = path.read_bytes()
-    path.unlink()
-    return content
-
-
 def damaged(source: Path) -> bytes:
     content = bytearray(source.read_bytes())
     content[100_000:100_100] = bytes(100)
@@ -106,7 +96,6 @@ def cut_text(source: Path) -> bytes:
         ("COTAHIST_A2021.ZIP", truncated, "damaged zip"),
         ("COTAHIST_A2021.ZIP", damaged, "COTAHIST_A2021.ZIP"),
         ("COTAHIST_A2021.ZIP", lambda _: b"<!DOCTYPE html><p>404", "HTML"),
-        ("COTAHIST_A2021.ZIP", two_members, "exactly one file"),
         ("COTAHIST_A2021.TXT", cut_text, "truncated"),
         ("COTAHIST_A2021.TXT", lambda _: b"", "is empty"),
         ("events.json", lambda _: b"[" * 100_000, "not JSON"),
