@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,36 +97,41 @@ def text_batches(raw: RawFile, columns: Sequence[str]) -> Iterator[tuple[pa.Tabl
         skipped += 1
         return "skip"
 
+    names: list[str] | None = None
     try:
-        reader = pyarrow.csv.open_csv(
-            _AsFile(raw),
-            read_options=pyarrow.csv.ReadOptions(encoding="latin-1", block_size=BLOCK_BYTES, use_threads=False),
-            parse_options=pyarrow.csv.ParseOptions(delimiter=";", quote_char=False, invalid_row_handler=passed),
-            convert_options=pyarrow.csv.ConvertOptions(
-                include_columns=list(columns),
-                column_types=dict.fromkeys(columns, pa.string()),
-                strings_can_be_null=False,
-            ),
-        )
-        for batch in reader:
-            yield pa.Table.from_batches([batch]), skipped
+        for lines in _whole_lines(raw):
+            if names and not lines.strip():
+                continue
+            # whole blocks, not a stream: Arrow's reader of streams reads ahead from Python in a thread of its own, and
+            # can wait for ever when it is left after an error
+            rows = pyarrow.csv.read_csv(
+                pa.BufferReader(lines),
+                read_options=pyarrow.csv.ReadOptions(
+                    encoding="latin-1", use_threads=False, block_size=2 * BLOCK_BYTES, column_names=names
+                ),
+                parse_options=pyarrow.csv.ParseOptions(delimiter=";", quote_char=False, invalid_row_handler=passed),
+                convert_options=pyarrow.csv.ConvertOptions(
+                    include_columns=list(columns),
+                    column_types=dict.fromkeys(columns, pa.string()),
+                    strings_can_be_null=False,
+                ),
+            )
+            names = names or lines.split(b"\n", 1)[0].decode("latin-1").strip("\r").split(";")
+            yield rows, skipped
             skipped = 0
-        reader.close()
     except (pa.ArrowException, KeyError, ValueError, OSError) as error:
         raise DataError(f"{raw.name} is no CSV file of CVM ({str(error)[:200]}): download it again") from error
 
 
-class _AsFile(io.RawIOBase):
-    """The raw file as pyarrow reads one; what its archive raises (DataError) passes through."""
-
-    def __init__(self, raw: RawFile) -> None:
-        self._raw = raw
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        chunk = self._raw.stream.read(len(view))
-        view[: len(chunk)] = chunk
-        return len(chunk)
+def _whole_lines(raw: RawFile) -> Iterator[bytes]:
+    """The file in blocks that end with a line; what the archive raises passes through."""
+    rest = b""
+    while chunk := raw.stream.read(BLOCK_BYTES):
+        lines, newline, rest_of_line = (rest + chunk).rpartition(b"\n")
+        if len(rest_of_line) >= BLOCK_BYTES:
+            raise DataError(f"{raw.name} is no CSV file of CVM (a line is longer than {BLOCK_BYTES:,} bytes)")
+        if newline:
+            yield lines + newline
+        rest = rest_of_line
+    if rest:
+        yield rest
