@@ -246,9 +246,7 @@ def measure(folder: Path, rows: int, repeat: int, longer: int) -> None:
     first = next(iter(results.values()))
     if any((other["rows"], other["sums"]) != (first["rows"], first["sums"]) for other in results.values()):
         sys.exit(f"the methods disagree: {results}")
-    print(
-        f"\nAll methods give {first['rows']:,} standing trades and the same sum of {len(first['sums'])} columns."
-    )
+    print(f"\nAll methods give {first['rows']:,} standing trades and the same sum of {len(first['sums'])} columns.")
     if longer:
         grown = folder / "long.txt"
         write_file(grown, longer)
