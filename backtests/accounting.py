@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from backtests import kernels
 from backtests.kernel_arrays import Market, Schedule, kernel_costs, march_target_path, opening_book
-from data_pipeline.adjust import gross_cash, group_events, net_cash, share_multiplier
-from data_pipeline.panel import DailyPanel
+from data_pipeline.daily.adjust import gross_cash, group_events, net_cash, share_multiplier
+from data_pipeline.daily.panel import DailyPanel
 from mfg_core.daily.costs import TradingCosts
 from strategies.execution import Executor, schedule_of
 

@@ -14,8 +14,8 @@ from backtests.folds import Fold
 from backtests.plan import WalkForwardPlan, describe
 from backtests.result import COLUMNS, NUMPY_KINDS, Result, Run, Table, account_statistics
 from backtests.statistics import SESSIONS_PER_YEAR, trial_variance_over
+from data_pipeline.daily.panel import DailyPanel
 from data_pipeline.disk import canonical_json, plain_json, sha256_hex
-from data_pipeline.panel import DailyPanel
 
 NO_QUALITY = {"light": "none", "reasons": ["no data-quality summary was given to the backtest"]}
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtests.errors import BacktestError
-from data_pipeline.view import MarketView
+from data_pipeline.daily.view import MarketView
 from strategies.pod import Targets
 
 Floats = NDArray[np.float64]

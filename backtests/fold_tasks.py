@@ -26,9 +26,9 @@ from backtests.plan import ExecutorKind, PodPlan, WalkForwardPlan, parameters_js
 from backtests.policy_files import PolicyArtefact, read_policy, require_hashes, write_policy
 from backtests.provenance import rows_hash
 from backtests.result import COLUMNS, Table
+from data_pipeline.daily.panel import DailyPanel
+from data_pipeline.daily.view import MarketView
 from data_pipeline.disk import canonical_json, npz_bytes, plain_json, read_npz
-from data_pipeline.panel import DailyPanel
-from data_pipeline.view import MarketView
 from mfg_core.daily.calibration import ExecutionCalibration
 from mfg_core.daily.costs import TradingCosts
 from strategies.execution import Executor, Immediate, MeanFieldSchedule, Twap
@@ -343,6 +343,6 @@ def read_tables(payload: bytes) -> dict[str, dict[str, NDArray[Any]]]:
 @lru_cache(maxsize=1)
 def _panel(folder: Path) -> DailyPanel:
     """The run's panel, memory-mapped and checked once per process."""
-    from data_pipeline.panel_files import load_panel
+    from data_pipeline.daily.panel_files import load_panel
 
     return load_panel(folder)

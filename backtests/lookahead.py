@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from backtests.account import Account
 from backtests.accounting import TradingRules
 from backtests.simulator import Segment, simulate
-from data_pipeline.panel import PRICE_FIELDS, CorporateEvent, DailyPanel
-from data_pipeline.view import MarketView
+from data_pipeline.daily.panel import PRICE_FIELDS, CorporateEvent, DailyPanel
+from data_pipeline.daily.view import MarketView
 from mfg_core.daily.costs import TradingCosts
 from risk.limits import LimitSet
 from strategies.execution import Executor, Immediate

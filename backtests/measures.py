@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.view import MarketView
+from data_pipeline.daily.view import MarketView
 from risk.concentration import herfindahl, issuer_groups, largest_group
 from risk.scenarios import scenario_risk
 

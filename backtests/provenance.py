@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from data_pipeline.daily.panel import GRID_FIELDS, DailyPanel
 from data_pipeline.disk import canonical_json
-from data_pipeline.panel import GRID_FIELDS, DailyPanel
 
 ROOMS = ("data_pipeline", "mfg_core", "risk", "strategies", "backtests")
 """The rooms whose code can change a backtest."""

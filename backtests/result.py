@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from backtests.account import Account
-    from data_pipeline.panel import DailyPanel
+    from data_pipeline.daily.panel import DailyPanel
 
 Column = NDArray[Any]
 Table = Mapping[str, Column]

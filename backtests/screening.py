@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from backtests.decisions import per_instrument
 from backtests.vectorbt_bridge import ENGINE
-from data_pipeline.panel import DailyPanel
-from data_pipeline.view import MarketView
+from data_pipeline.daily.panel import DailyPanel
+from data_pipeline.daily.view import MarketView
 from mfg_core.daily.costs import TradingCosts
 from strategies.pod import Pod
 from strategies.weighting import SESSIONS_PER_YEAR

@@ -30,8 +30,8 @@ from backtests.decisions import DecisionError, wanted_shares
 from backtests.gate import Gate
 from backtests.kernel_arrays import Costs, Schedule, empty_outcome, kernel_costs, march_session, opening_book
 from backtests.measures import Issuers, Measures, issuers_of, measure, past_returns
-from data_pipeline.panel import DailyPanel
-from data_pipeline.view import MarketView
+from data_pipeline.daily.panel import DailyPanel
+from data_pipeline.daily.view import MarketView
 from mfg_core.daily.costs import TradingCosts
 from risk.limits import Breach, LimitSet
 from strategies.execution import Executor

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from backtests.account import Account
 from backtests.accounting import event_grid
-from data_pipeline.panel import DailyPanel
+from data_pipeline.daily.panel import DailyPanel
 
 Floats = NDArray[np.float64]
 

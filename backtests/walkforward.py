@@ -40,9 +40,9 @@ from backtests.plan import PodPlan, WalkForwardPlan, describe_execution, describ
 from backtests.policy_files import read_policy
 from backtests.provenance import ROOMS, code_hash, library_versions, rows_hash
 from backtests.result_files import write_run
+from data_pipeline.daily.panel import DailyPanel
 from data_pipeline.disk import plain_json
 from data_pipeline.errors import DataError
-from data_pipeline.panel import DailyPanel
 from data_pipeline.tasks.executor import Executor, LocalProcesses, Workforce
 from data_pipeline.tasks.ledger import Ledger, LedgerDamageError, task_key
 from data_pipeline.tasks.report import Progress, TaskEvent, TaskFailure, ignore_progress
@@ -243,7 +243,7 @@ def _describe_account(plan: WalkForwardPlan, pod: PodPlan) -> dict[str, Any]:
 
 def _keep_panel(panel: DailyPanel, store: Path) -> Path:
     """The panel on disk for the workers, under the hash of its data; panels of earlier runs are removed."""
-    from data_pipeline.panel_files import panel_hash, save_panel
+    from data_pipeline.daily.panel_files import panel_hash, save_panel
 
     folder = store / "panels" / panel_hash(panel)
     for other in folder.parent.glob("*"):

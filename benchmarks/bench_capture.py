@@ -45,7 +45,7 @@ print(best, len(array), peak() - before, file=out)
 
 def by_fairfield(path: Path) -> int:
     """Events from the feed's tables."""
-    from data_pipeline.feeds.binance_feed import BINANCE_CAPTURE
+    from data_pipeline.feeds.crypto.binance_feed import BINANCE_CAPTURE
     from data_pipeline.feeds.reading import Tally
 
     batches = BINANCE_CAPTURE.read((path,), Tally(), {})
@@ -106,7 +106,7 @@ def peak_memory() -> int:
 def measure(way: str, path: Path) -> None:
     """Print best CPU seconds, rows and peak memory (KiB over the start) of one way."""
     if way == "fairfield":
-        import data_pipeline.feeds.binance_feed  # noqa: F401 - what importing takes is no part of the memory
+        import data_pipeline.feeds.crypto.binance_feed  # noqa: F401 - what importing takes is no part of the memory
     before = peak_memory()
     best, rows = float("inf"), 0
     for _ in range(RUNS):

@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from data_pipeline.facts import join_as_of
+from data_pipeline.reference.facts import join_as_of
 from data_pipeline.tables.catalog import FACTS, TIME
 
 DAY_NS = 86_400_000_000_000

@@ -52,7 +52,7 @@ def files_of(folder: Path, levels: int) -> tuple[Path, Path]:
 
 def fairfield_message(folder: Path, levels: int) -> tuple[float, int, int]:
     """The message file alone, to whole numbers in blocks."""
-    from data_pipeline.feeds.lobster_lines import Rows
+    from data_pipeline.feeds.lobster.lines import Rows
     from data_pipeline.raw_file import open_raw
 
     out, total, rows = np.empty((1 << 16, 6), dtype=np.int64), 0, 0
@@ -67,8 +67,8 @@ def fairfield_message(folder: Path, levels: int) -> tuple[float, int, int]:
 
 def fairfield_pair(folder: Path, levels: int) -> tuple[float, int, int]:
     """Both files in blocks, every row checked."""
-    from data_pipeline.feeds.lobster_files import open_pair
-    from data_pipeline.feeds.lobster_pairs import find_pairs
+    from data_pipeline.feeds.lobster.files import open_pair
+    from data_pipeline.feeds.lobster.pairs import find_pairs
 
     total = 0
     started = time.process_time()
@@ -80,7 +80,7 @@ def fairfield_pair(folder: Path, levels: int) -> tuple[float, int, int]:
 
 def fairfield_tables(folder: Path, levels: int) -> tuple[float, int, int]:
     """Trades, quotes and book events as Arrow tables, in batches that are thrown away."""
-    from data_pipeline.feeds.lobster_feed import LOBSTER
+    from data_pipeline.feeds.lobster.feed import LOBSTER
     from data_pipeline.feeds.reading import Tally
 
     tally = Tally()

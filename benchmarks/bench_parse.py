@@ -35,7 +35,7 @@ HEADER = f"00{'COTAHIST.2199':<13}{'BOVESPA':<8}21991231".ljust(245)
 def parse_with_fairfield(path: Path):
     import pyarrow as pa
 
-    from data_pipeline.cotahist import iter_blocks
+    from data_pipeline.feeds.cotahist.parser import iter_blocks
     from data_pipeline.schema import QUOTE_SCHEMA
 
     start = clock()
@@ -46,7 +46,7 @@ def parse_with_fairfield(path: Path):
 
 
 def stream_with_fairfield(path: Path):
-    from data_pipeline.cotahist import iter_blocks
+    from data_pipeline.feeds.cotahist.parser import iter_blocks
 
     start = clock()
     rows = sum(block.batch.num_rows for block in iter_blocks(path))

@@ -30,7 +30,7 @@ SYMBOLS = 40
 
 
 def with_fairfield(path: Path, keep: bool = True):
-    from data_pipeline.feeds.b3_trades import B3_TRADES
+    from data_pipeline.feeds.b3.trades import B3_TRADES
     from data_pipeline.feeds.reading import Tally
 
     start = clock()

@@ -85,9 +85,9 @@ def main() -> None:
 
     from backtests import run_walkforward
     from backtests.result_files import read_run
-    from data_pipeline.panel_build import build_panel
+    from data_pipeline.daily.panel_build import build_panel
+    from data_pipeline.daily.universe import UniverseRules
     from data_pipeline.store import Store
-    from data_pipeline.universe import UniverseRules
     from fairfield.catalog import make_plan
     from fairfield.config import load_config
 

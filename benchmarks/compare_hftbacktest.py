@@ -60,8 +60,8 @@ np.savez(converted, data=binancefutures.convert(capture, buffer_size=20_000_000,
 def exported(capture: Path, output: Path) -> np.ndarray:
     """The capture's events with the clock shifted, as hftbacktest's converter does, written to `output`."""
     from data_pipeline.book.events import EVENT_DTYPE
-    from data_pipeline.feeds.binance_feed import BINANCE_CAPTURE
-    from data_pipeline.feeds.hftbacktest_export import export_hftbacktest
+    from data_pipeline.feeds.crypto.binance_feed import BINANCE_CAPTURE
+    from data_pipeline.feeds.crypto.hftbacktest_export import export_hftbacktest
     from data_pipeline.feeds.reading import Tally
 
     batches = BINANCE_CAPTURE.read((capture,), Tally(), {"local_clock": "shift"})

@@ -14,33 +14,33 @@ from typing import TYPE_CHECKING, Any
 from data_pipeline.errors import DataError
 
 if TYPE_CHECKING:
-    from data_pipeline.close_value import read_close_value_panel
-    from data_pipeline.cotahist import iter_blocks, parse_records, read_cotahist, read_header
-    from data_pipeline.ingest_report import IngestReport
+    from data_pipeline.daily.close_value import read_close_value_panel
+    from data_pipeline.daily.panel import CorporateEvent, DailyPanel
+    from data_pipeline.daily.panel_build import build_panel
+    from data_pipeline.daily.panel_files import load_panel, save_panel
+    from data_pipeline.daily.universe import UniverseRules
+    from data_pipeline.daily.view import MarketView
+    from data_pipeline.feeds.cotahist.parser import iter_blocks, parse_records, read_cotahist, read_header
+    from data_pipeline.ingestion.report import IngestReport
     from data_pipeline.manifest import Manifest
-    from data_pipeline.panel import CorporateEvent, DailyPanel
-    from data_pipeline.panel_build import build_panel
-    from data_pipeline.panel_files import load_panel, save_panel
     from data_pipeline.store import Store
-    from data_pipeline.universe import UniverseRules
-    from data_pipeline.view import MarketView
 
 _HOMES = {
-    "CorporateEvent": "panel",
-    "DailyPanel": "panel",
-    "IngestReport": "ingest_report",
+    "CorporateEvent": "daily.panel",
+    "DailyPanel": "daily.panel",
+    "IngestReport": "ingestion.report",
     "Manifest": "manifest",
-    "MarketView": "view",
+    "MarketView": "daily.view",
     "Store": "store",
-    "UniverseRules": "universe",
-    "build_panel": "panel_build",
-    "iter_blocks": "cotahist",
-    "load_panel": "panel_files",
-    "parse_records": "cotahist",
-    "read_close_value_panel": "close_value",
-    "read_cotahist": "cotahist",
-    "read_header": "cotahist",
-    "save_panel": "panel_files",
+    "UniverseRules": "daily.universe",
+    "build_panel": "daily.panel_build",
+    "iter_blocks": "feeds.cotahist.parser",
+    "load_panel": "daily.panel_files",
+    "parse_records": "feeds.cotahist.parser",
+    "read_close_value_panel": "daily.close_value",
+    "read_cotahist": "feeds.cotahist.parser",
+    "read_header": "feeds.cotahist.parser",
+    "save_panel": "daily.panel_files",
 }
 
 __all__ = [

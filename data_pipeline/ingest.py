@@ -21,11 +21,11 @@ from typing import Final
 
 from data_pipeline.atomic import disk_errors
 from data_pipeline.errors import DataError
-from data_pipeline.ingest_files import RawFiles, find_files, sort_files
-from data_pipeline.ingest_report import IngestReport, Refusal, named_change, unused_notes
-from data_pipeline.ingest_run import Harvest, Settled, read_all, settle
-from data_pipeline.ingest_staging import Staging
-from data_pipeline.ingest_tasks import rows_of
+from data_pipeline.ingestion.files import RawFiles, find_files, sort_files
+from data_pipeline.ingestion.report import IngestReport, Refusal, named_change, unused_notes
+from data_pipeline.ingestion.run import Harvest, Settled, read_all, settle
+from data_pipeline.ingestion.staging import Staging
+from data_pipeline.ingestion.tasks import rows_of
 from data_pipeline.manifest import MANIFEST, Manifest
 from data_pipeline.tables.files import LOCK, LocalFiles, Place, StoreFiles, open_files
 from data_pipeline.tables.publish import held_manifest, is_own_part, publish_manifest, sweep_orphans

@@ -21,10 +21,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from data_pipeline.book.events import EVENT_DTYPE
-from data_pipeline.company_feed import distinct_events
 from data_pipeline.errors import DataError
+from data_pipeline.feeds.reference.company_feed import distinct_events
+from data_pipeline.feeds.reference.rates import joined_cdi
 from data_pipeline.manifest import Document, Manifest, Part, Partition, read_document
-from data_pipeline.rates import joined_cdi
 from data_pipeline.raw_file import sha256_of_file
 from data_pipeline.schema import CDI_SCHEMA, EVENT_SCHEMA, QUARANTINE_SCHEMA, QUOTE_SCHEMA
 from data_pipeline.tables.files import Place, StoreFiles, open_files

@@ -96,15 +96,15 @@ def read_feed(config: CalibrationConfig, base: Path) -> IntradayRecord:
         tell(judged)
         record = replace(record, notes=(judged, *record.notes))
     elif data.feed == "lobster":
-        from data_pipeline.feeds.lobster import read_lobster
+        from data_pipeline.feeds.lobster.record import read_lobster
 
         record = read_lobster(files[0], files[1])
     elif data.feed == "binance":
-        from data_pipeline.feeds.binance_capture import read_binance_capture
+        from data_pipeline.feeds.crypto.binance_capture import read_binance_capture
 
         record = read_binance_capture(files[0], quotes=data.quotes)
     else:
-        from data_pipeline.feeds.b3_orders import read_b3_orders
+        from data_pipeline.feeds.b3.orders import read_b3_orders
 
         record = read_b3_orders(files[0], data.instrument or "")
     return within(record, _seconds(window.start), _seconds(window.end))

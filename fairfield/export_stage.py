@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from data_pipeline.feeds.hftbacktest_export import export_hftbacktest
+from data_pipeline.feeds.crypto.hftbacktest_export import export_hftbacktest
 from data_pipeline.store import Store
 
 

@@ -13,7 +13,7 @@ from fairfield.errors import ConfigError
 from fairfield.stages import console
 
 if TYPE_CHECKING:
-    from data_pipeline.ingest_report import IngestReport
+    from data_pipeline.ingestion.report import IngestReport
     from data_pipeline.tasks.executor import Workforce
 
 _SMALL: Final = 64 << 20

@@ -55,7 +55,7 @@ def _page_of(files: StoreFiles) -> Path:
 
 
 def _daily_quality(store: Store, first: str | None, last: str | None) -> dict[str, Any]:
-    from data_pipeline.panel_build import build_panel
+    from data_pipeline.daily.panel_build import build_panel
     from data_pipeline.quality.daily import store_quality
 
     rate = None if store.cdi().num_rows else 0.0  # cash earns nothing here where there is no CDI: prices are checked

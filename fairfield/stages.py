@@ -19,7 +19,7 @@ from fairfield.errors import ConfigError
 from fairfield.tables import pod_table
 
 if TYPE_CHECKING:
-    from data_pipeline.panel import DailyPanel
+    from data_pipeline.daily.panel import DailyPanel
     from data_pipeline.synthetic.exchange import ExchangeManifest
 
 CONFIGURATIONS = Path(__file__).parent / "configurations"
@@ -190,15 +190,15 @@ def _panel(config: RunConfig) -> tuple[DailyPanel, dict[str, Any]]:
     rate = data.risk_free_annual
     start, end = (None if date is None else date.isoformat() for date in (data.start, data.end))
     if data.closes is not None:
-        from data_pipeline.close_value import read_close_value_panel
+        from data_pipeline.daily.close_value import read_close_value_panel
         from data_pipeline.quality.daily import panel_quality
 
         panel = read_close_value_panel(data.closes, start=start, end=end, risk_free_annual=rate)
         return panel, panel_quality(panel)
-    from data_pipeline.panel_build import build_panel
+    from data_pipeline.daily.panel_build import build_panel
+    from data_pipeline.daily.universe import UniverseRules
     from data_pipeline.quality.daily import store_quality
     from data_pipeline.store import Store
-    from data_pipeline.universe import UniverseRules
 
     if data.store is None:
         raise ConfigError("data: exactly one of store and closes must be given")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
-from data_pipeline.view import MarketView
+from data_pipeline.daily.view import MarketView
 
 
 def require(good: bool, pod: str, name: str, rule: str, value: object) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.view import MarketView
+from data_pipeline.daily.view import MarketView
 
 Parameter = float | int | str | bool
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_pipeline.view import MarketView
+from data_pipeline.daily.view import MarketView
 from strategies.checks import require, require_history, require_sessions, require_sizes
 from strategies.pod import Targets, parameters_of
 from strategies.weighting import cap_weights, compound_return, rebalances, scale_to_volatility, tradable_universe

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.view import MarketView
+from data_pipeline.daily.view import MarketView
 
 Floats = NDArray[np.float64]
 

@@ -23,7 +23,7 @@ from data_pipeline.book.bar_rules import bar_rule
 from data_pipeline.book.bar_session import BAR_TABLES, session_bars
 from data_pipeline.disk import canonical_json, sha256_hex
 from data_pipeline.errors import DataError
-from data_pipeline.ingest_tasks import code_hash
+from data_pipeline.ingestion.tasks import code_hash
 from data_pipeline.manifest import Manifest, Source
 from data_pipeline.raw_file import sha256_of_file
 from data_pipeline.tables.catalog import BARS

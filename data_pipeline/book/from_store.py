@@ -25,8 +25,8 @@ from data_pipeline.book.record import (
 )
 from data_pipeline.book.replay import book_source
 from data_pipeline.errors import DataError
-from data_pipeline.feeds.b3_orders_record import order_lives
-from data_pipeline.feeds.b3_orders_rows import KIND_WORDS, ROW
+from data_pipeline.feeds.b3.orders_record import order_lives
+from data_pipeline.feeds.b3.orders_rows import KIND_WORDS, ROW
 
 if TYPE_CHECKING:
     from data_pipeline.store import Store

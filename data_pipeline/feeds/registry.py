@@ -8,24 +8,24 @@ from pathlib import Path
 from typing import Final
 
 from data_pipeline.errors import DataError
-from data_pipeline.feeds.b3_old_trades import B3_OLD_TRADES
-from data_pipeline.feeds.b3_orders import B3_ORDERS
-from data_pipeline.feeds.b3_trades import B3_TRADES
-from data_pipeline.feeds.binance_dump import BINANCE_DUMP
-from data_pipeline.feeds.binance_feed import BINANCE_CAPTURE
-from data_pipeline.feeds.closes import CLOSES
-from data_pipeline.feeds.cvm import CVM
-from data_pipeline.feeds.facts_table import FACT_COLUMNS, FACTS_TABLE
-from data_pipeline.feeds.hftbacktest import HFTBACKTEST
-from data_pipeline.feeds.index_levels import INDEX_LEVELS
-from data_pipeline.feeds.issuers import ISSUERS
-from data_pipeline.feeds.lobster_feed import LOBSTER
-from data_pipeline.feeds.price_report import PRICE_REPORT
+from data_pipeline.feeds.b3.old_trades import B3_OLD_TRADES
+from data_pipeline.feeds.b3.orders import B3_ORDERS
+from data_pipeline.feeds.b3.trades import B3_TRADES
+from data_pipeline.feeds.crypto.binance_dump import BINANCE_DUMP
+from data_pipeline.feeds.crypto.binance_feed import BINANCE_CAPTURE
+from data_pipeline.feeds.crypto.hftbacktest import HFTBACKTEST
+from data_pipeline.feeds.crypto.tardis import TARDIS
+from data_pipeline.feeds.lobster.feed import LOBSTER
 from data_pipeline.feeds.reading import Feed, RawHead
-from data_pipeline.feeds.settlements import SETTLEMENTS
-from data_pipeline.feeds.sgs import SGS, is_daily_cdi
-from data_pipeline.feeds.tardis import TARDIS
-from data_pipeline.feeds.yield_curves import YIELD_CURVES
+from data_pipeline.feeds.reference.closes import CLOSES
+from data_pipeline.feeds.reference.cvm import CVM
+from data_pipeline.feeds.reference.facts_table import FACT_COLUMNS, FACTS_TABLE
+from data_pipeline.feeds.reference.index_levels import INDEX_LEVELS
+from data_pipeline.feeds.reference.issuers import ISSUERS
+from data_pipeline.feeds.reference.price_report import PRICE_REPORT
+from data_pipeline.feeds.reference.settlements import SETTLEMENTS
+from data_pipeline.feeds.reference.sgs import SGS, is_daily_cdi
+from data_pipeline.feeds.reference.yield_curves import YIELD_CURVES
 from data_pipeline.raw_file import refuse_foreign
 
 FEEDS: Final[tuple[Feed, ...]] = (

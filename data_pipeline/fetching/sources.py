@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from data_pipeline.feeds.sgs import sgs_windows
+from data_pipeline.feeds.reference.sgs import sgs_windows
 from data_pipeline.fetching.checks import is_file, is_text, is_zip, json_check
 from data_pipeline.fetching.items import Item
 

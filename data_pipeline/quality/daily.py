@@ -44,13 +44,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.panel import CorporateEvent, DailyPanel
+from data_pipeline.daily.panel import CorporateEvent, DailyPanel
+from data_pipeline.daily.renames import renames_to_chain
+from data_pipeline.daily.risk_free import risk_free_returns
+from data_pipeline.daily.spot_history import read_spot_history
 from data_pipeline.quality.daily_checks import Record, median_or_zero, outliers, stale_quotes, suspicious_rows
 from data_pipeline.quality.session_scores import score_records, session_scores
-from data_pipeline.renames import renames_to_chain
-from data_pipeline.risk_free import risk_free_returns
 from data_pipeline.sessions.calendar import calendar_gaps
-from data_pipeline.spot_history import read_spot_history
 from data_pipeline.store import Store
 
 MOST: Final = 500

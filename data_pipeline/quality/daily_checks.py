@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.panel import DailyPanel
+from data_pipeline.daily.panel import DailyPanel
 
 STALE_SESSIONS: Final = 5
 OUTLIER_Z: Final = 10.0

@@ -109,7 +109,7 @@ def test_weight_path_equals_the_day_loop():
     rules = TradingRules(allow_short=False)
     account = simulate(panel, [Segment(15, 99, decider, some_costs(5), Twap(3))], rules=rules, capital=4e6)
 
-    from data_pipeline.view import MarketView
+    from data_pipeline.daily.view import MarketView
 
     decisions = [decider.decide(MarketView(panel, row)) for row in range(15, 100)]
     weights = np.array([np.full(5, np.nan) if item is None else item.weights for item in decisions])

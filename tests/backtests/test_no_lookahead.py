@@ -15,7 +15,7 @@ from backtests.lookahead import (
     random_panel,
     scramble_future,
 )
-from data_pipeline.panel import GRID_FIELDS, DailyPanel
+from data_pipeline.daily.panel import GRID_FIELDS, DailyPanel
 from mfg_core import ExecutionGame, TradingCosts, solve_mfg
 from risk.limits import default_limits
 from strategies import (

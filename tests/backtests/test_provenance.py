@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from backtests.provenance import LIBRARIES, code_hash, library_versions, rows_hash
-from data_pipeline.panel import GRID_FIELDS, CorporateEvent, DailyPanel
+from data_pipeline.daily.panel import GRID_FIELDS, CorporateEvent, DailyPanel
 
 
 def panel(seed: int = 0, rows: int = 20, events: tuple[CorporateEvent, ...] = ()) -> DailyPanel:

@@ -199,7 +199,7 @@ def test_forecasts_stand_beside_the_session_they_were_made_for():
     panel = random_panel(3, sessions=200, instruments=5, silent=0.0)
     weights = np.array([0.3, 0.2, -0.2, 0.1, 0.0])
     account = run(panel, {20: Targets(weights=weights)}, var_window=110)
-    from data_pipeline.view import MarketView
+    from data_pipeline.daily.view import MarketView
 
     held = account.shares[150] * account.price[150] / account.net_asset_value[150]
     losses = np.sort(-(MarketView(panel, 150).returns(110) @ held))[::-1]

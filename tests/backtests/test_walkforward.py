@@ -31,7 +31,7 @@ from backtests.policy_files import read_policy
 from backtests.result_files import read_run
 from backtests.simulator import Segment, simulate
 from backtests.walkforward import LEDGER_FOLDER, run_walkforward
-from data_pipeline.panel import CorporateEvent, DailyPanel
+from data_pipeline.daily.panel import CorporateEvent, DailyPanel
 from data_pipeline.tasks.executor import DaskCluster
 from data_pipeline.tasks.ledger import Ledger
 from data_pipeline.tasks.pool import RunInterruptedError

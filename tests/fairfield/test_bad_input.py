@@ -257,7 +257,7 @@ def test_ctrl_c_with_two_workers_keeps_what_is_finished_and_the_next_run_goes_on
 
 
 def test_ctrl_c_in_an_ingest_leaves_the_old_store(world, tmp_path, monkeypatch):
-    import data_pipeline.ingest_tasks
+    import data_pipeline.ingestion.tasks
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
@@ -265,7 +265,7 @@ def test_ctrl_c_in_an_ingest_leaves_the_old_store(world, tmp_path, monkeypatch):
     store = tmp_path / "store"
     assert world.fairfield("ingest", world.raw / "cdi.json", "--store", store).exit_code == 0
     before = world.contents(store)
-    monkeypatch.setattr(data_pipeline.ingest_tasks, "merge_month", interrupted)
+    monkeypatch.setattr(data_pipeline.ingestion.tasks, "merge_month", interrupted)
     words = "tasks are finished and kept in", "run the same command again to go on from there"
     world.refused(world.fairfield("ingest", world.raw, "--store", store), *words, status=130)
     kept = world.contents(store)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from data_pipeline.book.record import IntradayRecord, quotes_outside_gaps, within
-from data_pipeline.feeds.b3_orders import read_b3_orders
-from data_pipeline.feeds.binance_capture import read_binance_capture
-from data_pipeline.feeds.lobster import read_lobster
+from data_pipeline.feeds.b3.orders import read_b3_orders
+from data_pipeline.feeds.crypto.binance_capture import read_binance_capture
+from data_pipeline.feeds.lobster.record import read_lobster
 from data_pipeline.synthetic.order_book import FILL, BookConfig, simulate_book
 from data_pipeline.synthetic.order_book_files import write_capture, write_lobster, write_ofer
 from mfg_core import BookPath, Trades, calibrate_intensity

@@ -12,11 +12,11 @@ import pytest
 
 from backtests.result_files import read_run
 from backtests.walkforward import run_walkforward
+from data_pipeline.daily.panel_build import build_panel
+from data_pipeline.daily.universe import UniverseRules
 from data_pipeline.ingest import ingest
-from data_pipeline.panel_build import build_panel
 from data_pipeline.store import Store
 from data_pipeline.synthetic import ExchangeConfig, write_exchange
-from data_pipeline.universe import UniverseRules
 from fairfield.catalog import make_plan
 from fairfield.config import load_config
 

@@ -60,7 +60,7 @@ def test_a_record_with_nothing_in_it_is_a_page(tmp_path, record, read_page):
 
 def test_a_page_of_a_synthetic_panel_s_own_record(tmp_path, read_page):
     """The record as data_pipeline makes it, not as the fixture imagines it."""
-    from data_pipeline.panel import DailyPanel
+    from data_pipeline.daily.panel import DailyPanel
     from data_pipeline.quality.daily import panel_quality
 
     sessions = np.array(["2023-01-02", "2023-01-03", "2023-01-05"], dtype="datetime64[D]")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_pipeline.panel import DailyPanel
-from data_pipeline.view import MarketView
+from data_pipeline.daily.panel import DailyPanel
+from data_pipeline.daily.view import MarketView
 from strategies import EqualWeight, LowVolatility, ShortTermReversal, TimeSeriesMomentum, parameter_grid
 
 FREE = {"min_traded_value": 0.0, "min_presence": 0.0}

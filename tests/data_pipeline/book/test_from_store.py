@@ -12,9 +12,9 @@ from data_pipeline.book.from_store import intraday_record
 from data_pipeline.book.record import IntradayRecord, QuotePath, within
 from data_pipeline.book.replay import replay
 from data_pipeline.errors import DataError
-from data_pipeline.feeds.b3_orders import read_b3_orders
-from data_pipeline.feeds.binance_capture import read_binance_capture
-from data_pipeline.feeds.lobster import read_lobster
+from data_pipeline.feeds.b3.orders import read_b3_orders
+from data_pipeline.feeds.crypto.binance_capture import read_binance_capture
+from data_pipeline.feeds.lobster.record import read_lobster
 from data_pipeline.ingest import ingest
 from data_pipeline.store import Store
 from data_pipeline.synthetic.order_book import BookConfig, simulate_book

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_pipeline.book.signs import lee_ready, tick_rule
-from data_pipeline.feeds.b3_old_trades import B3_OLD_TRADES
-from data_pipeline.feeds.lobster import read_lobster
+from data_pipeline.feeds.b3.old_trades import B3_OLD_TRADES
+from data_pipeline.feeds.lobster.record import read_lobster
 from data_pipeline.feeds.reading import Tally
 
 DAY = dt.date(2024, 7, 3)

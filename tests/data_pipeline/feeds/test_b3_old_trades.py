@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_pipeline.errors import DataError
-from data_pipeline.feeds.b3_old_trades import B3_OLD_TRADES
+from data_pipeline.feeds.b3.old_trades import B3_OLD_TRADES
 from data_pipeline.feeds.reading import RawHead, Tally
 from data_pipeline.tables.catalog import TRADES
 

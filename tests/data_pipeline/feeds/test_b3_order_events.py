@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from data_pipeline.book.events import ADD, BUY, CANCEL, EVENT_DTYPE, FILL, KIND_MASK, MODIFY, SELL, TRADE
 from data_pipeline.errors import DataError
-from data_pipeline.feeds.b3_orders import B3_ORDERS, read_b3_orders
+from data_pipeline.feeds.b3.orders import B3_ORDERS, read_b3_orders
 from data_pipeline.feeds.reading import RawHead, Tally
 from data_pipeline.raw_file import read_head
 from data_pipeline.synthetic.b3_trade_files import write_raw_orders

@@ -9,7 +9,7 @@ import pytest
 
 from data_pipeline.book.record import FILLED, WITHDRAWN, WORKING
 from data_pipeline.errors import DataError
-from data_pipeline.feeds.b3_orders import read_b3_orders
+from data_pipeline.feeds.b3.orders import read_b3_orders
 from data_pipeline.synthetic.order_book import FILL, BookConfig, simulate_book
 from data_pipeline.synthetic.order_book_files import write_ofer
 

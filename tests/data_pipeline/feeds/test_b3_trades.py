@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from data_pipeline.book.bar_tasks import compute_bars
 from data_pipeline.errors import DataError
-from data_pipeline.feeds import b3_trades, b3_trades_text
-from data_pipeline.feeds.b3_trades import B3_TRADES
+from data_pipeline.feeds.b3 import trades as b3_trades
+from data_pipeline.feeds.b3 import trades_text as b3_trades_text
+from data_pipeline.feeds.b3.trades import B3_TRADES
 from data_pipeline.feeds.reading import RawHead, Tally
 from data_pipeline.ingest import ingest
 from data_pipeline.store import Store

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from data_pipeline.errors import DataError
-from data_pipeline.feeds.binance_capture import read_binance_capture
+from data_pipeline.feeds.crypto.binance_capture import read_binance_capture
 from data_pipeline.synthetic.order_book import FILL, BookConfig, simulate_book
 from data_pipeline.synthetic.order_book_files import write_capture
 

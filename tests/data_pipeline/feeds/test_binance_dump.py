@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from data_pipeline.book.events import DEPTH, DEPTH_CLEAR, KIND_MASK, SNAPSHOT
 from data_pipeline.errors import DataError
-from data_pipeline.feeds.binance_dump import BINANCE_DUMP
+from data_pipeline.feeds.crypto.binance_dump import BINANCE_DUMP
 from data_pipeline.feeds.reading import RawHead, Tally
 from data_pipeline.raw_file import read_head
 

@@ -26,7 +26,7 @@ from data_pipeline.book.events import (
 )
 from data_pipeline.book.normalise import check_event_order, normalise_events
 from data_pipeline.errors import DataError
-from data_pipeline.feeds.binance_feed import BINANCE_CAPTURE
+from data_pipeline.feeds.crypto.binance_feed import BINANCE_CAPTURE
 from data_pipeline.feeds.reading import RawHead, Tally
 from data_pipeline.synthetic.order_book import BookConfig, simulate_book
 from data_pipeline.synthetic.order_book_files import write_capture
@@ -257,13 +257,13 @@ def test_a_snapshot_received_before_the_first_difference_of_a_new_connection_hol
 
 
 def test_of_many_differences_that_wait_the_last_are_kept(feed_run, monkeypatch):
-    monkeypatch.setattr("data_pipeline.feeds.binance_gaps._WAITING", 5)
+    monkeypatch.setattr("data_pipeline.feeds.crypto.binance_gaps._WAITING", 5)
     broken = [depth(0, 1, 1, 0, [["9", "1"]])]
     broken += [depth(k, k, k, k - 1, [["9.5", str(k)]]) for k in range(3, 13)]  # 2 is lost
     for held, kept in ((10, [11, 12]), (7, [8, 9, 10, 11, 12]), (6, None)):
         latest = [*broken, snapshot(held, [["9", "7"]], [["10", "1"]], ms=12)]
         for size in (3, 65_536):
-            monkeypatch.setattr("data_pipeline.feeds.binance_messages._MOST_ROWS", size)
+            monkeypatch.setattr("data_pipeline.feeds.crypto.binance_messages._MOST_ROWS", size)
             tables, tally = read(feed_run, capture(*latest))
             events = events_of(tables)
             depths = events[(events["ev"] & np.uint64(KIND_MASK | LOCAL)) == DEPTH | LOCAL]
@@ -284,7 +284,7 @@ def test_breaks_do_not_depend_on_where_the_file_is_cut_into_blocks(feed_run, mon
         last += 1
     whole, tally = read(feed_run, capture(*messages))
     assert tally.counts["depth_sequence_breaks"] == 5
-    monkeypatch.setattr("data_pipeline.feeds.binance_messages._MOST_ROWS", 7)
+    monkeypatch.setattr("data_pipeline.feeds.crypto.binance_messages._MOST_ROWS", 7)
     pieces, again = read(feed_run, capture(*messages))
     assert events_of(pieces).tobytes() == events_of(whole).tobytes()
     assert again.counts == tally.counts

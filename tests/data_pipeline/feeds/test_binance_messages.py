@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_pipeline.errors import DataError
-from data_pipeline.feeds import binance_scan as scan
-from data_pipeline.feeds.binance_messages import MessageReader, _parse
-from data_pipeline.feeds.crypto_text import line_blocks
+from data_pipeline.feeds.crypto import binance_scan as scan
+from data_pipeline.feeds.crypto.binance_messages import MessageReader, _parse
+from data_pipeline.feeds.crypto.text import line_blocks
 
 T0 = 1_700_000_000_000
 KINDS = {"bookTicker": scan.TICKER, "trade": scan.TRADE, "aggTrade": scan.AGGREGATE, "depthUpdate": scan.DEPTH}

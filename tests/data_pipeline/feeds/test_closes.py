@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_pipeline.errors import DataError
-from data_pipeline.feeds.closes import CLOSES
 from data_pipeline.feeds.reading import RawHead, Tally
+from data_pipeline.feeds.reference.closes import CLOSES
 from data_pipeline.feeds.registry import recognise
 from data_pipeline.raw_file import read_head
 from data_pipeline.tables.catalog import CLOSES as SPEC

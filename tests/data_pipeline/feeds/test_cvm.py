@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_pipeline.errors import DataError
-from data_pipeline.facts import facts_as_of
-from data_pipeline.feeds.cvm import CVM, RULE_CONTRADICTED, RULE_REPEATED
-from data_pipeline.feeds.cvm_documents import RULE_INDEX_REPEATED, RULE_TOO_EARLY, RULE_WIDTH
-from data_pipeline.feeds.cvm_statements import RULE_AHEAD, RULE_BACKWARD, RULE_COMPARATIVE, RULE_UNDATED
 from data_pipeline.feeds.reading import RawHead, Tally
+from data_pipeline.feeds.reference.cvm import CVM, RULE_CONTRADICTED, RULE_REPEATED
+from data_pipeline.feeds.reference.cvm_documents import RULE_INDEX_REPEATED, RULE_TOO_EARLY, RULE_WIDTH
+from data_pipeline.feeds.reference.cvm_statements import RULE_AHEAD, RULE_BACKWARD, RULE_COMPARATIVE, RULE_UNDATED
+from data_pipeline.reference.facts import facts_as_of
 
 DAY = datetime.date
 SAO_PAULO = ZoneInfo("America/Sao_Paulo")

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_pipeline.errors import DataError
-from data_pipeline.feeds.facts_table import FACTS_TABLE, RULE_CONTRADICTED, RULE_REPEATED
 from data_pipeline.feeds.reading import RawHead, Tally
+from data_pipeline.feeds.reference.facts_table import FACTS_TABLE, RULE_CONTRADICTED, RULE_REPEATED
 from data_pipeline.tables.catalog import TIME
 
 UTC, SAO_PAULO = datetime.UTC, ZoneInfo("America/Sao_Paulo")

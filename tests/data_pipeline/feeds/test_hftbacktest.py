@@ -31,9 +31,9 @@ from data_pipeline.book.events import (
 )
 from data_pipeline.book.normalise import normalise_events, shift_local_clock
 from data_pipeline.errors import DataError
-from data_pipeline.feeds import hftbacktest_export
-from data_pipeline.feeds.hftbacktest import HFTBACKTEST, read_hftbacktest
-from data_pipeline.feeds.hftbacktest_export import export_hftbacktest, with_trades
+from data_pipeline.feeds.crypto import hftbacktest_export
+from data_pipeline.feeds.crypto.hftbacktest import HFTBACKTEST, read_hftbacktest
+from data_pipeline.feeds.crypto.hftbacktest_export import export_hftbacktest, with_trades
 from data_pipeline.feeds.reading import Tally
 from data_pipeline.ingest import ingest
 from data_pipeline.raw_file import read_head

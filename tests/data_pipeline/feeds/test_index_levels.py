@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_pipeline.errors import DataError
-from data_pipeline.feeds.index_levels import INDEX_LEVELS, RULE_CONTRADICTED, RULE_REPEATED
 from data_pipeline.feeds.reading import RawHead
+from data_pipeline.feeds.reference.index_levels import INDEX_LEVELS, RULE_CONTRADICTED, RULE_REPEATED
 from data_pipeline.sessions.calendar import b3_sessions
 
 DAY = datetime.date

@@ -12,9 +12,9 @@ import pytest
 
 from data_pipeline.book.record import IntradayRecord
 from data_pipeline.errors import DataError
-from data_pipeline.feeds.b3_orders import read_b3_orders
-from data_pipeline.feeds.binance_capture import read_binance_capture
-from data_pipeline.feeds.lobster import read_lobster
+from data_pipeline.feeds.b3.orders import read_b3_orders
+from data_pipeline.feeds.crypto.binance_capture import read_binance_capture
+from data_pipeline.feeds.lobster.record import read_lobster
 from data_pipeline.synthetic.order_book import BookConfig, simulate_book
 from data_pipeline.synthetic.order_book_files import write_capture, write_lobster, write_ofer
 
@@ -139,7 +139,7 @@ def test_damage_is_a_data_error_or_a_sane_record(tmp_path, name):
 def test_a_bomb_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
     """Limits are lowered, so that the test needs no gigabytes."""
     import data_pipeline.book.record as intraday
-    import data_pipeline.feeds.binance_capture as capture
+    import data_pipeline.feeds.crypto.binance_capture as capture
 
     monkeypatch.setattr(capture, "_MOST_BYTES", 1 << 20)
     monkeypatch.setattr(intraday, "MOST_BYTES", 1 << 20)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_pipeline.errors import DataError
-from data_pipeline.feeds.issuers import ISSUERS, RULE_FILE_TIME, RULE_NO_CODE, RULE_REPEATED
 from data_pipeline.feeds.reading import RawHead
+from data_pipeline.feeds.reference.issuers import ISSUERS, RULE_FILE_TIME, RULE_NO_CODE, RULE_REPEATED
 
 SAO_PAULO = ZoneInfo("America/Sao_Paulo")
 RECORD = {

@@ -11,7 +11,7 @@ import pytest
 from data_pipeline.book.from_store import intraday_record
 from data_pipeline.book.record import FILLED, WITHDRAWN, WORKING, within
 from data_pipeline.errors import DataError
-from data_pipeline.feeds.lobster import read_lobster
+from data_pipeline.feeds.lobster.record import read_lobster
 from data_pipeline.ingest import ingest
 from data_pipeline.store import Store
 from data_pipeline.synthetic.order_book import FILL, HIDDEN, BookConfig, simulate_book

@@ -26,8 +26,8 @@ from data_pipeline.book.events import (
     TRADE,
 )
 from data_pipeline.errors import DataError
-from data_pipeline.feeds import lobster_files
-from data_pipeline.feeds.lobster_feed import LOBSTER
+from data_pipeline.feeds.lobster import files as lobster_files
+from data_pipeline.feeds.lobster.feed import LOBSTER
 from data_pipeline.feeds.reading import Tally
 from data_pipeline.raw_file import read_head
 from data_pipeline.synthetic.order_book import BookConfig, simulate_book

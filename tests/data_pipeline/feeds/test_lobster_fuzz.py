@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_pipeline.errors import DataError
-from data_pipeline.feeds import lobster_files
-from data_pipeline.feeds.lobster_feed import EVENT_KINDS, LOBSTER
+from data_pipeline.feeds.lobster import files as lobster_files
+from data_pipeline.feeds.lobster.feed import EVENT_KINDS, LOBSTER
 from data_pipeline.feeds.reading import Tally
 from data_pipeline.synthetic.order_book import BookConfig, simulate_book
 from data_pipeline.synthetic.order_book_files import write_lobster

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_pipeline.errors import DataError
-from data_pipeline.feeds.price_report import (
+from data_pipeline.feeds.reading import RawHead
+from data_pipeline.feeds.reference.price_report import (
     PRICE_REPORT,
     RULE_CONTRADICTED,
     RULE_OLD_VERSIONS,
@@ -22,7 +23,6 @@ from data_pipeline.feeds.price_report import (
     RULE_REPEATED,
     RULE_TEST,
 )
-from data_pipeline.feeds.reading import RawHead
 
 PRICES = {"BestBidPric", "LastPric", "AdjstdQt", "PrvsAdjstdQt", "MaxTradLmt", "NtlFinVol"}
 

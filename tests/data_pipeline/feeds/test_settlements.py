@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from data_pipeline.errors import DataError
 from data_pipeline.feeds.reading import RawHead
-from data_pipeline.feeds.reference_contracts import MONTHS, ROOTS, Contract, expiry_of, parse_contract
-from data_pipeline.feeds.settlements import (
+from data_pipeline.feeds.reference.contracts import MONTHS, ROOTS, Contract, expiry_of, parse_contract
+from data_pipeline.feeds.reference.settlements import (
     RULE_CHANGE,
     RULE_CONTRADICTED,
     RULE_NO_PREVIOUS,

@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_pipeline.daily.risk_free import risk_free_returns
 from data_pipeline.errors import DataError
 from data_pipeline.feeds.reading import RawHead
-from data_pipeline.feeds.sgs import (
+from data_pipeline.feeds.reference.rates import parse_cdi
+from data_pipeline.feeds.reference.sgs import (
     RULE_NO_VALUE,
     RULE_REPEATED,
     SERIES,
@@ -23,8 +25,6 @@ from data_pipeline.feeds.sgs import (
     sgs_failure,
     sgs_windows,
 )
-from data_pipeline.rates import parse_cdi
-from data_pipeline.risk_free import risk_free_returns
 from data_pipeline.sessions.calendar import b3_sessions
 
 DAY = datetime.date

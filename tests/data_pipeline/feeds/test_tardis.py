@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from data_pipeline.book.events import BUY, DEPTH, DEPTH_CLEAR, EVENT_DTYPE, EXCH, KIND_MASK, LOCAL, SELL, SNAPSHOT
 from data_pipeline.book.normalise import check_event_order
 from data_pipeline.errors import DataError
-from data_pipeline.feeds import crypto_text
+from data_pipeline.feeds.crypto import text as crypto_text
+from data_pipeline.feeds.crypto.tardis import TARDIS
 from data_pipeline.feeds.reading import Tally
-from data_pipeline.feeds.tardis import TARDIS
 from data_pipeline.ingest import ingest
 from data_pipeline.raw_file import read_head
 from data_pipeline.store import Store
@@ -199,8 +199,8 @@ def test_liquidations_are_refused_and_options_are_none(feed_run):
 
 
 def test_blocks_are_joined_without_a_seam(feed_run, monkeypatch):
-    import data_pipeline.feeds.crypto_csv as crypto_csv
-    from data_pipeline.feeds.crypto_text import line_blocks
+    import data_pipeline.feeds.crypto.csv as crypto_csv
+    from data_pipeline.feeds.crypto.text import line_blocks
 
     rows = [row(k, "true" if k % 9 < 2 else "false", "bid" if k % 2 else "ask", 10 + k % 5, k) for k in range(120)]
     whole, tally = read(feed_run, LEVELS + "".join(rows))

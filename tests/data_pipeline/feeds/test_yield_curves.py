@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from data_pipeline.errors import DataError
 from data_pipeline.feeds.reading import RawHead
-from data_pipeline.feeds.yield_curves import RULE_CONTRADICTED, RULE_NO_360, RULE_REPEATED, YIELD_CURVES
+from data_pipeline.feeds.reference.yield_curves import RULE_CONTRADICTED, RULE_NO_360, RULE_REPEATED, YIELD_CURVES
 
 DAY = datetime.date
 ROW = {

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_pipeline.daily.panel import CorporateEvent, DailyPanel
+from data_pipeline.daily.panel_build import build_panel
 from data_pipeline.ingest import ingest
-from data_pipeline.panel import CorporateEvent, DailyPanel
-from data_pipeline.panel_build import build_panel
 from data_pipeline.quality.daily import MOST, panel_quality, store_quality
 from data_pipeline.quality.daily_checks import outliers, stale_quotes, suspicious_rows
 from data_pipeline.sessions.calendar import b3_sessions

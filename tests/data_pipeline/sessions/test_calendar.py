@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_pipeline.cotahist import read_cotahist
+from data_pipeline.feeds.cotahist.parser import read_cotahist
 from data_pipeline.sessions.calendar import b3_sessions, calendar_gaps, next_session
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data_pipeline.feeds.b3_old_trades import B3_OLD_TRADES
-from data_pipeline.feeds.b3_orders import B3_ORDERS
-from data_pipeline.feeds.b3_trades import B3_TRADES
+from data_pipeline.feeds.b3.old_trades import B3_OLD_TRADES
+from data_pipeline.feeds.b3.orders import B3_ORDERS
+from data_pipeline.feeds.b3.trades import B3_TRADES
 from data_pipeline.feeds.reading import Tally
 from data_pipeline.raw_file import read_head
 from data_pipeline.synthetic.b3_trade_files import make_tape, write_old_trades, write_raw_orders, write_trades

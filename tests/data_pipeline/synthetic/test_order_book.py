@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from data_pipeline.book.record import FILLED, IntradayRecord
-from data_pipeline.feeds.b3_orders import read_b3_orders
-from data_pipeline.feeds.binance_capture import read_binance_capture
-from data_pipeline.feeds.lobster import read_lobster
+from data_pipeline.feeds.b3.orders import read_b3_orders
+from data_pipeline.feeds.crypto.binance_capture import read_binance_capture
+from data_pipeline.feeds.lobster.record import read_lobster
 from data_pipeline.synthetic.order_book import (
     CANCEL,
     CROSS,

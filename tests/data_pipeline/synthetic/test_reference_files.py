@@ -12,18 +12,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data_pipeline.adjust import return_since_last_close, window_price_factor
-from data_pipeline.continuous import continuous_future, di1_accrual
-from data_pipeline.feeds.index_levels import INDEX_LEVELS
-from data_pipeline.feeds.price_report import PRICE_REPORT, RULE_OLD_VERSIONS
+from data_pipeline.daily.adjust import return_since_last_close, window_price_factor
+from data_pipeline.daily.panel_build import build_panel
+from data_pipeline.daily.risk_free import risk_free_returns
 from data_pipeline.feeds.reading import Tally
-from data_pipeline.feeds.reference_contracts import Contract, expiry_of, parse_contract
-from data_pipeline.feeds.settlements import SETTLEMENTS
-from data_pipeline.feeds.sgs import SGS
+from data_pipeline.feeds.reference.contracts import Contract, expiry_of, parse_contract
+from data_pipeline.feeds.reference.index_levels import INDEX_LEVELS
+from data_pipeline.feeds.reference.price_report import PRICE_REPORT, RULE_OLD_VERSIONS
+from data_pipeline.feeds.reference.rates import joined_cdi
+from data_pipeline.feeds.reference.settlements import SETTLEMENTS
+from data_pipeline.feeds.reference.sgs import SGS
 from data_pipeline.ingest import ingest
-from data_pipeline.panel_build import build_panel
-from data_pipeline.rates import joined_cdi
-from data_pipeline.risk_free import risk_free_returns
+from data_pipeline.reference.continuous import continuous_future, di1_accrual
 from data_pipeline.schema import CDI_SCHEMA
 from data_pipeline.sessions.calendar import b3_sessions
 from data_pipeline.store import Store

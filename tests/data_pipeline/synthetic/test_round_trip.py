@@ -9,9 +9,9 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from data_pipeline.cotahist import read_cotahist
+from data_pipeline.daily.panel_build import build_panel
+from data_pipeline.feeds.cotahist.parser import read_cotahist
 from data_pipeline.ingest import ingest
-from data_pipeline.panel_build import build_panel
 from data_pipeline.store import Store
 
 PARSED = {

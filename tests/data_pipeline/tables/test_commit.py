@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_pipeline.errors import DataError
-from data_pipeline.facts import facts_as_of
 from data_pipeline.manifest import MANIFEST, Manifest, read_manifest
+from data_pipeline.reference.facts import facts_as_of
 from data_pipeline.store import Store
 from data_pipeline.tables import commit, maintenance, rewrite
 from data_pipeline.tables.catalog import TABLES

@@ -1,0 +1,1 @@
+"""Crypto venues: Binance captures and dumps, Tardis, and hftbacktest's event arrays."""

@@ -1,0 +1,1 @@
+"""LOBSTER's message and order-book pairs."""

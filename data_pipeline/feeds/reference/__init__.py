@@ -1,0 +1,1 @@
+"""Daily and reference data: price reports, settlements, curves, rates, indices, companies, statements."""
