@@ -26,7 +26,6 @@ _CVM: Final = "https://dados.cvm.gov.br/dados/CIA_ABERTA"
 _BINANCE: Final = "https://data.binance.vision/data"
 
 MARKETS: Final = {"um": "futures/um", "cm": "futures/cm", "spot": "spot"}
-_MOST_PAGES: Final = 1000
 KINDS: Final = ("aggTrades", "trades", "bookTicker", "bookDepth")
 
 
@@ -133,22 +132,14 @@ def _company_details(issuer: str, content: bytes) -> tuple[Item, ...]:
     folder = f"company/{issuer}"
     return (
         Item(details, f"{folder}/GetDetailsCompany.json", json_check(_is_details)),
-        _dividends(folder, str(first["tradingName"]).strip(), 1),
+        _dividends(folder, str(first["tradingName"]).strip()),
     )
 
 
-def _dividends(folder: str, trading_name: str, page: int) -> Item:
-    arguments = {"language": "pt-br", "pageNumber": page, "pageSize": 120, "tradingName": trading_name}
-    name = "GetListedCashDividends.json" if page == 1 else f"GetListedCashDividends_{page}.json"
-
-    def rest(content: bytes) -> tuple[Item, ...]:
-        pages = int(json.loads(content)["page"]["totalPages"])
-        if pages > _MOST_PAGES:
-            raise ValueError(f"it says that there are {pages:,} pages")
-        return tuple(_dividends(folder, trading_name, k) for k in range(2, pages + 1)) if page == 1 else ()
-
+def _dividends(folder: str, trading_name: str) -> Item:
+    arguments = {"language": "pt-br", "pageNumber": 1, "pageSize": 9999, "tradingName": trading_name}
     url = _company_url("GetListedCashDividends", arguments)
-    return Item(url, f"{folder}/{name}", json_check(_is_dividends), follow=rest)
+    return Item(url, f"{folder}/GetListedCashDividends.json", json_check(_is_dividends))
 
 
 def _is_series(content: Any) -> str | None:
@@ -173,13 +164,12 @@ def _is_details(content: Any) -> str | None:
 
 
 def _is_dividends(content: Any) -> str | None:
-    sound = (
-        isinstance(content, dict)
-        and isinstance(content.get("results"), list)
-        and isinstance(content.get("page"), dict)
-        and str(content["page"].get("totalPages", "")).isdigit()
-    )
-    return None if sound else "holds no list of dividends"
+    page = content.get("page") if isinstance(content, dict) else None
+    if not isinstance(page, dict) or not isinstance(content.get("results"), list):
+        return "holds no list of dividends"
+    if page.get("totalPages") not in (0, 1):
+        return f"is page 1 of {str(page.get('totalPages'))[:20]}: the service does not give all records at once"
+    return None
 
 
 def _year(year: int) -> int:

@@ -108,9 +108,10 @@ def parse_details(document: Any, name: str) -> Company:
     """
     first = document[0] if isinstance(document, list) else document
     issuer = _text(first, "issuingCompany", name)
-    codes = first["otherCodes"] or []
-    isins = {_text(code, "code", f"{name} otherCodes {i}"): code.get("isin") or "" for i, code in enumerate(codes)}
-    return Company(issuer, str(first.get("tradingName") or "").strip(), isins)
+    isins: dict[str, str] = {}
+    for index, code in enumerate(_records(first, "otherCodes", name)):
+        isins[_text(code, "code", f"{name} otherCodes {index}")] = _text_or_none(code, "isin", name)
+    return Company(issuer, _text_or_none(first, "tradingName", name), isins)
 
 
 def parse_supplement(document: Any, name: str) -> EventFile:
@@ -129,7 +130,7 @@ def parse_supplement(document: Any, name: str) -> EventFile:
     for company in companies:
         issuer = _text(company, "code", name)
         for key, read in (("cashDividends", _cash), ("stockDividends", _stock), ("subscriptions", _subscription)):
-            for index, record in enumerate(company.get(key) or []):
+            for index, record in enumerate(_records(company, key, name)):
                 where = f"{name} {key} record {index}"
                 rows.append(read(_object(record, where), where) | {"issuer": issuer, "feed": "supplement"})
     return _event_file(rows)
@@ -152,7 +153,7 @@ def parse_cash_dividends(document: Any, company: Company, name: str) -> EventFil
         )
     rows: list[Row] = []
     unmatched = 0
-    for index, record in enumerate(first["results"] or []):
+    for index, record in enumerate(_records(first, "results", name)):
         where = f"{name} record {index}"
         row = _listed_cash(_object(record, where), where) | {"issuer": company.issuer, "feed": "cash_dividends"}
         row["isin"] = _isin_of_class(company, row["share_class"])
@@ -305,6 +306,22 @@ def _object(value: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise DataError(f"{where}: must be an object; was {value!r}")
     return value
+
+
+def _records(record: Mapping[str, Any], key: str, where: str) -> list[Any]:
+    """The list of that name; B3 writes null for an empty one."""
+    value = _object(record, where).get(key)
+    if value is not None and not isinstance(value, list):
+        raise DataError(f"{where}: {key} must be a list; was {str(value)[:40]!r}")
+    return value or []
+
+
+def _text_or_none(record: Mapping[str, Any], key: str, where: str) -> str:
+    """The text of that name, empty where there is none."""
+    value = _object(record, where).get(key)
+    if value is not None and not isinstance(value, str):
+        raise DataError(f"{where}: {key} must be text; was {str(value)[:40]!r}")
+    return (value or "").strip()
 
 
 def _text(record: Mapping[str, Any], key: str, where: str) -> str:

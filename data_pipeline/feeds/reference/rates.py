@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from data_pipeline.errors import DataError
+from data_pipeline.feeds.reference.text import FIRST_YEAR, LAST_YEAR
 from data_pipeline.schema import CDI_SCHEMA
 
 RULE_SORTED = "CDI days out of order were sorted"
@@ -141,6 +142,8 @@ def parse_entry(entry: Any, where: str) -> tuple[datetime.date, Decimal]:
         day = datetime.datetime.strptime(entry["data"], "%d/%m/%Y").date()
     except (ValueError, TypeError) as error:
         raise DataError(f"{where}: data must be a date dd/mm/yyyy; was {entry['data']!r}") from error
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise DataError(f"{where}: data must be in the years {FIRST_YEAR} to {LAST_YEAR}; was {entry['data']!r}")
     try:
         # a JSON number would already have been rounded to a double
         value = Decimal(entry["valor"] if isinstance(entry["valor"], str) else "not text")

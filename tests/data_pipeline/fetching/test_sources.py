@@ -33,12 +33,8 @@ def test_company_arguments_are_packed_as_the_service_wants_them():
     details, dividends = item.follow(json.dumps(answer).encode())
     assert json.loads(base64.b64decode(details.url.rpartition("/")[2]))["codeCVM"] == "23264"
     assert json.loads(base64.b64decode(dividends.url.rpartition("/")[2]))["tradingName"] == "AMBEV S/A"
-    assert dividends.follow is not None
-    pages = dividends.follow(b'{"page": {"totalPages": 3}, "results": []}')
-    assert [page.target for page in pages] == [
-        "company/ABEV/GetListedCashDividends_2.json",
-        "company/ABEV/GetListedCashDividends_3.json",
-    ]
+    arguments = json.loads(base64.b64decode(dividends.url.rpartition("/")[2]))
+    assert (arguments["pageNumber"], arguments["pageSize"]) == (1, 9999)
 
 
 def test_a_long_series_is_asked_for_in_spans_that_later_requests_share():
@@ -87,13 +83,15 @@ def test_answers_that_are_no_list_of_dividends(tmp_path, body):
     assert dividends.check(path) == "holds no list of dividends"
 
 
-def test_a_service_that_tells_of_pages_without_end_is_not_believed():
+def test_one_page_of_several_is_not_the_history(tmp_path):
     supplement = next(sources.company(["ABEV"]))
     assert supplement.follow is not None
     _, dividends = supplement.follow(b'[{"codeCVM": 1, "tradingName": "AMBEV S/A"}]')
-    assert dividends.follow is not None
-    with pytest.raises(ValueError, match="there are 1,000,000,000 pages"):
-        dividends.follow(b'{"page": {"totalPages": 1000000000}, "results": []}')
+    path = tmp_path / "answer"
+    path.write_text('{"page": {"totalPages": 3}, "results": []}')
+    assert "is page 1 of 3" in str(dividends.check(path))
+    path.write_text('{"page": {"totalPages": 1}, "results": []}')
+    assert dividends.check(path) is None
 
 
 @pytest.mark.parametrize("body", ["[]", "{}", '""', '[{"codeCVM": "1"}]'])
