@@ -165,11 +165,10 @@ def _is_details(content: Any) -> str | None:
 
 def _is_dividends(content: Any) -> str | None:
     page = content.get("page") if isinstance(content, dict) else None
-    if not isinstance(page, dict) or not isinstance(content.get("results"), list):
+    pages = page.get("totalPages") if isinstance(page, dict) else None
+    if not isinstance(pages, int) or not isinstance(content.get("results"), list):
         return "holds no list of dividends"
-    if page.get("totalPages") not in (0, 1):
-        return f"is page 1 of {str(page.get('totalPages'))[:20]}: the service does not give all records at once"
-    return None
+    return f"is page 1 of {str(pages)[:20]}: the service does not give all records at once" if pages > 1 else None
 
 
 def _year(year: int) -> int:

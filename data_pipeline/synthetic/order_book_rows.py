@@ -6,8 +6,8 @@ from typing import Any
 
 from numba import njit
 
-from data_pipeline.synthetic.order_book_kernels import CANCEL, CROSS, FILL, HALT, HIDDEN, MOVE, NEW, REDUCE
-
+# the numbers of order_book_kernels, written again: a compiled loop does not see an edit of another file
+NEW, MOVE, FILL, CANCEL, HIDDEN, REDUCE, CROSS, HALT = 1, 2, 3, 4, 5, 6, 7, 8
 EMPTY_PRICE = 9_999_999_999
 LONGEST_NUMBER = 21
 """Characters of a whole number of 64 bits, and a separator."""

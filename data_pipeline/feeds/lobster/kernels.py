@@ -10,20 +10,10 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from data_pipeline.book.events import (
-    ADD,
-    BUY,
-    CANCEL,
-    DEPTH,
-    DEPTH_CLEAR,
-    EXCH,
-    FILL,
-    LOCAL,
-    MODIFY,
-    SELL,
-    SNAPSHOT,
-    TRADE,
-)
+# the numbers of data_pipeline.book.events, written again: a compiled loop does not see an edit of another file
+DEPTH, TRADE, DEPTH_CLEAR, SNAPSHOT = 1, 2, 3, 4
+ADD, CANCEL, MODIFY, FILL = 10, 11, 12, 13
+EXCH, LOCAL, BUY, SELL = 1 << 31, 1 << 30, 1 << 29, 1 << 28
 
 SECOND = 1_000_000_000
 DAY_NS = 86_400 * SECOND
