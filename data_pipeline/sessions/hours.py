@@ -159,7 +159,7 @@ def venue_hours(venue: str, session: Day, segment: Segment = "cash") -> SessionH
         start, end = _exchange_span(_EXCHANGES[venue], str(day))
         source = f"exchange_calendars {_EXCHANGES[venue]}"
     else:
-        start, end = day.astype("datetime64[ns]"), (day + 1).astype("datetime64[ns]")
+        start, end = day.astype("datetime64[ns]"), (day + np.timedelta64(1, "D")).astype("datetime64[ns]")
         source = "trades around the clock; the UTC date"
     return SessionHours(venue, day, segment, (Phase("continuous", start, end),), source)
 

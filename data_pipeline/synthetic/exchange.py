@@ -178,7 +178,7 @@ def _write_years(folder: Path, books: Books) -> Mapping[str, int]:
     with ThreadPoolExecutor(1) as packer:
         pending = None
         for year in years:
-            start, end = year.astype("datetime64[D]"), (year + 1).astype("datetime64[D]")
+            start, end = year.astype("datetime64[D]"), (year + np.timedelta64(1, "Y")).astype("datetime64[D]")
             parts = (books.cash_part(start, end), books.derivative_part(start, end))
             last = books.sessions[books.sessions < end][-1]
             if pending is not None:

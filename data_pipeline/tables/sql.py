@@ -187,7 +187,9 @@ def _between(name: str, first: Any, last: Any) -> Any:
 def days_of(period: str) -> tuple[datetime.date, datetime.date]:
     """First and last day of a day, month or year in ISO form."""
     first = np.datetime64(period)
-    days = first.astype("datetime64[D]"), (first + 1).astype("datetime64[D]") - 1
+    unit: Any = np.datetime_data(first.dtype)[0]
+    following = first + np.timedelta64(1, unit)
+    days = first.astype("datetime64[D]"), following.astype("datetime64[D]") - np.timedelta64(1, "D")
     return days[0].item(), days[1].item()
 
 

@@ -205,7 +205,7 @@ def _unit(rows: pa.Table, per_share: pa.ChunkedArray) -> pa.Array:
 def _span(start: pa.Array, end: pa.Array) -> pa.Array:
     """ "3m" for whole calendar months, "87d" for any other number of days, first and last included."""
     first, last = (np.asarray(day.cast(pa.int32())).astype("datetime64[D]") for day in (start, end))
-    after = last + 1
+    after = last + np.timedelta64(1, "D")
     begin, stop = first.astype("datetime64[M]"), after.astype("datetime64[M]")
     whole = (begin.astype("datetime64[D]") == first) & (stop.astype("datetime64[D]") == after)
     months, days = (stop - begin).astype(int).astype(str), (after - first).astype(int).astype(str)
