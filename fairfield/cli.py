@@ -108,7 +108,7 @@ def fetch(
     series: Annotated[list[int] | None, typer.Option(help="sgs: a series (12 is the CDI); repeatable.")] = None,
     issuer: Annotated[list[str] | None, typer.Option(help="company: four letters (PETR); repeatable.")] = None,
     symbol: Annotated[list[str] | None, typer.Option(help="binance: an instrument (BTCUSDT); repeatable.")] = None,
-    kind: Annotated[str, typer.Option(help="binance: aggTrades, trades, bookTicker or bookDepth.")] = "aggTrades",
+    kind: Annotated[str, typer.Option(help="binance: aggTrades, trades or bookTicker.")] = "aggTrades",
     market: Annotated[str, typer.Option(help="binance: um, cm (futures) or spot.")] = "um",
     url: Annotated[str, typer.Option(help="url: the address.")] = "",
     sha256: Annotated[str, typer.Option(help="url: the hash that the file must have.")] = "",

@@ -26,7 +26,7 @@ _CVM: Final = "https://dados.cvm.gov.br/dados/CIA_ABERTA"
 _BINANCE: Final = "https://data.binance.vision/data"
 
 MARKETS: Final = {"um": "futures/um", "cm": "futures/cm", "spot": "spot"}
-KINDS: Final = ("aggTrades", "trades", "bookTicker", "bookDepth")
+KINDS: Final = ("aggTrades", "trades", "bookTicker")
 
 
 def cotahist(years: Iterable[int] = (), months: Iterable[str] = (), days: Iterable[dt.date] = ()) -> Iterator[Item]:

@@ -27,10 +27,9 @@ from data_pipeline.feeds.reference.contracts import ROOTS, SAME_SETTLEMENT, sett
 from data_pipeline.feeds.reference.files import content_of, names_in
 from data_pipeline.feeds.reference.tables import (
     distinct_rows,
-    header_of,
+    is_page_or_table,
     is_parquet,
     page_table,
-    parquet_names,
     read_columns,
     refuse_null,
 )
@@ -66,10 +65,7 @@ class SettlementsFeed:
 
     def recognises(self, head: RawHead) -> bool:
         """Whether the content says so."""
-        if is_parquet(head.start):
-            return set(_COLUMNS) <= set(parquet_names(head.path))
-        start = head.start.lower()
-        return any(mark in start for mark in _PAGE_MARKS) or set(_COLUMNS) <= set(header_of(head.start))
+        return is_page_or_table(head, _PAGE_MARKS, _COLUMNS)
 
     def group(self, paths: Sequence[Path]) -> list[tuple[Path, ...]]:
         """Each file alone."""

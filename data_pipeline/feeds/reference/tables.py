@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from data_pipeline.errors import DataError
-from data_pipeline.feeds.reading import Tally
+from data_pipeline.feeds.reading import RawHead, Tally
 from data_pipeline.feeds.reference.files import content_of
 from data_pipeline.feeds.reference.text import FIRST_YEAR, LAST_YEAR, decoded
 
@@ -49,6 +49,14 @@ def header_of(start: bytes) -> tuple[str, ...]:
 def is_parquet(start: bytes) -> bool:
     """Whether a file that starts so is Parquet."""
     return start.startswith(b"PAR1")
+
+
+def is_page_or_table(head: RawHead, marks: Iterable[bytes], columns: Iterable[str]) -> bool:
+    """Whether a file is a page with one of the marks (lower case), or a CSV or Parquet table with all the columns."""
+    if is_parquet(head.start):
+        return set(columns) <= set(parquet_names(head.path))
+    start = head.start.lower()
+    return any(mark in start for mark in marks) or set(columns) <= set(header_of(head.start))
 
 
 def parquet_names(path: Path) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ import json
 
 import pytest
 
+from data_pipeline.feeds.crypto.binance_dump import BINANCE_DUMP
+from data_pipeline.feeds.reading import RawHead
 from data_pipeline.fetching import sources
 
 DAY = dt.date(2024, 7, 3)
@@ -81,6 +83,19 @@ def test_answers_that_are_no_list_of_dividends(tmp_path, body):
     assert supplement.follow is not None
     _, dividends = supplement.follow(b'[{"codeCVM": 1, "tradingName": "AMBEV S/A"}]')
     assert dividends.check(path) == "holds no list of dividends"
+
+
+ROWS = {
+    "aggTrades": b"1,2.0,3.0,4,5,1720000000000,true\n",
+    "trades": b"1,2.0,3.0,6.0,1720000000000,true\n",
+    "bookTicker": b"1,2.0,3.0,2.1,3.0,1720000000000,1720000000001\n",
+}
+
+
+@pytest.mark.parametrize("kind", sources.KINDS)
+def test_every_dump_that_is_fetched_has_a_reader(tmp_path, kind):
+    name = next(sources.binance(["BTCUSDT"], [DAY], kind)).target.rpartition("/")[2]
+    assert BINANCE_DUMP.recognises(RawHead(tmp_path / name, name.replace(".zip", ".csv"), ROWS[kind]))
 
 
 def test_one_page_of_several_is_not_the_history(tmp_path):
