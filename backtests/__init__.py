@@ -4,7 +4,7 @@
     folds -> (calibrate, screen, fit on the training window) -> simulator -> account -> statistics -> comparison
     ledger, pool      finished work is kept, found again, and computed on processes that may die
 
-A pod author starts with `simulate` and the checks of `backtests.lookahead`; a user of results with `read_run`.
+A pod author starts with `simulate` and the checks of `backtests.audit.lookahead`; a user of results with `read_run`.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
-    "Account": "account",
+    "Account": "daily.account",
     "BacktestError": "errors",
-    "FoldSettings": "folds",
-    "PodPlan": "plan",
-    "Result": "result",
-    "Run": "result",
-    "Segment": "simulator",
-    "TradingRules": "accounting",
-    "WalkForwardPlan": "plan",
-    "assert_no_lookahead": "lookahead",
-    "assert_warm_up": "lookahead",
-    "compare_pods": "comparison",
-    "compare_runs": "comparison",
-    "make_folds": "folds",
-    "performance": "statistics",
-    "read_policy": "policy_files",
-    "read_run": "result_files",
-    "run_walkforward": "walkforward",
-    "simulate": "simulator",
-    "to_vectorbt": "vectorbt_bridge",
+    "FoldSettings": "walk.folds",
+    "PodPlan": "walk.plan",
+    "Result": "walk.result",
+    "Run": "walk.result",
+    "Segment": "daily.simulator",
+    "TradingRules": "daily.accounting",
+    "WalkForwardPlan": "walk.plan",
+    "assert_no_lookahead": "audit.lookahead",
+    "assert_warm_up": "audit.lookahead",
+    "compare_pods": "evidence.comparison",
+    "compare_runs": "evidence.comparison",
+    "make_folds": "walk.folds",
+    "performance": "evidence.statistics",
+    "read_policy": "walk.policy_files",
+    "read_run": "walk.result_files",
+    "run_walkforward": "walk.walkforward",
+    "simulate": "daily.simulator",
+    "to_vectorbt": "daily.vectorbt_bridge",
 }
 
 __all__ = sorted(_HOME)

@@ -59,9 +59,9 @@ def changes(above: np.ndarray) -> np.ndarray:
 
 def run_kernel(close: np.ndarray, wanted: list[np.ndarray]) -> tuple[int, np.ndarray]:
     """One account of one instrument per column; `wanted` holds blocks of columns, all on `close` (one or as many)."""
-    from backtests import kernels
-    from backtests.accounting import TradingRules, kernel_schedule
-    from backtests.kernel_arrays import Costs, Market, march_target_path, opening_book
+    from backtests.daily import kernels
+    from backtests.daily.accounting import TradingRules, kernel_schedule
+    from backtests.daily.kernel_arrays import Costs, Market, march_target_path, opening_book
     from strategies.execution import Immediate
 
     rows = close.shape[0]

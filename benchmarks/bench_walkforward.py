@@ -53,7 +53,7 @@ def make_plan():
 
 def child(out: Path, sessions: int, instruments: int, workers: int) -> None:
     from backtests import run_walkforward
-    from backtests.lookahead import random_panel
+    from backtests.audit.lookahead import random_panel
 
     panel, ran = random_panel(1, sessions, instruments), []
 

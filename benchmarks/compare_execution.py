@@ -84,7 +84,7 @@ def main() -> None:
     options = parser.parse_args()
 
     from backtests import run_walkforward
-    from backtests.result_files import read_run
+    from backtests.walk.result_files import read_run
     from data_pipeline.daily.panel_build import build_panel
     from data_pipeline.daily.universe import UniverseRules
     from data_pipeline.store import Store

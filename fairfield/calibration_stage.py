@@ -36,7 +36,7 @@ def run_calibrate(config_path: Path, output: Path | None = None) -> Path:
     DataError
         When a file cannot be used.
     """
-    from backtests.provenance import code_hash, library_versions
+    from backtests.walk.provenance import code_hash, library_versions
     from data_pipeline.disk import canonical_json, npz_bytes, pretty_json, sha256_hex
     from fairfield.calibration_work import calibrate_record
     from reports.intensity_page import intensity_page

@@ -13,7 +13,7 @@ from fairfield.config import PodSection, RunConfig
 from fairfield.errors import ConfigError
 
 if TYPE_CHECKING:
-    from backtests.plan import PodPlan, WalkForwardPlan
+    from backtests.walk.plan import PodPlan, WalkForwardPlan
     from risk.limits import LimitSet
     from strategies.pod import Pod
 
@@ -41,9 +41,9 @@ def make_plan(config: RunConfig) -> WalkForwardPlan:
     ConfigError
         When a name is unknown or a combination of values makes no sense.
     """
-    from backtests.accounting import TradingRules
-    from backtests.folds import FoldSettings
-    from backtests.plan import WalkForwardPlan
+    from backtests.daily.accounting import TradingRules
+    from backtests.walk.folds import FoldSettings
+    from backtests.walk.plan import WalkForwardPlan
 
     windows, execution, costs, account = config.walkforward, config.execution, config.costs, config.account
     try:
@@ -103,7 +103,7 @@ def _limits(config: RunConfig) -> LimitSet:
 
 
 def _pod_plan(section: PodSection, config: RunConfig, limits: LimitSet | None) -> PodPlan:
-    from backtests.plan import PodPlan
+    from backtests.walk.plan import PodPlan
     from strategies.pod import parameter_grid
 
     kind = _kind(section)

@@ -44,7 +44,7 @@ def artefact_files(
     notes: Sequence[str],
 ) -> dict[str, bytes]:
     """Content of every file of the artefact folder; the same bytes for the same configuration and code."""
-    from backtests.provenance import code_hash, library_versions
+    from backtests.walk.provenance import code_hash, library_versions
     from data_pipeline.disk import npz_bytes, pretty_json, sha256_hex
     from mfg_core.policy_table import ARTEFACT_FORMAT
     from reports.equilibrium_page import equilibrium_page

@@ -91,8 +91,8 @@ def run_backtest(config_path: Path, *, workers: int | None = None, cluster: str 
     ConfigError
         When the configuration cannot be used, or both workers and a cluster are named.
     """
-    from backtests.result_files import read_run
-    from backtests.walkforward import run_walkforward
+    from backtests.walk.result_files import read_run
+    from backtests.walk.walkforward import run_walkforward
     from data_pipeline.tasks.executor import make_workforce
     from fairfield.catalog import make_plan
     from reports.report import write_report
@@ -146,8 +146,8 @@ def compare_runs(runs: Sequence[Path], output: Path | None) -> Path:
 
 def _comparison_lines(runs: Sequence[Path]) -> list[str]:
     """The table of all pods; of several runs on the sessions that they share, with what else differs between them."""
-    from backtests.comparison import compare_runs as compare
-    from backtests.result_files import read_run
+    from backtests.evidence.comparison import compare_runs as compare
+    from backtests.walk.result_files import read_run
 
     if len(runs) == 1:
         return pod_table({result.pod: result.statistics for result in read_run(runs[0]).results})

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backtests.comparison import compare_runs, correlation_matrix
+from backtests.evidence.comparison import compare_runs, correlation_matrix
 from data_pipeline.errors import DataError
 from reports import performance
 from reports.formats import clip_text, day, integer, plain, short_hash

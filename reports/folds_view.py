@@ -68,7 +68,7 @@ def _named(parameters: Mapping[str, Any], names: Sequence[str]) -> str:
 
 def out_of_sample_score(pod: PodResult, fold: Any) -> float:
     """Annual Sharpe ratio over CDI of the pod's sessions in one fold's test window."""
-    from backtests.statistics import SESSIONS_PER_YEAR, sharpe_sample
+    from backtests.evidence.statistics import SESSIONS_PER_YEAR, sharpe_sample
 
     inside = pod.account["fold"].to_numpy() == fold
     excess = pod.column("return")[inside] - pod.column("risk_free")[inside]

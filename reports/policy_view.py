@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from backtests.policy_files import PolicyArtefact
+from backtests.walk.policy_files import PolicyArtefact
 from data_pipeline.errors import DataError
 from reports import charts
 from reports.charts import Series

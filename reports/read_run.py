@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backtests.comparison import compare_pods
-from backtests.policy_files import PolicyArtefact, read_policy
-from backtests.result import Result, account_statistics
-from backtests.result_files import read_run as read_run_folder
-from backtests.statistics import SESSIONS_PER_YEAR
+from backtests.evidence.comparison import compare_pods
+from backtests.evidence.statistics import SESSIONS_PER_YEAR
+from backtests.walk.policy_files import PolicyArtefact, read_policy
+from backtests.walk.result import Result, account_statistics
+from backtests.walk.result_files import read_run as read_run_folder
 from data_pipeline.errors import DataError
 
 if TYPE_CHECKING:

@@ -104,8 +104,8 @@ class MeanFieldSchedule:
 
     In the game the best reply is linear in the inventory, alpha* = -2 a(t) x / eta(t), so every trader, whatever its
     size, sends the same part of what remains: 1 - exp(-int_k^{k+1} 2 a / eta dt) in session k. The last session is
-    not special: a remainder below one lot is for `backtests.kernels.child_order`, a larger one starts the schedule
-    again. Made by `mean_field_schedule`, or by `schedule_of_policy` from a stored one.
+    not special: a remainder below one lot is for `backtests.daily.kernels.child_order`, a larger one starts the
+    schedule again. Made by `mean_field_schedule`, or by `schedule_of_policy` from a stored one.
     """
 
     sent: tuple[float, ...]

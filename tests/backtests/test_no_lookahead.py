@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from backtests.accounting import TradingRules
-from backtests.lookahead import (
+from backtests.audit.lookahead import (
     LookaheadError,
     assert_no_lookahead,
     assert_warm_up,
     random_panel,
     scramble_future,
 )
+from backtests.daily.accounting import TradingRules
 from data_pipeline.daily.panel import GRID_FIELDS, DailyPanel
 from mfg_core import ExecutionGame, TradingCosts, solve_mfg
 from risk.limits import default_limits

@@ -56,7 +56,7 @@ def test_a_second_ingest_says_unchanged_and_changes_no_byte(world) -> None:
 
 
 def test_a_backtest_ends_with_the_table_of_what_is_on_disk(world) -> None:
-    from backtests.result_files import read_run
+    from backtests.walk.result_files import read_run
 
     lines = world.said["backtest"].stdout.splitlines()
     for result in read_run(world.run).results:

@@ -10,8 +10,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from backtests.result_files import read_run
-from backtests.walkforward import run_walkforward
+from backtests.walk.result_files import read_run
+from backtests.walk.walkforward import run_walkforward
 from data_pipeline.daily.panel_build import build_panel
 from data_pipeline.daily.universe import UniverseRules
 from data_pipeline.ingest import ingest

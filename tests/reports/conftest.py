@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backtests.comparison import compare_pods
-from backtests.policy_files import PolicyArtefact, write_policy
-from backtests.result import COLUMNS, Result, Run, account_statistics
-from backtests.result_files import write_run
+from backtests.evidence.comparison import compare_pods
+from backtests.walk.policy_files import PolicyArtefact, write_policy
+from backtests.walk.result import COLUMNS, Result, Run, account_statistics
+from backtests.walk.result_files import write_run
 from reports.report import write_report
 
 INSTRUMENTS = (

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from backtests.policy_files import PolicyArtefact
+from backtests.walk.policy_files import PolicyArtefact
 from data_pipeline.errors import DataError
 from mfg_core import ExecutionGame, policy_arrays, solve_mfg
 from reports.policy_view import game_paths, policy_page

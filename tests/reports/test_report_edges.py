@@ -4,7 +4,7 @@ import re
 import numpy as np
 import pytest
 
-from backtests.result_files import sealed
+from backtests.walk.result_files import sealed
 from data_pipeline.errors import DataError
 from reports.report import write_report
 

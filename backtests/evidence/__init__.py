@@ -1,0 +1,1 @@
+"""What results are worth: uncertainty, the price of choosing, differences between pods."""

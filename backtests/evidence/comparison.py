@@ -1,0 +1,226 @@
+"""Pods beside each other on the same days: correlation, difference from the benchmark, rank after counting trials."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backtests.evidence.bootstrap import DRAWS, Differences, bootstrap_differences
+from backtests.evidence.statistics import SESSIONS_PER_YEAR, performance, sharpe_statistics, trial_variance_over
+
+if TYPE_CHECKING:
+    from backtests.walk.result import Result, Run
+
+Floats = NDArray[np.float64]
+
+
+def compare_pods(
+    returns: Mapping[str, Floats],
+    risk_free: Floats,
+    benchmark: str,
+    statistics: Mapping[str, Mapping[str, Any]],
+    *,
+    seed: int = 0,
+    draws: int = DRAWS,
+    periods_per_year: int = SESSIONS_PER_YEAR,
+) -> dict[str, Any]:
+    """The comparison of pods on the same sessions, as it is written to `comparison.json`.
+
+    Parameters
+    ----------
+    returns : mapping of (T,) float64
+        Simple returns by pod, on the same sessions.
+    risk_free : (T,) float64
+    benchmark : str
+        Name of the pod that the others are measured against.
+    statistics : mapping
+        `statistics.json` by pod; the rank is by `deflated_sharpe`, then by `sharpe`, then by name.
+
+    Returns
+    -------
+    dict
+        pods, benchmark, sessions, correlation (list of rows in the order of pods, null without dispersion),
+        differences (by pod: annual_difference, low, high, p_value, the same with the prefix sharpe_, block_length),
+        ranking (list of pod, deflated_sharpe, sharpe), method.
+    """
+    names = list(returns)
+    if benchmark not in returns:
+        raise ValueError(f"benchmark must be one of the pods {names}; was {benchmark!r}")
+    differences = {
+        name: _difference_record(
+            bootstrap_differences(
+                returns[name], returns[benchmark], risk_free, draws=draws, seed=seed, periods_per_year=periods_per_year
+            )
+        )
+        for name in names
+        if name != benchmark
+    }
+    return {
+        "pods": names,
+        "benchmark": benchmark,
+        "sessions": int(np.asarray(risk_free).size),
+        "correlation": correlation_matrix(np.stack([returns[name] for name in names])).tolist(),
+        "differences": differences,
+        "ranking": _ranking(statistics, names),
+        "method": {
+            "bootstrap": "stationary (Politis & Romano 1994), percentile interval, re-centred two-sided p-value",
+            "block_length": "automatic (Politis & White 2004, corrected by Patton, Politis & White 2009)",
+            "draws": draws,
+            "confidence": 0.95,
+            "seed": seed,
+            "differences": "annual; excess over the risk-free return of the session",
+        },
+    }
+
+
+def compare_runs(
+    folders: Sequence[Path], *, benchmark: str | None = None, seed: int = 0, draws: int = DRAWS
+) -> dict[str, Any]:
+    """Every pod of several run folders side by side on the sessions that they share.
+
+    Pods are named "run folder/pod". The record is that of `compare_pods` with `comparable` (whether sessions and data
+    are the same), `differences_of_inputs` (sentences), and `statistics` by pod, computed anew on the shared sessions.
+    The trials of all runs together deflate the Sharpe ratios, at the largest of the runs' variances, each brought to
+    the number of shared sessions: whoever lays runs side by side chooses among all of them.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        At least two run folders.
+    benchmark : str, optional
+        By default the first run's.
+
+    Raises
+    ------
+    DataError
+        When a folder is not that of a complete run.
+    ValueError
+        When there are fewer than two folders, or fewer than 3 sessions in common.
+    """
+    from backtests.walk.result_files import read_run
+
+    if len(folders) < 2:
+        raise ValueError(f"folders must be at least two run folders; were {len(folders)}")
+    runs = {Path(folder).resolve().name: read_run(Path(folder)) for folder in folders}
+    if len(runs) < len(folders):
+        raise ValueError("folders must be different runs with different names; one is there twice")
+    results = {f"{name}/{result.pod}": result for name, run in runs.items() for result in run.results}
+    shared = _shared_sessions(results)
+    first_name, first = next(iter(runs.items()))
+    chosen = benchmark or f"{first_name}/{first.benchmark}"
+    risk_free = _on(shared, first.results[0], "risk_free")
+    returns = {name: _on(shared, result, "return") for name, result in results.items()}
+    statistics = _shared_statistics(returns, risk_free, runs)
+    record = compare_pods(returns, risk_free, chosen, statistics, seed=seed, draws=draws)
+    differences = _differences_of_inputs(runs)
+    return record | {
+        "runs": list(runs),
+        "comparable": not any("sessions" in line or "data_hash" in line for line in differences),
+        "differences_of_inputs": differences,
+        "first": shared[0],
+        "last": shared[-1],
+        "statistics": statistics,
+    }
+
+
+def _shared_sessions(results: Mapping[str, Result]) -> NDArray[np.datetime64]:
+    """Sessions of every account after its opening one."""
+    shared = next(iter(results.values())).sessions[1:]
+    for result in results.values():
+        shared = np.intersect1d(shared, result.sessions[1:])
+    if shared.size < 3:
+        raise ValueError(f"the runs must have at least 3 sessions in common; had {shared.size}")
+    return shared
+
+
+def _on(sessions: NDArray[np.datetime64], result: Result, column: str) -> Floats:
+    values: Floats = result.tables["account"][column][np.searchsorted(result.sessions, sessions)]
+    return values
+
+
+def _shared_statistics(
+    returns: Mapping[str, Floats], risk_free: Floats, runs: Mapping[str, Run]
+) -> dict[str, dict[str, Any]]:
+    known = [run.results[0].statistics for run in runs.values()]
+    trials = sum(int(item.get("trials") or 1) for item in known)
+    variance = max(
+        trial_variance_over(
+            risk_free.size, float(item.get("trial_sharpe_variance") or 0.0), 1.0 / int(item["observations"])
+        )
+        for item in known
+    )
+    return {
+        name: performance(values, risk_free) | sharpe_statistics(values - risk_free, trials, variance)
+        if values.min() > -1.0
+        else {"lost": True}
+        for name, values in returns.items()
+    }
+
+
+def _differences_of_inputs(runs: Mapping[str, Run]) -> list[str]:
+    """One sentence for each run and input in which it differs from the first run."""
+    (first_name, first), *others = runs.items()
+    sentences = []
+    for name, run in others:
+        mine, theirs = first.results[0].sessions, run.results[0].sessions
+        if not np.array_equal(mine, theirs):
+            sentences.append(
+                f"sessions: {first_name} has {mine.size} ({mine[0]} to {mine[-1]}), "
+                f"{name} has {theirs.size} ({theirs[0]} to {theirs[-1]})"
+            )
+        for key in ("data_hash", "code_hash", "libraries"):
+            if first.provenance.get(key) != run.provenance.get(key):
+                sentences.append(f"{key}: that of {name} is not that of {first_name}")
+    return sentences
+
+
+def correlation_matrix(returns: Floats) -> Floats:
+    """(P, P) Pearson correlations of (P, T) returns; NaN where a series has no dispersion, 1 on the diagonal else."""
+    centred = returns - returns.mean(axis=1, keepdims=True)
+    norm = np.sqrt((centred**2).sum(axis=1))
+    norm[np.ptp(returns, axis=1) <= 1e-14] = np.nan
+    unit = centred / norm[:, None]
+    # einsum sums in one order; a threaded matrix product would not, and its bytes go to disk
+    matrix = np.clip(np.einsum("it,jt->ij", unit, unit), -1.0, 1.0)
+    np.fill_diagonal(matrix, np.where(np.isnan(norm), np.nan, 1.0))
+    return np.asarray(matrix)
+
+
+def _difference_record(found: Differences) -> dict[str, float]:
+    return {
+        "annual_difference": found.mean.estimate,
+        "low": found.mean.low,
+        "high": found.mean.high,
+        "p_value": found.mean.p_value,
+        "sharpe_difference": found.sharpe.estimate,
+        "sharpe_low": found.sharpe.low,
+        "sharpe_high": found.sharpe.high,
+        "sharpe_p_value": found.sharpe.p_value,
+        "block_length": found.block_length,
+    }
+
+
+def _ranking(statistics: Mapping[str, Mapping[str, Any]], names: list[str]) -> list[dict[str, Any]]:
+    def order(name: str) -> tuple[float, float, str]:
+        found = statistics[name]
+        return (-_number(found.get("deflated_sharpe")), -_number(found.get("sharpe")), name)
+
+    return [
+        {
+            "rank": rank,
+            "pod": name,
+            "deflated_sharpe": statistics[name].get("deflated_sharpe"),
+            "sharpe": statistics[name].get("sharpe"),
+        }
+        for rank, name in enumerate(sorted(names, key=order), start=1)
+    ]
+
+
+def _number(value: Any) -> float:
+    """The value, or minus infinity for one that does not exist: it ranks last."""
+    return float(value) if value is not None and math.isfinite(value) else -math.inf

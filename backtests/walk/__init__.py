@@ -1,0 +1,1 @@
+"""The walk-forward: plan, folds, tasks of a fold, assembly, results on disk."""

@@ -1,0 +1,110 @@
+"""From finished accounts to a run: the table of folds, the count of trials, statistics and comparison."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from backtests.evidence.comparison import compare_pods
+from backtests.evidence.statistics import SESSIONS_PER_YEAR, trial_variance_over
+from backtests.walk.fold_tasks import FoldPolicy, Selection
+from backtests.walk.folds import Fold
+from backtests.walk.plan import WalkForwardPlan, describe
+from backtests.walk.result import COLUMNS, NUMPY_KINDS, Result, Run, Table, account_statistics
+from data_pipeline.daily.panel import DailyPanel
+from data_pipeline.disk import canonical_json, plain_json, sha256_hex
+
+NO_QUALITY = {"light": "none", "reasons": ["no data-quality summary was given to the backtest"]}
+
+
+def assemble_run(
+    plan: WalkForwardPlan,
+    panel: DailyPanel,
+    folds: Sequence[Fold],
+    provenance: Mapping[str, Any],
+    policies: Mapping[int, FoldPolicy],
+    choices: Mapping[tuple[str, int], Selection],
+    accounts: Mapping[str, Mapping[str, Table]],
+    quality: Mapping[str, Any] | None,
+) -> Run:
+    """Everything that the run folder holds, from what the ledger holds."""
+    configuration = describe(plan)
+    provenance = dict(provenance) | {"configuration_hash": sha256_hex(canonical_json(configuration))}
+    trials, variance = count_trials(list(choices.values()), sum(len(fold.test) for fold in folds) - 1)
+    results = []
+    for pod in plan.pods:
+        tables = dict(accounts[pod.name]) | {"folds": folds_table(pod.name, panel, folds, policies, choices)}
+        ordered = {name: tables[name] for name in COLUMNS}
+        statistics = account_statistics(ordered, trials, variance, periods_per_year=plan.sessions_per_year)
+        results.append(Result(pod.name, ordered, statistics, provenance))
+    comparison = compare_pods(
+        {result.pod: result.returns[1:] for result in results},
+        results[0].risk_free[1:],
+        plan.benchmark,
+        {result.pod: result.statistics for result in results},
+        seed=plan.seed,
+        draws=plan.bootstrap_draws,
+        periods_per_year=plan.sessions_per_year,
+    )
+    limits = next((pod.limits.limits for pod in plan.pods if pod.limits is not None), ())
+    return Run(
+        name=plan.name,
+        benchmark=plan.benchmark,
+        results=tuple(results),
+        configuration=configuration,
+        provenance=provenance,
+        limits=tuple(plain_json(limit) for limit in limits),
+        comparison=comparison,
+        quality=quality or NO_QUALITY,
+    )
+
+
+def count_trials(choices: Sequence[Selection], test_sessions: int) -> tuple[int, float]:
+    """Number of trials of a run, and the variance of their Sharpe ratios per session over `test_sessions`.
+
+    Every parameter set of every pod in every fold is a trial: each was scored on a training window and could have
+    been the one that is shown. The variance of the scores is that of the trials' true ratios plus the noise of
+    estimation, about 1/T over T sessions. Only the noise depends on the length, so that of the training windows is
+    taken out and that of the test is put in; without a visible difference between trials the noise alone is left.
+    With fewer than two scores there was nothing to choose from and the variance is 0.
+    """
+    scored = [(score, choice.observations) for choice in choices for score in choice.scores if math.isfinite(score)]
+    trials = sum(len(choice.scores) for choice in choices)
+    if len(scored) < 2:
+        return trials, 0.0
+    ratios, observations = np.array(scored, dtype=np.float64).T
+    spread = float(np.var(ratios, ddof=1)) / SESSIONS_PER_YEAR
+    return trials, trial_variance_over(test_sessions, spread, float(np.mean(1.0 / observations)))
+
+
+def folds_table(
+    pod: str,
+    panel: DailyPanel,
+    folds: Sequence[Fold],
+    policies: Mapping[int, FoldPolicy],
+    choices: Mapping[tuple[str, int], Selection],
+) -> Table:
+    """The table of folds of one pod: windows, chosen parameters, calibration, policy."""
+    rows = []
+    for fold in folds:
+        choice, policy = choices[pod, fold.index], policies[fold.index]
+        record: dict[str, Any] = {
+            "fold": fold.index,
+            "train_start": panel.sessions[fold.train.start],
+            "train_end": panel.sessions[fold.train.stop - 1],
+            "test_start": panel.sessions[fold.test.start],
+            "test_end": panel.sessions[fold.test.stop - 1],
+            "parameters": canonical_json(choice.parameters).decode(),
+            "trials": len(choice.scores),
+            "training_score": choice.scores[choice.chosen],
+            "calibration_notes": policy.calibration["notes"],
+            "policy_hash": policy.policy_hash,
+        }
+        rows.append(record | {name: policy.calibration[name] for name in COLUMNS["folds"] if name not in record})
+    return {
+        column: np.array([math.nan if row[column] is None else row[column] for row in rows], dtype=NUMPY_KINDS[kind])
+        for column, kind in COLUMNS["folds"].items()
+    }
