@@ -1,1 +1,1 @@
-"""Pods that act event by event: compiled rules that read the local book and send orders, and what they are fitted on."""
+"""Pods that act event by event: compiled rules that read the local book and send orders."""
