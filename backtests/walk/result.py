@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtests.evidence.statistics import SESSIONS_PER_YEAR, monthly_returns, performance, sharpe_statistics
+from backtests.walk.run_kinds import DAILY, RunKind
+from backtests.walk.run_kinds import NUMPY_KINDS as NUMPY_KINDS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,46 +23,9 @@ if TYPE_CHECKING:
 
 Column = NDArray[Any]
 Table = Mapping[str, Column]
-COSTS = ("cost_half_spread", "cost_impact", "cost_fees", "cost_borrow")
-
-COLUMNS: Mapping[str, Mapping[str, str]] = {
-    "account": {
-        "session": "date", "net_asset_value": "float", "return": "float", "cash": "float", "gross": "float",
-        "net": "float", "turnover": "float", "cost_half_spread": "float", "cost_impact": "float",
-        "cost_fees": "float", "cost_borrow": "float", "dividends": "float", "interest": "float",
-        "drawdown": "float", "state": "text", "risk_free": "float", "fold": "whole",
-    },
-    "positions": {
-        "session": "date", "instrument": "text", "shares": "float", "price": "float", "value": "float",
-        "weight": "float",
-    },
-    "orders": {
-        "decision_session": "date", "instrument": "text", "shares": "float", "price": "float", "reason": "text",
-    },
-    "fills": {
-        "session": "date", "instrument": "text", "shares": "float", "price": "float", "cost_half_spread": "float",
-        "cost_impact": "float", "cost_fees": "float", "participation": "float", "reason": "text",
-    },
-    "breaches": {
-        "id": "whole", "session": "date", "limit": "text", "level": "text", "value": "float", "threshold": "float",
-        "kind": "text", "action": "text", "positions_hash": "text", "cleared_session": "date",
-    },
-    "folds": {
-        "fold": "whole", "train_start": "date", "train_end": "date", "test_start": "date", "test_end": "date",
-        "parameters": "text", "trials": "whole", "training_score": "float", "temporary_impact": "float",
-        "temporary_impact_error": "float", "crowd_impact": "float", "crowd_impact_error": "float",
-        "crowd_rate": "float", "crowd_rate_error": "float", "median_half_spread": "float",
-        "median_volatility": "float", "calibration_notes": "text", "policy_hash": "text",
-    },
-    "risk": {
-        "session": "date", "var_99": "float", "es_975": "float", "var_exception": "flag", "hhi": "float",
-        "largest_issuer": "text", "largest_issuer_weight": "float", "gross": "float", "net": "float",
-    },
-}  # fmt: skip
-"""Tables of a pod, their columns in file order and each column's kind: date, text, float, whole or flag."""
-
-NUMPY_KINDS = {"date": "datetime64[D]", "text": "O", "float": "float64", "whole": "int64", "flag": "bool"}
-"""NumPy type of each kind of column."""
+COSTS = DAILY.costs
+COLUMNS = DAILY.tables
+"""Tables of a pod of a daily run; those of every kind are in `backtests.walk.run_kinds`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,17 +36,20 @@ class Result:
     ----------
     pod : str
     tables : mapping
-        The tables of `COLUMNS`, each a mapping from column to an array; dates are datetime64[D].
+        The tables of `kind`, each a mapping from column to an array; dates are datetime64[D].
     statistics : mapping
         As written to `statistics.json`.
     provenance : mapping
         Hashes of data, code and configuration, and library versions.
+    kind : RunKind
+        Of the run that it belongs to: which tables there are.
     """
 
     pod: str
     tables: Mapping[str, Table]
     statistics: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    kind: RunKind = DAILY
 
     @property
     def sessions(self) -> NDArray[np.datetime64]:
@@ -106,7 +74,7 @@ class Result:
     @property
     def costs(self) -> pd.DataFrame:
         """What trading and borrowing cost in each session, R$, by cause."""
-        return self.account[list(COSTS)]
+        return self.account[list(self.kind.costs)]
 
     @property
     def turnover(self) -> pd.Series:
@@ -202,6 +170,11 @@ class Run:
     quality: Mapping[str, Any]
     folder: Path | None = None
 
+    @property
+    def kind(self) -> RunKind:
+        """The kind of the run, one for all its pods."""
+        return self.results[0].kind
+
     def result(self, pod: str) -> Result:
         """The result of one pod.
 
@@ -261,23 +234,9 @@ def account_of(result: Result, panel: DailyPanel) -> Account:
     )
 
 
-def check_tables(tables: Mapping[str, Table], where: str) -> None:
-    """Refuse tables that are not those of `COLUMNS` with columns of one length.
-
-    Raises
-    ------
-    ValueError
-        Naming `where`, the table and the column.
-    """
-    for name, columns in COLUMNS.items():
-        if name not in tables:
-            raise ValueError(f"{where}: table {name} is missing")
-        table = tables[name]
-        if list(table) != list(columns):
-            raise ValueError(f"{where}: table {name} must have the columns {list(columns)}; had {list(table)}")
-        lengths = {column: len(values) for column, values in table.items()}
-        if len(set(lengths.values())) > 1:
-            raise ValueError(f"{where}: columns of table {name} must have one length; were {lengths}")
+def check_tables(tables: Mapping[str, Table], where: str, kind: RunKind = DAILY) -> None:
+    """Refuse tables that are not those of the kind with columns of one length; see `RunKind.check`."""
+    kind.check(tables, where)
 
 
 def account_statistics(
@@ -286,8 +245,9 @@ def account_statistics(
     trial_variance: float,
     *,
     periods_per_year: int = SESSIONS_PER_YEAR,
+    kind: RunKind = DAILY,
 ) -> dict[str, Any]:
-    """Everything that `statistics.json` says of a pod.
+    """Everything that `statistics.json` says of a pod, of whatever kind of run.
 
     The first session is left out of every ratio: the account only opens at its close. `annual_cost` is a fraction of
     the mean net asset value per year, `annual_turnover` the traded value (purchases and sales) in net asset values
@@ -299,7 +259,7 @@ def account_statistics(
         raise ValueError(f"an account must have at least 3 sessions for statistics; had {returns.size + 1}")
     lost = bool(returns.min() <= -1.0 or account["net_asset_value"].min() <= 0.0)
     years = returns.size / periods_per_year
-    cost = sum(float(account[name].sum()) for name in COSTS)
+    cost = sum(float(account[name].sum()) for name in kind.costs)
     record: dict[str, Any] = {"lost": lost, "trials": trials}
     if not lost:
         record |= performance(returns, risk_free, periods_per_year=periods_per_year)
@@ -308,7 +268,8 @@ def account_statistics(
     record["observations"] = int(returns.size)
     record["annual_turnover"] = float(account["turnover"].sum()) / years
     record["annual_cost"] = cost / float(account["net_asset_value"].mean()) / years if not lost else math.nan
-    record["var_backtest"] = var_backtest_record(account["return"], tables["risk"]["var_99"])
+    if "risk" in tables:
+        record["var_backtest"] = var_backtest_record(account["return"], tables["risk"]["var_99"])
     record["sessions_per_year"] = periods_per_year
     return record
 

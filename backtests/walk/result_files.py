@@ -15,14 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from backtests.walk.policy_files import read_policy
-from backtests.walk.result import COLUMNS, NUMPY_KINDS, Result, Run, Table, check_tables
+from backtests.walk.result import Result, Run, Table
+from backtests.walk.run_kinds import KINDS, NUMPY_KINDS, RunKind
 from data_pipeline.disk import canonical_json, plain_json, pretty_json, sha256_hex, sync_folder, write_atomic
 from data_pipeline.errors import DataError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of the run folder's layout."""
 
-_HEADER = ("pods", "name", "benchmark", "configuration", "provenance", "limits", "sessions", "files", "seal")
+_HEADER = ("kind", "pods", "name", "benchmark", "configuration", "provenance", "limits", "sessions", "files", "seal")
 _ARROW = {"date": pa.date32(), "text": pa.string(), "float": pa.float64(), "whole": pa.int64(), "flag": pa.bool_()}
 
 
@@ -101,6 +102,8 @@ def read_run(folder: Path) -> Run:
         if name not in header:
             raise DataError(f"{folder / 'run.json'}: the key {name!r} is missing: run the backtest again")
     _require_seal(folder, header)
+    if header["kind"] not in KINDS:
+        raise DataError(f"{folder / 'run.json'}: kind must be one of {', '.join(KINDS)}; was {header['kind']!r}")
     results = tuple(_read_result(folder / "pods" / name, name, header) for name in header["pods"])
     run = Run(
         name=header["name"],
@@ -154,8 +157,10 @@ def _files(run: Run) -> Iterator[tuple[str, bytes]]:
     for result in run.results:
         if Path(result.pod).name != result.pod or result.pod in ("", ".", ".."):
             raise ValueError(f"pod must be a name that can be a folder's; was {result.pod!r}")
-        check_tables(result.tables, f"pod {result.pod}")
-        for name, columns in COLUMNS.items():
+        if result.kind is not run.kind:
+            raise ValueError(f"results must be of one kind of run; were {run.kind.name} and {result.kind.name}")
+        run.kind.check(result.tables, f"pod {result.pod}")
+        for name, columns in run.kind.tables.items():
             yield f"pods/{result.pod}/{name}.parquet", parquet_bytes(result.tables[name], columns)
         yield f"pods/{result.pod}/statistics.json", pretty_json(result.statistics)
     yield "comparison.json", pretty_json(run.comparison)
@@ -166,6 +171,7 @@ def _header(run: Run) -> dict[str, Any]:
     sessions = run.results[0].sessions
     return {
         "schema_version": SCHEMA_VERSION,
+        "kind": run.kind.name,
         "name": run.name,
         "benchmark": run.benchmark,
         "pods": [result.pod for result in run.results],
@@ -208,8 +214,9 @@ def _holds(folder: Path, files: Mapping[str, bytes]) -> bool:
 
 
 def _read_result(folder: Path, name: str, header: Mapping[str, Any]) -> Result:
-    tables = {table: _read_table(folder / f"{table}.parquet", columns) for table, columns in COLUMNS.items()}
-    return Result(name, tables, _read_json(folder / "statistics.json"), plain_json(header["provenance"]))
+    kind: RunKind = KINDS[header["kind"]]
+    tables = {table: _read_table(folder / f"{table}.parquet", columns) for table, columns in kind.tables.items()}
+    return Result(name, tables, _read_json(folder / "statistics.json"), plain_json(header["provenance"]), kind)
 
 
 def _read_table(path: Path, columns: Mapping[str, str]) -> Table:

@@ -97,7 +97,7 @@ def test_the_layout_is_that_of_the_contract(tmp_path):
         expected |= {f"pods/{pod}/{name}.parquet" for name in COLUMNS} | {f"pods/{pod}/statistics.json"}
     assert set(tree(folder)) == expected
     header = json.loads((folder / "run.json").read_bytes())
-    assert header["schema_version"] == 1
+    assert (header["schema_version"], header["kind"]) == (2, "daily")
     assert header["sessions"] == {"first": "2023-01-02", "last": str(SESSIONS[-1]), "count": 200}
     # nothing but the run and no leftovers
     assert [path.name for path in (tmp_path / "runs").iterdir()] == [folder.name]
@@ -216,8 +216,8 @@ def test_tables_that_break_the_schema_are_refused(damage, message):
     [
         (lambda folder: (folder / "run.json").unlink(), "run.json: missing: this is not the folder of a complete run"),
         (lambda folder: (folder / "run.json").write_text("{"), "run.json: not a JSON file"),
-        (lambda folder: (folder / "run.json").write_text('{"schema_version": 2}'), "schema_version must be 1; was 2"),
-        (lambda folder: (folder / "run.json").write_text('{"schema_version": 1}'), "the key 'pods' is missing"),
+        (lambda folder: (folder / "run.json").write_text('{"schema_version": 1}'), "schema_version must be 2; was 1"),
+        (lambda folder: (folder / "run.json").write_text('{"schema_version": 2}'), "the key 'kind' is missing"),
         (lambda folder: (folder / "pods/b/risk.parquet").unlink(), r"risk.parquet: missing from the run folder"),
         (lambda folder: (folder / "pods/b/risk.parquet").write_bytes(b"PAR"), "risk.parquet: not a Parquet file"),
         (

@@ -1,0 +1,173 @@
+"""One training session measured, and several pooled to the market that a pod is fitted on."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backtests.walk.intraday_plan import MarketCalibrationSettings
+from data_pipeline.disk import canonical_json
+from strategies.intraday.pod import MarketTruth
+
+if TYPE_CHECKING:
+    from data_pipeline.book.record import IntradayRecord
+
+Floats = NDArray[np.float64]
+FEWEST_ORDERS = 20
+"""Orders of a session below which it is not fitted: three parameters need more than a handful."""
+
+
+def measure_session(
+    record: IntradayRecord, settings: MarketCalibrationSettings, *, tick: float, lot: float
+) -> dict[str, Any]:
+    """What one session tells of the game's parameters, in JSON types; where it tells nothing, `reason` says why.
+
+    `theta` is (log A ask, log A bid, k) at the mid and `information` the inverse of its robust covariance;
+    `weights` are the seconds with quotes and the orders that the means rest on.
+    """
+    from data_pipeline.book.record import quotes_outside_gaps
+    from mfg_core.errors import SolveError
+    from mfg_core.intraday.intensity_exposure import BookPath, Trades
+    from mfg_core.intraday.market_calibration import calibrate_market_making
+    from mfg_core.intraday.market_orders import group_orders
+
+    quotes, shown = quotes_outside_gaps(record), record.trades.take(~record.trades.hidden)
+    book = BookPath(quotes.times, quotes.bid, quotes.ask)
+    trades = Trades(shown.times, shown.price, shown.size, shown.side)
+    try:
+        orders = group_orders(trades, trades.side, within=settings.join_within)
+        if orders.size.size < FEWEST_ORDERS:
+            return {"session": record.day, "reason": f"{orders.size.size} market orders; {FEWEST_ORDERS} are needed"}
+        found = calibrate_market_making(
+            book,
+            trades,
+            tick=tick,
+            max_ticks=settings.max_ticks,
+            session_end=record.end,
+            risk_aversion=0.0,
+            competition=settings.competition,
+            symmetric=settings.symmetric,
+            horizon_seconds=settings.adverse_seconds,
+            horizons=(settings.adverse_seconds,),
+            evidence=settings.evidence,
+            inside=settings.inside,
+            within=settings.join_within,
+            blocks=settings.blocks,
+        )
+    except (ValueError, SolveError) as error:
+        return {"session": record.day, "reason": str(error)}
+    seconds = np.diff(np.append(book.time, record.end))
+    seen = np.isfinite(book.mid) & (seconds > 0)
+    adverse_error = float(np.sqrt(found.covariance[3, 3]))
+    return {
+        "session": record.day,
+        "theta": found.intensity.coefficients[[0, 1, -1]],
+        "information": np.linalg.inv(_three(found.intensity.covariance)),
+        "variance": found.volatility.variance,
+        "variance_error": found.volatility.variance_error,
+        "half_spread": found.half_spread,
+        "adverse_selection": found.adverse_selection,
+        "adverse_error": adverse_error,
+        "mid": float(book.mid[seen] @ seconds[seen] / seconds[seen].sum()),
+        "trade_lots": float(orders.size.mean()) / lot,
+        "orders": int(orders.size.size),
+        "seconds": float(seconds[seen].sum()),
+        "notes": list(found.notes),
+    }
+
+
+def _three(covariance: Floats) -> Floats:
+    places = [0, 1, covariance.shape[0] - 1]
+    return np.asarray(covariance[np.ix_(places, places)])
+
+
+def pool_sessions(
+    measures: Sequence[Mapping[str, Any]], settings: MarketCalibrationSettings, *, where: str
+) -> tuple[MarketTruth, dict[str, Any]]:
+    """The market of several sessions, and the record of how it was found.
+
+    Arrivals and decay are the generalised least squares of the sessions' estimates, each weighted by its information:
+    to first order the likelihood of all sessions together (one A and k for all). `heterogeneity` is Cochran's Q with
+    its degrees of freedom: far above them, the sessions differ by more than their errors. Variance and half-spread
+    are means over the seconds, adverse selection and trade sizes over the orders.
+
+    Raises
+    ------
+    ValueError
+        When no session tells anything.
+    """
+    told = [item for item in measures if "reason" not in item]
+    silent = [f"{item['session']}: {item['reason']}" for item in measures if "reason" in item]
+    if not told:
+        raise ValueError(f"{where}: no training session could be calibrated: {'; '.join(silent)}")
+    theta = np.array([item["theta"] for item in told])
+    information = np.array([item["information"] for item in told])
+    total = information.sum(axis=0)
+    pooled = np.linalg.solve(total, np.einsum("sij,sj->i", information, theta))
+    apart = theta - pooled
+    spread = float(np.einsum("si,sij,sj->", apart, information, apart))
+    seconds = np.array([item["seconds"] for item in told])
+    orders = np.array([item["orders"] for item in told], dtype=np.float64)
+
+    def mean(name: str, weights: Floats) -> float:
+        return float(weights @ np.array([item[name] for item in told]) / weights.sum())
+
+    variance = mean("variance", seconds)
+    if not pooled[2] > 0.0 or not variance > 0.0:
+        raise ValueError(
+            f"{where}: the training sessions give a fill decay of {pooled[2]:.4g} and a variance of {variance:.4g} "
+            "a second; both must be positive: use more sessions, or other calibration settings"
+        )
+    errors = np.sqrt(np.diag(np.linalg.inv(total)))
+    truth = MarketTruth(
+        ask_arrival=settings.fill_share * math.exp(pooled[0]),
+        bid_arrival=settings.fill_share * math.exp(pooled[1]),
+        fill_decay=float(pooled[2]),
+        volatility=math.sqrt(variance),
+        half_spread=mean("half_spread", seconds),
+        adverse_selection=mean("adverse_selection", orders),
+        competition=settings.competition,
+        mid=mean("mid", seconds),
+        trade_lots=mean("trade_lots", orders),
+    )
+    record = {
+        "sessions": [item["session"] for item in told],
+        "left_out": silent,
+        "ask_arrival_error": truth.ask_arrival * errors[0],
+        "bid_arrival_error": truth.bid_arrival * errors[1],
+        "fill_decay_error": errors[2],
+        "volatility_error": _pooled_error(told, seconds, "variance_error") / (2.0 * truth.volatility),
+        "adverse_selection_error": _pooled_error(told, orders, "adverse_error"),
+        "heterogeneity": spread,
+        "heterogeneity_degrees": 3 * (len(told) - 1),
+        "orders": int(orders.sum()),
+        "seconds": float(seconds.sum()),
+        "notes": sorted({note for item in told for note in item["notes"]}),
+    }
+    return truth, record
+
+
+def _pooled_error(told: Sequence[Mapping[str, Any]], weights: Floats, name: str) -> float:
+    """Standard error of a weighted mean of independent estimates."""
+    errors = np.array([item[name] for item in told])
+    return float(np.sqrt(np.sum((weights * errors) ** 2)) / weights.sum())
+
+
+def measure_bytes(measure: Mapping[str, Any], features: Mapping[str, Floats]) -> bytes:
+    """A session's measure and features as the ledger keeps them."""
+    return canonical_json({"measure": measure, "features": {name: list(values) for name, values in features.items()}})
+
+
+def read_measure(payload: bytes) -> tuple[dict[str, Any], dict[str, Floats]]:
+    """Measure and features of a session; a feature that does not exist in an interval is NaN."""
+    found = json.loads(payload)
+    features = {
+        name: np.array([math.nan if value is None else value for value in values], dtype=np.float64)
+        for name, values in found["features"].items()
+    }
+    return found["measure"], features
