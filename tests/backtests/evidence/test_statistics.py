@@ -9,19 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from backtests.evidence.statistics import (
+from backtests.evidence.sharpe import (
     SharpeSample,
     deflated_sharpe,
     expected_maximum,
     min_backtest_length,
     min_track_record_length,
-    monthly_returns,
-    performance,
     probabilistic_sharpe,
     sharpe_sample,
     sharpe_standard_error,
-    sharpe_statistics,
 )
+from backtests.evidence.statistics import monthly_returns, performance, sharpe_statistics
 
 SKEW, KURTOSIS = -2.448, 10.164
 
