@@ -123,7 +123,8 @@ def profit_split(
     ----------
     outcome : SessionOutcome
     path : QuotePath, optional
-        The mids at the horizons, and before fills that the engine saw without a mid. Without it no horizons.
+        The mids at the horizons, and where the engine saw none (one side empty, trades alone) those before fills and at
+        the end. Without it no horizons.
     horizons : sequence of float
         Seconds after a fill, rising.
 
@@ -132,14 +133,16 @@ def profit_split(
     ValueError
         When the outcome's cash or position is not that of its fills, or a horizon is not positive.
     """
-    checked = _horizons(horizons) if path is not None else ()
+    checked = checked_horizons(horizons) if path is not None else ()
     fills = outcome.fills
     _check_ledger(outcome)
     mids, without = fill_mids(outcome, path)
     signed = fills["side"] * fills["lots"]
     final = outcome.last_mid2
+    if final == NO_MID and path is not None and path.mid2.size:
+        final = int(path.mid2[-1])
     if outcome.position and final == NO_MID:
-        raise ValueError("a position is left and there is no mid to mark it at: liquidate it, or give events with one")
+        raise ValueError("a position is left and there is no mid to mark it at: liquidate it, or give a path with one")
     last = mids[-1:] if final == NO_MID else np.array([final])
     edge = signed * (mids - 2 * fills["tick"])
     liquidation, auction = fills["cause"] == BY_LIQUIDATION, fills["cause"] == BY_AUCTION
@@ -217,7 +220,8 @@ def total_money(splits: Iterable[ProfitSplit]) -> dict[str, Decimal]:
     return {name: total(part[name] for part in parts) for name in parts[0]}
 
 
-def _horizons(horizons: Sequence[float]) -> tuple[float, ...]:
+def checked_horizons(horizons: Sequence[float]) -> tuple[float, ...]:
+    """The horizons as floats; ValueError unless they are positive and rising."""
     found = tuple(float(horizon) for horizon in horizons)
     if any(not 0 < horizon < np.inf for horizon in found) or list(found) != sorted(set(found)):
         raise ValueError(f"horizons must be positive seconds, rising; was {horizons!r}")
