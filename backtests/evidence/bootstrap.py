@@ -12,7 +12,7 @@ from backtests.evidence.statistics import SESSIONS_PER_YEAR
 
 Floats = NDArray[np.float64]
 DRAWS = 2000
-_CHUNK = 250
+CHUNK = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,34 +118,41 @@ def bootstrap_differences(
         When the series do not have the same finite sessions, or a setting is out of its range.
     """
     first, second, cash = (np.asarray(item, dtype=np.float64) for item in (returns, benchmark, risk_free))
-    _check_days(first, second, cash)
+    check_days(first, second, cash)
     if draws < 1 or not 0.0 < confidence < 1.0:
         raise ValueError(f"draws must be positive and confidence in (0, 1); were {draws} and {confidence}")
     block = automatic_block_length(first - second) if block_length is None else float(block_length)
     if not 1.0 <= block <= first.size:
         raise ValueError(f"block_length must be in [1, {first.size}] sessions; was {block}")
     excess = np.stack([first - cash, second - cash])
-    observed = _mean_and_sharpe(excess[:, None, :], periods_per_year)[:, 0]
+    observed = mean_and_sharpe(excess[:, None, :], periods_per_year)[:, 0]
     rng = np.random.default_rng(seed)
     drawn = np.empty((2, draws))
-    for start in range(0, draws, _CHUNK):
-        rows = stationary_rows(first.size, block, min(_CHUNK, draws - start), rng)
-        drawn[:, start : start + rows.shape[0]] = _mean_and_sharpe(excess[:, rows], periods_per_year)
-    mean, sharpe = (_summary(observed[i], drawn[i], confidence) for i in range(2))
+    for start in range(0, draws, CHUNK):
+        rows = stationary_rows(first.size, block, min(CHUNK, draws - start), rng)
+        drawn[:, start : start + rows.shape[0]] = mean_and_sharpe(excess[:, rows], periods_per_year)
+    mean, sharpe = (difference_summary(observed[i], drawn[i], confidence) for i in range(2))
     return Differences(mean, sharpe, block)
 
 
-def _mean_and_sharpe(excess: Floats, periods_per_year: int) -> Floats:
+def mean_and_sharpe(excess: Floats, periods_per_year: int) -> Floats:
     """(2, draws) annual differences of mean and Sharpe from (2, draws, T) excess returns of pod and benchmark."""
-    mean = excess.mean(axis=2)
-    deviation = np.sqrt(np.maximum((excess**2).mean(axis=2) - mean**2, 0.0) * excess.shape[2] / (excess.shape[2] - 1))
+    sums = np.concatenate([excess.sum(axis=2), (excess**2).sum(axis=2)])
+    return differences_of_moments(sums, excess.shape[2], periods_per_year)
+
+
+def differences_of_moments(sums: Floats, length: int, periods_per_year: int) -> Floats:
+    """The same from (4, draws) sums over `length` sessions: both series, then their squares."""
+    mean, square = sums[:2] / length, sums[2:] / length
+    deviation = np.sqrt(np.maximum(square - mean**2, 0.0) * length / (length - 1))
     rounding = 1e-7 * np.abs(mean) + 1e-14
     with np.errstate(divide="ignore", invalid="ignore"):
         sharpe = np.where(deviation > rounding, mean / deviation, np.nan)
     return np.stack([(mean[0] - mean[1]) * periods_per_year, (sharpe[0] - sharpe[1]) * math.sqrt(periods_per_year)])
 
 
-def _summary(observed: float, drawn: Floats, confidence: float) -> BootstrapDifference:
+def difference_summary(observed: float, drawn: Floats, confidence: float) -> BootstrapDifference:
+    """Percentile interval and re-centred two-sided p-value of a difference; NaN where it does not exist."""
     if not (math.isfinite(observed) and np.isfinite(drawn).all()):
         return BootstrapDifference(float(observed), math.nan, math.nan, math.nan)
     low, high = np.quantile(drawn, [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0])
@@ -153,7 +160,8 @@ def _summary(observed: float, drawn: Floats, confidence: float) -> BootstrapDiff
     return BootstrapDifference(float(observed), float(low), float(high), (1 + beyond) / (1 + drawn.size))
 
 
-def _check_days(first: Floats, second: Floats, cash: Floats) -> None:
+def check_days(first: Floats, second: Floats, cash: Floats) -> None:
+    """Raise when the three series are not finite on the same 3 or more sessions."""
     if not first.shape == second.shape == cash.shape or first.ndim != 1 or first.size < 3:
         raise ValueError(
             "returns, benchmark and risk_free must be one-dimensional on the same 3 or more sessions; "
