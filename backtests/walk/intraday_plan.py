@@ -1,4 +1,4 @@
-"""What an intraday walk-forward is asked to do: sessions, instruments, pods, assumptions about fills; and its description."""
+"""What an intraday walk-forward is asked to do: sessions, instruments, pods, fills; and its description."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from backtests.evidence.statistics import SESSIONS_PER_YEAR
 from backtests.intraday.settings import FillSettings
@@ -107,7 +107,7 @@ class MarketCalibrationSettings:
     """
 
     max_ticks: int = 20
-    competition: float = 0.0
+    competition: float = 0.5
     symmetric: bool = False
     fill_share: float = 1.0
     evidence: Literal["all", "arrivals", "depth"] = "all"
@@ -221,7 +221,8 @@ class IntradayPlan:
             for name in ("fees", "limits"):
                 if getattr(case.settings, name) != getattr(self.fills, name):
                     raise ValueError(
-                        f"{name} of the bound {case.name!r} must be those of the main fills: a bound is about fills only"
+                        f"{name} of the bound {case.name!r} must be those of the main fills: a bound is about "
+                        "fills only"
                     )
         if not 1 <= self.order_lots <= min(self.fills.limits.max_position, self.fills.limits.max_order):
             raise ValueError(
@@ -249,10 +250,14 @@ def describe_intraday(plan: IntradayPlan) -> dict[str, Any]:
     described["start"], described["end"] = (None if day is None else day.isoformat() for day in (plan.start, plan.end))
     described["fills"] = {case.name: describe_fills(case.settings) for case in plan.cases}
     described["pods"] = [
-        {"name": pod.name, "grid": [describe_pod(member) for member in pod.grid]}
-        for pod in plan.pods  # type: ignore[arg-type]
+        {"name": pod.name, "grid": [describe_member(member) for member in pod.grid]} for pod in plan.pods
     ]
     return described
+
+
+def describe_member(pod: IntradayPod) -> dict[str, Any]:
+    """A parameter set in JSON types, as `backtests.walk.plan.describe_pod` tells daily ones."""
+    return describe_pod(cast(Any, pod))
 
 
 def describe_fills(settings: FillSettings) -> dict[str, Any]:

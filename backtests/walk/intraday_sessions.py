@@ -1,4 +1,4 @@
-"""Sessions of a store as an intraday walk-forward takes them: which there are, what they hold as a hash, when they trade."""
+"""Sessions of a store as an intraday walk-forward takes them: which there are, their hashes, their times."""
 
 from __future__ import annotations
 

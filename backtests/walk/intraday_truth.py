@@ -27,8 +27,8 @@ def measure_session(
 ) -> dict[str, Any]:
     """What one session tells of the game's parameters, in JSON types; where it tells nothing, `reason` says why.
 
-    `theta` is (log A ask, log A bid, k) at the mid and `information` the inverse of its robust covariance;
-    `weights` are the seconds with quotes and the orders that the means rest on.
+    `theta` is (log A ask, log A bid, k) at the mid, with one log A where the sides are told to be alike, and
+    `information` the inverse of its robust covariance.
     """
     from data_pipeline.book.record import quotes_outside_gaps
     from mfg_core.errors import SolveError
@@ -64,10 +64,12 @@ def measure_session(
     seconds = np.diff(np.append(book.time, record.end))
     seen = np.isfinite(book.mid) & (seconds > 0)
     adverse_error = float(np.sqrt(found.covariance[3, 3]))
+    last = len(found.intensity.names) - 1
+    places = [0, last] if settings.symmetric else [0, 1, last]
     return {
         "session": record.day,
-        "theta": found.intensity.coefficients[[0, 1, -1]],
-        "information": np.linalg.inv(_three(found.intensity.covariance)),
+        "theta": found.intensity.coefficients[places],
+        "information": np.linalg.inv(found.intensity.covariance[np.ix_(places, places)]),
         "variance": found.volatility.variance,
         "variance_error": found.volatility.variance_error,
         "half_spread": found.half_spread,
@@ -79,11 +81,6 @@ def measure_session(
         "seconds": float(seconds[seen].sum()),
         "notes": list(found.notes),
     }
-
-
-def _three(covariance: Floats) -> Floats:
-    places = [0, 1, covariance.shape[0] - 1]
-    return np.asarray(covariance[np.ix_(places, places)])
 
 
 def pool_sessions(
@@ -118,16 +115,17 @@ def pool_sessions(
         return float(weights @ np.array([item[name] for item in told]) / weights.sum())
 
     variance = mean("variance", seconds)
-    if not pooled[2] > 0.0 or not variance > 0.0:
+    if not pooled[-1] > 0.0 or not variance > 0.0:
         raise ValueError(
-            f"{where}: the training sessions give a fill decay of {pooled[2]:.4g} and a variance of {variance:.4g} "
+            f"{where}: the training sessions give a fill decay of {pooled[-1]:.4g} and a variance of {variance:.4g} "
             "a second; both must be positive: use more sessions, or other calibration settings"
         )
-    errors = np.sqrt(np.diag(np.linalg.inv(total)))
+    errors = [float(error) for error in np.sqrt(np.diag(np.linalg.inv(total)))]
+    ask, bid = (settings.fill_share * math.exp(float(pooled[place])) for place in (0, pooled.size - 2))
     truth = MarketTruth(
-        ask_arrival=settings.fill_share * math.exp(pooled[0]),
-        bid_arrival=settings.fill_share * math.exp(pooled[1]),
-        fill_decay=float(pooled[2]),
+        ask_arrival=ask,
+        bid_arrival=bid,
+        fill_decay=float(pooled[-1]),
         volatility=math.sqrt(variance),
         half_spread=mean("half_spread", seconds),
         adverse_selection=mean("adverse_selection", orders),
@@ -138,13 +136,13 @@ def pool_sessions(
     record = {
         "sessions": [item["session"] for item in told],
         "left_out": silent,
-        "ask_arrival_error": truth.ask_arrival * errors[0],
-        "bid_arrival_error": truth.bid_arrival * errors[1],
-        "fill_decay_error": errors[2],
+        "ask_arrival_error": ask * errors[0],
+        "bid_arrival_error": bid * errors[-2],
+        "fill_decay_error": errors[-1],
         "volatility_error": _pooled_error(told, seconds, "variance_error") / (2.0 * truth.volatility),
         "adverse_selection_error": _pooled_error(told, orders, "adverse_error"),
         "heterogeneity": spread,
-        "heterogeneity_degrees": 3 * (len(told) - 1),
+        "heterogeneity_degrees": pooled.size * (len(told) - 1),
         "orders": int(orders.sum()),
         "seconds": float(seconds.sum()),
         "notes": sorted({note for item in told for note in item["notes"]}),

@@ -32,7 +32,13 @@ def run_identity(name: str, configuration: Mapping[str, Any], provenance: Mappin
     return f"{name}-{sha256_hex(canonical_json([SCHEMA_VERSION, name, configuration, provenance]))[:12]}"
 
 
-def write_run(out_folder: Path, run: Run, policies: Path | None = None, policy_hashes: Sequence[str] = ()) -> Path:
+def write_run(
+    out_folder: Path,
+    run: Run,
+    policies: Path | None = None,
+    policy_hashes: Sequence[str] = (),
+    files: Mapping[str, bytes] | None = None,
+) -> Path:
     """Write `run` as a new folder in `out_folder`; the folder.
 
     Everything is written into a hidden sibling first and renamed at the end. A folder of the same name that holds the
@@ -46,6 +52,8 @@ def write_run(out_folder: Path, run: Run, policies: Path | None = None, policy_h
         Folder that holds the policies.
     policy_hashes : sequence of str
         Those that belong to the run; each is proven before it is copied.
+    files : mapping of str to bytes, optional
+        Further files of the run, by their path in it.
 
     Raises
     ------
@@ -55,7 +63,7 @@ def write_run(out_folder: Path, run: Run, policies: Path | None = None, policy_h
         When the disk is full or not writable; nothing is left half-written.
     """
     final = out_folder / run_identity(run.name, run.configuration, run.provenance)
-    files = dict(_files(run))
+    files = dict(_files(run)) | dict(files or {})
     for digest in sorted(set(policy_hashes)):
         if policies is None:
             raise ValueError("policies must be the folder of the policies when policy_hashes are given; was None")

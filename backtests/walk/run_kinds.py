@@ -109,15 +109,17 @@ INTRADAY = RunKind(
         "sessions": {
             "session": "date", "instrument": "text", "fill_case": "text", "fold": "whole", "profit": "float",
             "captured": "float", "auctioned": "float", "crossed": "float", "liquidated": "float",
-            "inventory": "float", "fees": "float", "traded_value": "float", "fills": "whole", "maker_fills": "whole",
+            "inventory": "float", "fees": "float", "traded_value": "float", "fills": "whole", "maker_lots": "whole",
             "lots": "whole", "position_left": "whole", "orders": "whole", "orders_filled": "whole",
-            "lots_sent": "whole", "seconds": "float", "seconds_bid": "float", "seconds_ask": "float",
+            "lots_sent": "whole", "lots_filled": "whole", "lots_at_the_price": "whole", "lots_print_through": "whole",
+            "lots_book_through": "whole", "lots_crossing": "whole", "lots_auction": "whole",
+            "lots_liquidation": "whole", "seconds": "float", "seconds_bid": "float", "seconds_ask": "float",
             "seconds_both": "float", "mean_position": "float", "mean_absolute_position": "float",
-            "largest_position": "whole", "requests_refused": "whole",
+            "largest_position": "whole", "queue_ahead_filled": "float", "queue_ahead_unfilled": "float",
         },
         "mark_outs": {
             "session": "date", "instrument": "text", "fill_case": "text", "horizon": "float", "maker": "flag",
-            "fills": "whole", "lots": "whole", "move_ticks": "float", "money": "float",
+            "fills": "whole", "lots": "whole", "edge": "float", "move": "float",
         },
         "fills": {
             "session": "date", "instrument": "text", "exchange_time": "whole", "local_time": "whole",

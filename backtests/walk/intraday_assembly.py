@@ -1,0 +1,198 @@
+"""From the sessions of every pod to a run: accounts, folds, assumptions side by side, statistics, comparison."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backtests.evidence.comparison import compare_pods
+from backtests.evidence.statistics import sharpe_sample, trial_variance_over
+from backtests.intraday.session_account import account_record
+from backtests.walk.fold_tasks import Selection
+from backtests.walk.folds import Fold
+from backtests.walk.intraday_outcomes import SessionResult, session_tables
+from backtests.walk.intraday_plan import MAIN, IntradayPlan, describe_intraday
+from backtests.walk.result import Result, Run, Table, account_statistics
+from backtests.walk.run_kinds import INTRADAY, NUMPY_KINDS
+from data_pipeline.disk import canonical_json, sha256_hex
+
+
+def assemble_intraday(
+    plan: IntradayPlan,
+    sessions: Sequence[str],
+    folds: Sequence[Fold],
+    provenance: Mapping[str, Any],
+    choices: Mapping[tuple[str, int], Selection],
+    rules: Mapping[tuple[str, int, str], Mapping[str, Any]],
+    outcomes: Mapping[str, Sequence[SessionResult]],
+    quality: Mapping[str, Any],
+) -> Run:
+    """Everything that the run folder holds.
+
+    Parameters
+    ----------
+    sessions : sequence of str
+        All sessions of the data; the rows of `folds` count them.
+    choices : mapping of (pod, fold)
+        The parameter set of each fold.
+    rules : mapping of (pod, fold, symbol)
+        Records of the rules that traded (`intraday_rules.rule_record`).
+    outcomes : mapping of pod
+        Its sessions, in order.
+    """
+    configuration = describe_intraday(plan)
+    provenance = dict(provenance) | {"configuration_hash": sha256_hex(canonical_json(configuration))}
+    tables = {name: session_tables(found) for name, found in outcomes.items()}
+    made = {
+        pod.name: {
+            "account": account_table(plan, sessions, folds, tables[pod.name]["sessions"]),
+            **tables[pod.name],
+            "folds": folds_table(plan, pod.name, sessions, folds, choices, rules),
+        }
+        for pod in plan.pods
+    }
+    trials, variance = count_trials(list(choices.values()), [found["account"]["return"][1:] for found in made.values()])
+    results = []
+    for pod in plan.pods:
+        ordered = {name: made[pod.name][name] for name in INTRADAY.tables}
+        statistics = account_statistics(
+            ordered, trials, variance, periods_per_year=plan.sessions_per_year, kind=INTRADAY
+        )
+        statistics |= case_statistics(outcomes[pod.name], [case.name for case in plan.cases])
+        results.append(Result(pod.name, ordered, statistics, provenance, INTRADAY))
+    comparison = compare_pods(
+        {result.pod: result.returns[1:] for result in results},
+        results[0].risk_free[1:],
+        plan.benchmark,
+        {result.pod: result.statistics for result in results},
+        seed=plan.seed,
+        draws=plan.bootstrap_draws,
+        periods_per_year=plan.sessions_per_year,
+    )
+    return Run(
+        name=plan.name,
+        benchmark=plan.benchmark,
+        results=tuple(results),
+        configuration=configuration,
+        provenance=provenance,
+        limits=(),
+        comparison=comparison,
+        quality=quality,
+    )
+
+
+def account_table(plan: IntradayPlan, sessions: Sequence[str], folds: Sequence[Fold], rows: Table) -> Table:
+    """The account of one pod under the main assumptions: opened at the session before the first test.
+
+    A pod trades fixed lots, so profits add up and are not reinvested; a return is the session's profit and interest
+    over the net asset value before it. An account whose capital is lost has a return of -100 % in that session and
+    none after it.
+    """
+    tested = [row for fold in folds for row in fold.test]
+    fold_of = [fold.index for fold in folds for _ in fold.test]
+    days = np.array([sessions[tested[0] - 1], *(sessions[row] for row in tested)], dtype="datetime64[D]")
+    main = rows["fill_case"] == MAIN
+    place = np.searchsorted(days, rows["session"][main])
+
+    def total(name: str) -> NDArray[np.float64]:
+        sums = np.bincount(place, weights=rows[name][main].astype(np.float64), minlength=days.size)
+        return sums.astype(np.float64)
+
+    profit, traded = total("profit"), total("traded_value")
+    rate = (1.0 + plan.risk_free_annual) ** (1.0 / plan.sessions_per_year) - 1.0
+    value, returns, turnover = (np.zeros(days.size) for _ in range(3))
+    interest = np.zeros(days.size)
+    value[0] = plan.capital
+    for row in range(1, days.size):
+        before = value[row - 1]
+        interest[row] = rate * max(before, 0.0)
+        value[row] = before + profit[row] + interest[row]
+        if before > 0.0:
+            returns[row] = max(value[row] / before - 1.0, -1.0)
+            turnover[row] = traded[row] / before
+    table = {
+        "session": days,
+        "net_asset_value": value,
+        "return": returns,
+        "profit": profit,
+        "interest": interest,
+        "cost_crossing": -total("crossed") - total("liquidated"),
+        "cost_fees": -total("fees"),
+        "turnover": turnover,
+        "drawdown": 1.0 - value / np.maximum.accumulate(value),
+        "risk_free": np.r_[0.0, np.full(days.size - 1, rate)],
+        "fold": np.array([folds[0].index, *fold_of], dtype=np.int64),
+    }
+    return {column: table[column] for column in INTRADAY.tables["account"]}
+
+
+def folds_table(
+    plan: IntradayPlan,
+    pod: str,
+    sessions: Sequence[str],
+    folds: Sequence[Fold],
+    choices: Mapping[tuple[str, int], Selection],
+    rules: Mapping[tuple[str, int, str], Mapping[str, Any]],
+) -> Table:
+    """Windows, chosen parameters, calibration and rule of each fold and instrument."""
+    rows = []
+    for fold in folds:
+        choice = choices[pod, fold.index]
+        for instrument in plan.instruments:
+            record = rules[pod, fold.index, instrument.symbol]
+            about = record["about"]
+            calibration = about["calibration"]
+            told = {"notes": calibration["notes"], "left_out": calibration["left_out"]}
+            rows.append(
+                dict(about["truth"])
+                | {name: value for name, value in calibration.items() if name.endswith("_error")}
+                | {
+                    "fold": fold.index,
+                    "instrument": instrument.symbol,
+                    "train_start": sessions[fold.train.start],
+                    "train_end": sessions[fold.train.stop - 1],
+                    "test_start": sessions[fold.test.start],
+                    "test_end": sessions[fold.test.stop - 1],
+                    "parameters": canonical_json(about["parameters"]).decode(),
+                    "trials": len(choice.scores),
+                    "training_score": choice.scores[choice.chosen],
+                    "rule": record["name"],
+                    "rule_notes": canonical_json(record["notes"]).decode(),
+                    "calibration_notes": canonical_json(told).decode(),
+                    "rule_hash": record["artefact"],
+                }
+            )
+    return {
+        column: np.array([math.nan if row[column] is None else row[column] for row in rows], dtype=NUMPY_KINDS[kind])
+        for column, kind in INTRADAY.tables["folds"].items()
+    }
+
+
+def count_trials(choices: Sequence[Selection], returns: Sequence[NDArray[np.float64]]) -> tuple[int, float]:
+    """Number of trials, and the variance of their Sharpe ratios per session over the test sessions.
+
+    Every parameter set of every pod in every fold is a trial. What they differ by is that of the pods' own ratios
+    over the test sessions, less the noise of estimation: grids of one set are not scored in training, and ratios of
+    few training sessions say little.
+    """
+    trials = sum(len(choice.scores) for choice in choices)
+    ratios = [sample.sharpe for sample in map(sharpe_sample, returns) if math.isfinite(sample.sharpe)]
+    if len(ratios) < 2:
+        return trials, 0.0 if trials < 2 else 1.0 / returns[0].size
+    spread = float(np.var(ratios, ddof=1))
+    return trials, trial_variance_over(returns[0].size, spread, 1.0 / returns[0].size)
+
+
+def case_statistics(results: Sequence[SessionResult], cases: Sequence[str]) -> dict[str, Any]:
+    """What a pod's sessions give under each case (`account_record`), and whether the cases agree about its profit.
+
+    `model_dependent` is true when they differ in the profit's sign or in whether it can be told from 0: what the pod
+    is worth then depends on an assumption that the data do not settle.
+    """
+    found = {case: account_record([result.accounts[case] for result in results]) for case in cases}
+    verdicts = {(np.sign(item["profit"]["total"]), item["profit"]["verdict"]) for item in found.values()}
+    return {"fill_cases": found, "model_dependent": len(verdicts) > 1}

@@ -1,0 +1,212 @@
+"""The work of an intraday walk-forward as functions of picklable arguments, run in worker processes.
+
+    measure   instrument, training session -> what it tells of the market       (one per instrument and session)
+    fit       measures of a fold, parameters -> the compiled rule's numbers     (one per pod, fold, instrument, set)
+    score     rule, training sessions -> profit of each session                 (only where a grid has several sets)
+    trade     rule, test session -> outcome under every assumption about fills  (one per pod, fold, instrument, session)
+
+Each returns the bytes that the ledger keeps. Only `trade_session` ever looks at a test session, and only with a rule
+that is finished; at most one session of market events is in memory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backtests.intraday.outcome import SessionOutcome
+from backtests.intraday.settings import FillSettings
+from backtests.walk.intraday_outcomes import SessionResult, fill_rows, result_bytes, sample_rows
+from backtests.walk.intraday_plan import MAIN, FillCase, MarketCalibrationSettings, TradingDay
+from backtests.walk.intraday_rules import read_rule, rule_bytes
+from backtests.walk.intraday_sessions import read_events, trading_span, venue_clock
+from backtests.walk.intraday_truth import measure_bytes, measure_session, pool_sessions, read_measure
+from backtests.walk.plan import parameters_json
+from data_pipeline.disk import canonical_json, sha256_hex
+from data_pipeline.tasks.ledger import Ledger
+from strategies.intraday.pod import IntradayPod, IntradayTraining
+from strategies.intraday.rule import Instrument, Rule
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """Where sessions are read and finished work is found: the same for every task of a run."""
+
+    store: str
+    ledger: Path
+    venue: str
+    day: TradingDay
+
+
+@dataclass(frozen=True, slots=True)
+class SessionName:
+    """One instrument's session with the hash of its rows."""
+
+    instrument: Instrument
+    session: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureTask:
+    """Argument of `measure_training_session`."""
+
+    market: Market
+    name: SessionName
+    settings: MarketCalibrationSettings
+
+
+@dataclass(frozen=True, slots=True)
+class FitTask:
+    """Argument of `fit_rule`; `measures` are the ledger keys of the fold's training sessions."""
+
+    market: Market
+    pod: IntradayPod
+    instrument: Instrument
+    sessions: tuple[str, ...]
+    measures: tuple[str, ...]
+    settings: MarketCalibrationSettings
+    order_lots: int
+    max_position: int
+    maker_fee: float
+    maker_fee_per_lot: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoreTask:
+    """Argument of `score_rule`: one rule on the sessions that it was fitted on."""
+
+    market: Market
+    rule: str
+    names: tuple[SessionName, ...]
+    settings: FillSettings
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TradeTask:
+    """Argument of `trade_session`: one rule on one test session, under each of the cases."""
+
+    market: Market
+    rule: str
+    name: SessionName
+    fold: int
+    cases: tuple[FillCase, ...]
+    seed: int
+    sample_every: int
+
+
+def measure_training_session(task: MeasureTask) -> bytes:
+    """What one session tells of the market."""
+    from data_pipeline.book.from_store import intraday_record
+    from data_pipeline.store import Store
+
+    market, name = task.market, task.name
+    record = intraday_record(
+        Store.open(market.store),
+        market.venue,
+        name.instrument.symbol,
+        name.session,
+        market.day.start,
+        market.day.stop,
+        clock=venue_clock(market.venue, market.day),
+    )
+    instrument = name.instrument
+    measure = measure_session(record, task.settings, tick=instrument.tick_size, lot=instrument.lot_size)
+    return measure_bytes(measure, {})
+
+
+def fit_rule(task: FitTask) -> bytes:
+    """A parameter set fitted on the pooled measures of the training sessions."""
+    ledger = Ledger(task.market.ledger)
+    found = [read_measure(ledger.read(key)) for key in task.measures]
+    where = f"{task.instrument.symbol}, {task.sessions[0]} to {task.sessions[-1]}"
+    truth, record = pool_sessions([measure for measure, _ in found], task.settings, where=where)
+    training = IntradayTraining(
+        instrument=task.instrument,
+        truth=truth,
+        sessions=task.sessions,
+        seconds=task.market.day.seconds,
+        order_lots=task.order_lots,
+        max_position=task.max_position,
+        fee=task.maker_fee * truth.mid
+        + task.maker_fee_per_lot / (task.instrument.lot_size * task.instrument.multiplier),
+        features=_joined([features for _, features in found]),
+        calibration=record,
+    )
+    rule = task.pod.fit(training)
+    about = {
+        "parameters": parameters_json(task.pod.parameters),
+        "instrument": task.instrument.symbol,
+        "truth": truth,
+        "calibration": record,
+    }
+    return rule_bytes(rule, task.pod.name, about)
+
+
+def _joined(parts: list[dict[str, Floats]]) -> dict[str, Floats]:
+    """Every feature over all sessions, in the order of the sessions."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else {})}
+
+
+def score_rule(task: ScoreTask) -> bytes:
+    """Profit of each training session under the main assumptions, money."""
+    rule = read_rule(Ledger(task.market.ledger).read(task.rule))
+    profits = [
+        run_session(task.market, rule, name, task.settings, task.seed, sample_every=1 << 40).profit
+        for name in task.names
+    ]
+    return canonical_json({"sessions": [name.session for name in task.names], "profit": profits})
+
+
+def read_scores(payload: bytes) -> Floats:
+    """(n,) profits of `score_rule`."""
+    return np.array(json.loads(payload)["profit"], dtype=np.float64)
+
+
+def trade_session(task: TradeTask) -> bytes:
+    """Accounts of one rule over one test session under every case; fills and samples of the main one."""
+    from backtests.intraday.quote_path import quote_path
+    from backtests.intraday.session_account import session_account
+
+    market, name = task.market, task.name
+    rule = read_rule(Ledger(market.ledger).read(task.rule))
+    span = trading_span(market.venue, name.session, market.day)
+    path = quote_path(_events(market, name), name.instrument, until=span.stop)
+    accounts, shown = {}, {}
+    for case in task.cases:
+        outcome = run_session(market, rule, name, case.settings, task.seed, task.sample_every)
+        accounts[case.name] = session_account(outcome, path, span, case.settings)
+        if case.name == MAIN:
+            shown = {"fills": fill_rows(outcome, name.session), "samples": sample_rows(outcome, name.session)}
+    return result_bytes(SessionResult(name.session, name.instrument, task.fold, accounts, **shown))
+
+
+def run_session(
+    market: Market, rule: Rule, name: SessionName, settings: FillSettings, seed: int, sample_every: int
+) -> SessionOutcome:
+    """One rule over one session; sampled latencies are those of the session and the seed, whoever trades."""
+    from backtests.intraday.simulator import simulate_session
+
+    instrument = name.instrument
+    events = _events(market, name)
+    drawn = dataclasses.replace(settings, seed=session_seed(seed, settings.seed, instrument.symbol, name.session))
+    span = trading_span(market.venue, name.session, market.day)
+    return simulate_session(events, rule, instrument, span, drawn, sample_every=sample_every)
+
+
+def _events(market: Market, name: SessionName) -> NDArray[Any]:
+    return read_events(market.store, market.venue, name.instrument.symbol, name.session, name.digest)
+
+
+def session_seed(*parts: int | str) -> int:
+    """A seed below 2^31 for each combination of seeds, symbol and session."""
+    return int(sha256_hex(canonical_json(list(parts)))[:8], 16) >> 1

@@ -1,0 +1,333 @@
+"""The intraday walk-forward: every fold is measured and fitted on its training sessions, then trades its test sessions.
+
+    per instrument and training session   what it tells of the market
+    per pod, fold and instrument          every parameter set fitted; where there are several, scored in training
+    per pod, fold, instrument and session the chosen rule against the session's events, under every case of fills
+    then                                  accounts, statistics, comparison, the run folder
+
+Each task's result is in the ledger under the hash of all that it depends on: the rows of the sessions that it reads,
+its settings, the code. A run that is stopped goes on from there; one that grows by new sessions finds its old folds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backtests.errors import WindowError
+from backtests.walk.fold_tasks import Selection, best_index
+from backtests.walk.folds import Fold, check_stitchable, make_folds
+from backtests.walk.intraday_assembly import assemble_intraday
+from backtests.walk.intraday_outcomes import read_result
+from backtests.walk.intraday_plan import IntradayPlan, IntradayPodPlan, describe_fills, describe_member
+from backtests.walk.intraday_rules import rule_record
+from backtests.walk.intraday_sessions import combined_hash, list_sessions, session_hash
+from backtests.walk.intraday_tasks import (
+    FitTask,
+    Market,
+    MeasureTask,
+    ScoreTask,
+    SessionName,
+    TradeTask,
+    fit_rule,
+    measure_training_session,
+    read_scores,
+    score_rule,
+    trade_session,
+)
+from backtests.walk.plan import parameters_json
+from backtests.walk.provenance import ROOMS, code_hash, library_versions
+from backtests.walk.result_files import write_run
+from backtests.walk.stages import Stages, require_all
+from backtests.walk.walkforward import LEDGER_FOLDER, MIN_TEST_SESSIONS
+from data_pipeline.disk import plain_json, sha256_hex
+from data_pipeline.tasks.executor import LocalProcesses, Workforce
+from data_pipeline.tasks.ledger import Ledger, task_key
+from data_pipeline.tasks.report import Progress, ignore_progress
+from data_pipeline.tasks.worker import Task
+
+RuleName = tuple[str, int, str, int]
+"""Pod, fold, symbol and place in the grid."""
+
+
+def run_intraday_walkforward(
+    plan: IntradayPlan, output: Path, *, executor: Workforce | None = None, progress: Progress = ignore_progress
+) -> Path:
+    """Run the plan on its store; the folder of the finished run (docs/contracts.md, "Result on disk").
+
+    Parameters
+    ----------
+    plan : IntradayPlan
+    output : Path
+        The run folder is made in it; so is the ledger, which later runs share.
+    executor : Workforce, optional
+        Who does the tasks; one process of this machine by default. The result has the same bytes whoever does them.
+    progress : Progress
+        Called after each task.
+
+    Raises
+    ------
+    WindowError
+        When the folds do not fit the sessions of the store.
+    DataError
+        When the store cannot be read.
+    WalkForwardError
+        When tasks failed. Everything that does not need them was finished first and is kept.
+    RunInterruptedError
+        On Ctrl-C.
+    LedgerInUseError
+        When another run writes into the same folder.
+    """
+    from data_pipeline.store import Store
+
+    store = Store.open(plan.store)
+    sessions, partial = list_sessions(store, plan)
+    folds = make_folds(len(sessions), plan.folds)
+    check_stitchable(folds)
+    tested = sum(len(fold.test) for fold in folds)
+    if tested < MIN_TEST_SESSIONS:
+        raise WindowError(
+            f"the test windows must hold at least {MIN_TEST_SESSIONS} sessions together, or there is nothing to judge; "
+            f"held {tested} of the {len(sessions)} sessions of the data: shorten the training window or add data"
+        )
+    names = {
+        (symbol.symbol, session): SessionName(symbol, session, session_hash(store, plan.venue, session, symbol.symbol))
+        for symbol in plan.instruments
+        for session in sessions[: folds[-1].test.stop]
+    }
+    folder = (Path(output) / LEDGER_FOLDER).absolute()
+    ledger = Ledger(folder)
+    with ledger.exclusive():
+        ledger.sweep()
+        market = Market(_place(plan.store), folder, plan.venue, plan.day)
+        job = _Job(plan, sessions, folds, market, names, {"code": code_hash(ROOMS), "libraries": library_versions()})
+        with (executor or LocalProcesses(1)).over(ledger, progress) as workers:
+            stages = Stages(workers, ledger, job.total())
+            measured = stages.run(job.measures())
+            fitted = stages.run(job.fits(measured))
+            scored = stages.run(job.scores(fitted))
+            choices = job.choices(fitted, scored, ledger)
+            traded = stages.run(job.trades(fitted, choices, ledger))
+        require_all(stages.failed, ledger)
+        outcomes = {
+            pod.name: [read_result(ledger.read(task.key)) for name, task in traded.items() if name[0] == pod.name]
+            for pod in plan.pods
+        }
+        payloads = {
+            (pod, fold, symbol): ledger.read(fitted[pod, fold, symbol, choice.chosen].key)
+            for (pod, fold), choice in choices.items()
+            for symbol in (item.symbol for item in plan.instruments)
+        }
+        rules = {name: rule_record(payload) for name, payload in payloads.items()}
+        run = assemble_intraday(
+            plan, sessions, folds, job.provenance(), choices, rules, outcomes, _quality(plan, sessions, partial)
+        )
+        files = {f"rules/{sha256_hex(payload)}.npz": payload for payload in payloads.values()}
+        return write_run(Path(output), run, files=files)
+
+
+def _place(store: Path | str) -> str:
+    """The store's place as a worker finds it from another folder."""
+    text = str(store)
+    return text if "://" in text else str(Path(text).absolute())
+
+
+def _quality(plan: IntradayPlan, sessions: Sequence[str], partial: Sequence[str]) -> dict[str, Any]:
+    """The light of the data: amber where sessions were left out because an instrument has no events in them."""
+    record: dict[str, Any] = {"light": "green", "reasons": [], "sessions": len(sessions), "left_out": list(partial)}
+    if partial:
+        count = f"{len(partial)} session{'s' * (len(partial) > 1)}"
+        words = f"{count} left out: not every instrument of {plan.venue} has market events in them"
+        record |= {"light": "amber", "reasons": [words]}
+    return record
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """The tasks of one run, each with the description that is its key."""
+
+    plan: IntradayPlan
+    sessions: Sequence[str]
+    folds: tuple[Fold, ...]
+    market: Market
+    names: Mapping[tuple[str, str], SessionName]
+    made_with: Mapping[str, Any]
+
+    def total(self) -> int:
+        """Tasks of all stages."""
+        symbols, folds = len(self.plan.instruments), len(self.folds)
+        sets = [len(pod.grid) for pod in self.plan.pods]
+        fits = folds * symbols * sum(sets)
+        scores = folds * symbols * sum(count for count in sets if count > 1)
+        trades = len(sets) * symbols * sum(len(fold.test) for fold in self.folds)
+        return symbols * len(self._training_rows()) + fits + scores + trades
+
+    def _training_rows(self) -> list[int]:
+        return sorted({row for fold in self.folds for row in fold.train})
+
+    def measures(self) -> dict[tuple[str, str], Task]:
+        """One task per instrument and session that some fold trains on."""
+        tasks = {}
+        for row in self._training_rows():
+            for item in self.plan.instruments:
+                name = self.names[item.symbol, self.sessions[row]]
+                tasks[item.symbol, name.session] = self._task(
+                    f"{item.symbol} {name.session}: measured",
+                    measure_training_session,
+                    MeasureTask(self.market, name, self.plan.calibration),
+                    task="intraday measure",
+                    session=name,
+                    venue=self.plan.venue,
+                    day=self.plan.day,
+                    settings=self.plan.calibration,
+                )
+        return tasks
+
+    def fits(self, measured: Mapping[tuple[str, str], Task]) -> dict[RuleName, Task]:
+        """One task per pod, fold, instrument and parameter set whose training sessions are all measured."""
+        tasks = {}
+        plan = self.plan
+        fees, most = plan.fills.fees, plan.fills.limits.max_position
+        for fold, pod, place, member, item in self._rules():
+            sessions = tuple(self.sessions[row] for row in fold.train)
+            if any((item.symbol, session) not in measured for session in sessions):
+                continue
+            keys = tuple(measured[item.symbol, session].key for session in sessions)
+            tasks[pod.name, fold.index, item.symbol, place] = self._task(
+                f"fold {fold.index}: {pod.name} of {item.symbol}, parameter set {place + 1}",
+                fit_rule,
+                FitTask(
+                    self.market, member, item, sessions, keys, plan.calibration, plan.order_lots, most, fees.maker,
+                    fees.maker_per_lot,
+                ),
+                task="intraday fit",
+                pod=describe_member(member) | {"name": member.name},
+                instrument=item,
+                sessions=sessions,
+                measures=keys,
+                seconds=plan.day.seconds,
+                settings=plan.calibration,
+                order_lots=plan.order_lots,
+                max_position=most,
+                fees=[fees.maker, fees.maker_per_lot],
+            )  # fmt: skip
+        return tasks
+
+    def _rules(self) -> list[tuple[Fold, IntradayPodPlan, int, Any, Any]]:
+        return [
+            (fold, pod, place, member, item)
+            for fold in self.folds
+            for pod in self.plan.pods
+            for place, member in enumerate(pod.grid)
+            for item in self.plan.instruments
+        ]
+
+    def scores(self, fitted: Mapping[RuleName, Task]) -> dict[RuleName, Task]:
+        """One task per rule of a pod with several parameter sets: its profits in training."""
+        tasks = {}
+        for fold, pod, place, _, item in self._rules():
+            rule = fitted.get((pod.name, fold.index, item.symbol, place))
+            if len(pod.grid) == 1 or rule is None:
+                continue
+            names = tuple(self.names[item.symbol, self.sessions[row]] for row in fold.train)
+            tasks[pod.name, fold.index, item.symbol, place] = self._task(
+                f"fold {fold.index}: {pod.name} of {item.symbol}, parameter set {place + 1} in training",
+                score_rule,
+                ScoreTask(self.market, rule.key, names, self.plan.fills, self.plan.seed),
+                task="intraday score",
+                rule=rule.key,
+                sessions=names,
+                day=self.plan.day,
+                fills=describe_fills(self.plan.fills),
+                seed=self.plan.seed,
+            )
+        return tasks
+
+    def choices(
+        self, fitted: Mapping[RuleName, Task], scored: Mapping[RuleName, Task], ledger: Ledger
+    ) -> dict[tuple[str, int], Selection]:
+        """The parameter set of every pod and fold whose rules and scores are all there.
+
+        The score of a set is the annual Sharpe ratio of its profits in training, all instruments together; the first
+        of the highest wins. A pod with one set has no score.
+        """
+        found = {}
+        for fold in self.folds:
+            for pod in self.plan.pods:
+                wanted = [
+                    (pod.name, fold.index, item.symbol, place)
+                    for place in range(len(pod.grid))
+                    for item in self.plan.instruments
+                ]
+                if any(name not in fitted or (len(pod.grid) > 1 and name not in scored) for name in wanted):
+                    continue
+                scores = [float("nan")]
+                if len(pod.grid) > 1:
+                    profits = {name: read_scores(ledger.read(scored[name].key)) for name in wanted}
+                    scores = [
+                        self._score(sum(profits[name] for name in wanted if name[3] == place))
+                        for place in range(len(pod.grid))
+                    ]
+                chosen = best_index(scores)
+                parameters = parameters_json(pod.grid[chosen].parameters)
+                found[pod.name, fold.index] = Selection(chosen, parameters, tuple(scores), len(fold.train))
+        return found
+
+    def _score(self, profits: Any) -> float:
+        """Annual Sharpe ratio of profits per session; NaN where they do not differ."""
+        spread = float(np.std(profits, ddof=1))
+        if not spread > 0.0:
+            return float("nan")
+        return float(np.mean(profits)) / spread * float(np.sqrt(self.plan.sessions_per_year))
+
+    def trades(
+        self, fitted: Mapping[RuleName, Task], choices: Mapping[tuple[str, int], Selection], ledger: Ledger
+    ) -> dict[tuple[str, int, str, str], Task]:
+        """One task per pod, fold, instrument and test session, the pods of a session one after the other."""
+        cases = {case.name: describe_fills(case.settings) for case in self.plan.cases}
+        hashes: dict[str, str] = {}
+        tasks = {}
+        for fold in self.folds:
+            for row in fold.test:
+                for item in self.plan.instruments:
+                    for pod in self.plan.pods:
+                        if (pod.name, fold.index) not in choices:
+                            continue
+                        chosen = choices[pod.name, fold.index].chosen
+                        rule = fitted[pod.name, fold.index, item.symbol, chosen]
+                        if rule.key not in hashes:
+                            hashes[rule.key] = sha256_hex(ledger.read(rule.key))
+                        name = self.names[item.symbol, self.sessions[row]]
+                        tasks[pod.name, fold.index, item.symbol, name.session] = self._task(
+                            f"fold {fold.index}: {pod.name} on {item.symbol} {name.session}",
+                            trade_session,
+                            TradeTask(
+                                self.market, rule.key, name, fold.index, self.plan.cases, self.plan.seed,
+                                self.plan.sample_every,
+                            ),
+                            task="intraday trade",
+                            rule=hashes[rule.key],
+                            session=name,
+                            day=self.plan.day,
+                            fold=fold.index,
+                            cases=cases,
+                            seed=self.plan.seed,
+                            sample_every=self.plan.sample_every,
+                        )  # fmt: skip
+        return tasks
+
+    def provenance(self) -> dict[str, Any]:
+        """Hashes and versions that the whole run came from."""
+        return {
+            "code_hash": self.made_with["code"],
+            "data_hash": combined_hash(sorted(name.digest for name in self.names.values())),
+            "libraries": dict(self.made_with["libraries"]),
+        }
+
+    def _task(self, name: str, function: Any, argument: Any, **described: Any) -> Task:
+        description = plain_json(described | dict(self.made_with))
+        return Task(task_key(description), name, function, argument, description)
