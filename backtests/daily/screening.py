@@ -1,8 +1,8 @@
-"""Cheap parameter screening: every parameter set of a pod over one training window, in one vectorbt call.
+"""Cheap parameter screening: every parameter set of a pod over given sessions, in one vectorbt call.
 
-The pod decides on views of the training window as it would in a simulation. Its weights are then traded by vectorbt at
-the next close, in fractions of shares, with one flat cost per traded value. No lots, participation, impact, limits or
-cash events apart from the total return: a ranking of parameter sets, not a backtest.
+The pod decides on views as it would in a simulation. Its weights are then traded by vectorbt at the next close, in
+fractions of shares, with one flat cost per traded value. No lots, participation, impact, limits or cash events apart
+from the total return: a ranking of parameter sets, not a backtest.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from backtests.daily.vectorbt_bridge import ENGINE
 from data_pipeline.daily.panel import DailyPanel
 from data_pipeline.daily.view import MarketView
 from mfg_core.daily.costs import TradingCosts
-from strategies.pod import Pod
+from strategies.pod import Decider, Pod
 from strategies.weighting import SESSIONS_PER_YEAR
 
 Floats = NDArray[np.float64]
@@ -29,13 +29,13 @@ CELLS_PER_CALL = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Screening:
-    """Scores of the parameter sets over one training window, in the order given.
+    """Scores of the parameter sets, in the order given.
 
     Attributes
     ----------
     sharpe : (P,) float64
         Annual Sharpe ratio over cash, net of the flat costs; NaN where a set never traded.
-    returns : (T - 1, P) float64
+    returns : (T, P) float64
         Daily excess returns that the scores come from (for deflation by the number of trials).
     """
 
@@ -48,59 +48,111 @@ class Screening:
         return 0 if np.isnan(self.sharpe).all() else int(np.nanargmax(self.sharpe))
 
 
-def screen(panel: DailyPanel, train: range, pods: Sequence[Pod], costs: TradingCosts) -> Screening:
+def screen(
+    panel: DailyPanel,
+    train: range | Sequence[range],
+    pods: Sequence[Pod],
+    costs: TradingCosts,
+    *,
+    training: MarketView | None = None,
+) -> Screening:
     """Sharpe ratios of `pods` (one pod under several parameter sets) on the rows `train` of the panel.
 
     Every pod is fitted on the whole training window and then replayed over it, so the scores are in-sample: choose by
-    them, never report them as results.
+    them, never report them as results. A window in several ranges is replayed range by range, each with its own
+    warm-up, and scored on the sessions of all of them; a range that the longest warm-up fills is left out.
+
+    Parameters
+    ----------
+    panel : DailyPanel
+    train : range or sequence of range
+    pods : sequence of Pod
+    costs : TradingCosts
+        Half-spread and fee are charged.
+    training : MarketView, optional
+        What the pods are fitted on; by default the one range, whose rows follow each other.
 
     Raises
     ------
     ValueError
-        When there are no pods, or the window has no session after the longest lookback.
+        When there are no pods, no range has a session after the longest lookback, or several ranges come without
+        the view that the pods are fitted on.
     """
     if len(pods) == 0:
         raise ValueError("pods must hold at least one pod; was empty")
+    ranges = (train,) if isinstance(train, range) else tuple(train)
     longest = max(pods, key=lambda pod: pod.lookback)
-    if len(train) < longest.lookback + 2:
+    usable = [piece for piece in ranges if len(piece) >= longest.lookback + 2]
+    if not usable:
         raise ValueError(
             f"train must have at least {longest.lookback + 2} sessions, two more than the lookback of pod "
-            f"{longest.name!r}; had {len(train)}"
+            f"{longest.name!r}{'' if len(ranges) == 1 else ', in one of its ranges'}; had "
+            f"{max(len(piece) for piece in ranges)}"
         )
-    prices = _excess_prices(panel, train)
-    flat = costs.half_spread + costs.fee
+    if training is None:
+        if len(ranges) > 1:
+            raise ValueError("training must be given with several ranges: the view that the pods are fitted on")
+        training = MarketView(panel, ranges[0][-1], first=ranges[0][0])
+    deciders = [pod.fit(training) for pod in pods]
     # Every set is scored on the same sessions, those after the longest warm-up.
-    start = longest.lookback - 1
-    per_call = max(1, CELLS_PER_CALL // prices.size)
-    weights = [weight_path(pod, panel, train, start) for pod in pods]
-    parts = [_excess_returns(prices[start:], weights[at : at + per_call], flat) for at in range(0, len(pods), per_call)]
-    returns = np.concatenate(parts, axis=1)
+    parts = [
+        replay(panel, deciders, range(piece.start + longest.lookback - 1, piece.stop), costs, first=piece.start,
+               pod=longest.name)
+        for piece in usable
+    ]  # fmt: skip
+    return scored(np.concatenate(parts))
+
+
+def scored(returns: Floats) -> Screening:
+    """The annual Sharpe ratios of (T, P) daily excess returns."""
     # One set per contiguous row: NumPy's order of summation, and so the last bit, must not depend on the others.
     rows = np.ascontiguousarray(returns.T)
     deviation = rows.std(axis=1, ddof=1)
     moved = deviation > 0.0
     ratio = np.where(moved, rows.mean(axis=1) / np.where(moved, deviation, 1.0), np.nan)
-    sharpe = np.asarray(ratio * np.sqrt(SESSIONS_PER_YEAR))
-    return Screening(sharpe, returns)
+    return Screening(np.asarray(ratio * np.sqrt(SESSIONS_PER_YEAR)), returns)
+
+
+def replay(
+    panel: DailyPanel, deciders: Sequence[Decider], rows: range, costs: TradingCosts, *, first: int = 0, pod: str = ""
+) -> Floats:
+    """Daily excess returns (len(rows) - 1, P) of fitted pods that decide at the closes of `rows`, from cash.
+
+    Their views begin at row `first` and see no row after the decision.
+    """
+    if len(rows) < 2:
+        return np.empty((0, len(deciders)))
+    prices = _excess_prices(panel, range(first, rows.stop))[rows.start - first :]
+    flat = costs.half_spread + costs.fee
+    weights = [decided_weights(decider, panel, rows, first, pod) for decider in deciders]
+    per_call = max(1, CELLS_PER_CALL // prices.size)
+    parts = [_excess_returns(prices, weights[at : at + per_call], flat) for at in range(0, len(weights), per_call)]
+    return np.concatenate(parts, axis=1)
 
 
 def weight_path(pod: Pod, panel: DailyPanel, train: range, start: int = 0) -> Floats:
-    """Weights (T - start, N) that the pod, fitted on all of `train`, decides at its closes from `start` on.
+    """Weights (T - start, N) that the pod, fitted on all of `train`, decides at its closes from `start` on."""
+    decider = pod.fit(MarketView(panel, train[-1], first=train[0]))
+    return decided_weights(decider, panel, train[start:], train[0], pod.name)
+
+
+def decided_weights(decider: Decider, panel: DailyPanel, rows: range, first: int, pod: str) -> Floats:
+    """Weights (len(rows), N) that a fitted pod decides at the closes of `rows`, on views from row `first` on.
 
     A row of NaN means no new decision. Between decisions the view shows the last weights, not drifted.
     """
-    decider = pod.fit(MarketView(panel, train[-1], first=train[0]))
     n = len(panel.instruments)
-    path, held = np.full((len(train) - start, n), np.nan), np.zeros(n)
-    for at in range(path.shape[0]):
-        view = MarketView(panel, train[start + at], first=train[0], weights=held, net_asset_value=1.0)
+    path, held = np.full((len(rows), n), np.nan), np.zeros(n)
+    for at, row in enumerate(rows):
+        view = MarketView(panel, row, first=first, weights=held, net_asset_value=1.0)
         targets = decider.decide(view)
         if targets is None:
             continue
         if targets.weights is None:
-            raise ValueError(f"pod {pod.name!r} must decide weights to be screened; it gave orders at {view.session}")
-        place = f"pod {pod.name!r} at {view.session}"
-        path[at] = held = per_instrument(targets.weights, panel.instruments, "weights", place)
+            raise ValueError(f"pod {pod!r} must decide weights to be screened; it gave orders at {view.session}")
+        path[at] = held = per_instrument(
+            targets.weights, panel.instruments, "weights", f"pod {pod!r} at {view.session}"
+        )
     return path
 
 

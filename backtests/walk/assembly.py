@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backtests.evidence.comparison import compare_pods
 from backtests.evidence.statistics import SESSIONS_PER_YEAR, trial_variance_over
+from backtests.walk.blocks import Block
+from backtests.walk.combinatorial import Split
 from backtests.walk.fold_tasks import FoldPolicy, Selection
 from backtests.walk.folds import Fold
 from backtests.walk.plan import WalkForwardPlan, describe
@@ -20,25 +24,48 @@ from data_pipeline.disk import canonical_json, plain_json, sha256_hex
 NO_QUALITY = {"light": "none", "reasons": ["no data-quality summary was given to the backtest"]}
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class RunParts:
+    """What the tasks of a run left in the ledger.
+
+    Attributes
+    ----------
+    policies : mapping from fold
+    choices, split_choices : mapping from (pod, fold) or (pod, split)
+    accounts : mapping from pod to its tables
+    trials : mapping from pod to (T, P) float64
+        Daily excess returns of every parameter set over the test windows.
+    blocks : mapping from (pod, group, split)
+    """
+
+    policies: Mapping[int, FoldPolicy]
+    choices: Mapping[tuple[str, int], Selection]
+    accounts: Mapping[str, Mapping[str, Table]]
+    trials: Mapping[str, NDArray[np.float64]]
+    split_choices: Mapping[tuple[str, int], Selection] = field(default_factory=dict)
+    blocks: Mapping[tuple[str, int, int], Block] = field(default_factory=dict)
+
+
 def assemble_run(
     plan: WalkForwardPlan,
     panel: DailyPanel,
     folds: Sequence[Fold],
+    splits: Sequence[Split],
     provenance: Mapping[str, Any],
-    policies: Mapping[int, FoldPolicy],
-    choices: Mapping[tuple[str, int], Selection],
-    accounts: Mapping[str, Mapping[str, Table]],
+    parts: RunParts,
     quality: Mapping[str, Any] | None,
 ) -> Run:
     """Everything that the run folder holds, from what the ledger holds."""
     configuration = describe(plan)
     provenance = dict(provenance) | {"configuration_hash": sha256_hex(canonical_json(configuration))}
-    trials, variance = count_trials(list(choices.values()), sum(len(fold.test) for fold in folds) - 1)
+    variance = count_trials(list(parts.choices.values()), sum(len(fold.test) for fold in folds) - 1)[1]
+    counted = provenance["trials"]
     results = []
     for pod in plan.pods:
-        tables = dict(accounts[pod.name]) | {"folds": folds_table(pod.name, panel, folds, policies, choices)}
+        table = folds_table(pod.name, panel, folds, parts.policies, parts.choices)
+        tables = dict(parts.accounts[pod.name]) | {"folds": table}
         ordered = {name: tables[name] for name in COLUMNS}
-        statistics = account_statistics(ordered, trials, variance, periods_per_year=plan.sessions_per_year)
+        statistics = account_statistics(ordered, counted["of_data"], variance, periods_per_year=plan.sessions_per_year)
         results.append(Result(pod.name, ordered, statistics, provenance))
     comparison = compare_pods(
         {result.pod: result.returns[1:] for result in results},

@@ -1,10 +1,11 @@
 """The work of a walk-forward as functions of picklable arguments, run in worker processes.
 
-    calibrate_fold   training window -> costs, game, equilibrium -> policy file          (one per fold)
-    select_pod       training window, costs -> score of every parameter set -> the best  (one per pod and fold)
+    calibrate_fold   training window -> costs, game, equilibrium -> policy file          (one per fold or split)
+    select_pod       training window, costs -> score of every parameter set -> the best  (one per pod and fold or split)
     run_account      test windows in order -> one account                                (one per pod)
+    run_blocks       the groups that a split tests -> an account from flat in each       (one per pod and split)
 
-Each returns the bytes that the ledger keeps. Only `run_account` ever looks at a test window.
+Each returns the bytes that the ledger keeps. Only the last two ever look at a tested session.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backtests.walk.choice import score_choices
+from backtests.walk.combinatorial import Split
 from backtests.walk.folds import Fold
-from backtests.walk.plan import ExecutorKind, PodPlan, WalkForwardPlan, parameters_json
+from backtests.walk.plan import ChoiceRule, ExecutorKind, PodPlan, WalkForwardPlan, parameters_json
 from backtests.walk.policy_files import PolicyArtefact, read_policy, require_hashes, write_policy
-from backtests.walk.provenance import rows_hash
 from backtests.walk.result import COLUMNS, Table
+from backtests.walk.training import Training, separated, training_hash, training_view
 from data_pipeline.daily.panel import DailyPanel
 from data_pipeline.daily.view import MarketView
 from data_pipeline.disk import canonical_json, npz_bytes, plain_json, read_npz
@@ -51,7 +54,7 @@ class CalibrationTask:
 
     place: Workplace
     plan: WalkForwardPlan
-    fold: Fold
+    fold: Training
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +63,9 @@ class SelectionTask:
 
     place: Workplace
     pod: PodPlan
-    fold: Fold
+    fold: Training
     policy: str
+    choice: ChoiceRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,18 @@ class AccountTask:
 
 
 @dataclass(frozen=True, slots=True)
+class BlocksTask:
+    """Argument of `run_blocks`: the chosen parameter set and the policy of a split."""
+
+    place: Workplace
+    plan: WalkForwardPlan
+    pod: PodPlan
+    split: Split
+    chosen: int
+    policy: str
+
+
+@dataclass(frozen=True, slots=True)
 class FoldPolicy:
     """What the ledger keeps of a calibration."""
 
@@ -88,19 +104,16 @@ class FoldPolicy:
 class Selection:
     """What the ledger keeps of a selection.
 
-    `scores` are in-sample annual Sharpe ratios of every parameter set, NaN where none exists, over `observations`
-    sessions.
+    `scores` are annual Sharpe ratios of every parameter set, NaN where none exists, over `observations` sessions of
+    the training window: in-sample ones of a screening, those out of the inner folds' samples of a nested choice.
+    `inner_scores` (inner fold, parameter set) are the latter fold by fold; empty for a screening.
     """
 
     chosen: int
     parameters: Mapping[str, Any]
     scores: tuple[float, ...]
     observations: int
-
-
-def training_view(panel: DailyPanel, fold: Fold) -> MarketView:
-    """The training window and nothing else: its last close is the view's."""
-    return MarketView(panel, fold.train.stop - 1, first=fold.train.start)
+    inner_scores: tuple[tuple[float, ...], ...] = ()
 
 
 def calibrate_fold(task: CalibrationTask) -> bytes:
@@ -110,7 +123,7 @@ def calibrate_fold(task: CalibrationTask) -> bytes:
 
     panel, plan = _panel(task.place.panel), task.plan
     view = training_view(panel, task.fold)
-    calibration = calibrate_view(view, plan)
+    calibration = calibrate_view(view, plan, task.fold.ranges)
     game = calibration.execution_game(
         horizon=float(plan.horizon), risk_aversion=plan.risk_aversion, terminal_penalty=plan.terminal_penalty
     )
@@ -138,28 +151,32 @@ def calibrate_fold(task: CalibrationTask) -> bytes:
             "instruments": view.instruments,
         },
         window={
-            "first": panel.sessions[task.fold.train.start],
+            "first": panel.sessions[task.fold.ranges[0].start],
             "last": view.session,
-            "sessions": len(task.fold.train),
+            "sessions": sum(len(piece) for piece in task.fold.ranges),
         },
-        hashes={"data": rows_hash(panel, task.fold.train), "code": task.place.code_hash},
+        hashes={"data": training_hash(panel, task.fold.ranges), "code": task.place.code_hash},
         model={"kind": metadata["kind"], "version": metadata["version"], "rtol": plan.rtol},
     )
     digest = write_policy(task.place.policies, artefact)
     return canonical_json({"policy_hash": digest, "calibration": summary})
 
 
-def calibrate_view(view: MarketView, plan: WalkForwardPlan) -> ExecutionCalibration:
+def calibrate_view(
+    view: MarketView, plan: WalkForwardPlan, ranges: Sequence[range] | None = None
+) -> ExecutionCalibration:
     """The calibration on the members of a view's universe, prices and volumes in shares of its last session.
 
-    Fields that the data do not have at all (a panel of closes) are left out.
+    Fields that the data do not have at all (a panel of closes) are left out. Of several `ranges` (the first begins
+    with the view, the last ends with it) the rows between them are left out, and nothing reaches from one into the
+    next.
 
     Raises
     ------
     ValueError
         When the universe has no member yet.
     """
-    from mfg_core.daily.calibration import calibrate_execution
+    from mfg_core.daily.calibration import VOLUME_WINDOW, calibrate_execution
 
     members = view.members
     if not members.any():
@@ -168,8 +185,13 @@ def calibrate_view(view: MarketView, plan: WalkForwardPlan) -> ExecutionCalibrat
             "min_median_value or min_presence, or lengthen the training window"
         )
 
+    # so many empty rows that no window of volumes reaches across a seam
+    kept = separated(ranges or (range(view.n_sessions),), VOLUME_WINDOW)
+    session = kept >= 0
+
     def rows(name: str) -> Floats:
-        return view.history(name, view.n_sessions)[:, members]
+        values = view.history(name, view.n_sessions)[:, members]
+        return values if session.all() else np.where(session[:, None], values[kept], np.nan)
 
     optional: dict[str, Floats] = {}
     bars = {"opening": rows("open"), "high": rows("high"), "low": rows("low")}
@@ -178,10 +200,15 @@ def calibrate_view(view: MarketView, plan: WalkForwardPlan) -> ExecutionCalibrat
         if not any(np.isnan(values).all() for values in group.values()):
             optional |= group
     volume = rows("volume")
-    if volume.any():
+    if np.nansum(volume) > 0.0:
         optional["volume"] = volume
     return calibrate_execution(
-        close=rows("close"), traded_value=rows("traded_value"), fee=plan.fee, prior=plan.prior, **optional
+        close=rows("close"),
+        traded_value=rows("traded_value"),
+        fee=plan.fee,
+        prior=plan.prior,
+        session=None if session.all() else session,
+        **optional,
     )
 
 
@@ -214,28 +241,25 @@ def read_fold_policy(payload: bytes) -> FoldPolicy:
 
 
 def select_pod(task: SelectionTask) -> bytes:
-    """Score every parameter set on the training window and choose the best; it must also fit.
+    """Score every parameter set on the training window, as the rule of choice says, and take the best; it must fit.
 
     The highest score wins, the first in the grid among equals; a set without a score (NaN) never beats one that has
     a score. When no set has one, the first is chosen and the record says so by its scores.
     """
-    from backtests.daily.screening import screen
-
     panel = _panel(task.place.panel)
     costs = policy_costs(_fold_policy(task.place, panel, task.fold, task.policy))
-    screening = screen(panel, task.fold.train, task.pod.grid, costs)
-    scores = [float(score) for score in screening.sharpe]
-    chosen = best_index(scores)
+    found = score_choices(panel, task.fold.ranges, task.pod.grid, costs, task.choice)
+    chosen = best_index(found.scores)
     pod = task.pod.grid[chosen]
     pod.fit(training_view(panel, task.fold))
-    return canonical_json(
-        {
-            "chosen": chosen,
-            "parameters": parameters_json(pod.parameters),
-            "scores": scores,
-            "observations": screening.returns.shape[0],
-        }
-    )
+    record = {
+        "chosen": chosen,
+        "parameters": parameters_json(pod.parameters),
+        "scores": found.scores,
+        "observations": found.observations,
+        "inner_scores": found.inner_scores,
+    }
+    return canonical_json(record)
 
 
 def best_index(scores: Sequence[float]) -> int:
@@ -251,21 +275,35 @@ def best_index(scores: Sequence[float]) -> int:
 def read_selection(payload: bytes) -> Selection:
     """The ledger's record of a selection."""
     record = json.loads(payload)
-    scores = tuple(math.nan if score is None else float(score) for score in record["scores"])
-    return Selection(record["chosen"], record["parameters"], scores, record["observations"])
+    return Selection(
+        record["chosen"],
+        record["parameters"],
+        _numbers(record["scores"]),
+        record["observations"],
+        tuple(_numbers(row) for row in record["inner_scores"]),
+    )
+
+
+def _numbers(values: Sequence[float | None]) -> tuple[float, ...]:
+    return tuple(math.nan if value is None else float(value) for value in values)
 
 
 def run_account(task: AccountTask) -> bytes:
     """One continuous account over all test windows: fold by fold the fitted decider, its costs and its executor.
 
-    Positions and orders are carried over the borders of folds; nothing is sold because a fold ends.
+    Positions and orders are carried over the borders of folds; nothing is sold because a fold ends. Beside it go the
+    returns of the whole grid, each set fitted on the same training windows and replayed cheaply over the same tests:
+    what the choice could have been, for the statistics of overfitting.
     """
+    from backtests.daily.screening import replay
     from backtests.daily.simulator import Segment, simulate
 
     panel, plan = _panel(task.place.panel), task.plan
-    segments = []
+    segments, trials = [], []
     for fold, chosen, digest in zip(task.folds, task.chosen, task.policies, strict=True):
         policy = _fold_policy(task.place, panel, fold, digest)
+        deciders = [member.fit(training_view(panel, fold)) for member in task.pod.grid]
+        trials.append(replay(panel, deciders, fold.test, policy_costs(policy), pod=task.pod.name))
         segments.append(
             Segment(
                 first=fold.test.start,
@@ -290,13 +328,24 @@ def run_account(task: AccountTask) -> bytes:
     orders = tables["orders"]
     price = account.price[account.orders.row, account.orders.instrument]
     tables["orders"] = {name: price if name == "price" else orders[name] for name in COLUMNS["orders"]}
-    return tables_bytes(tables)
+    return tables_bytes(tables, np.concatenate(trials))
 
 
-def _fold_policy(place: Workplace, panel: DailyPanel, fold: Fold, digest: str) -> PolicyArtefact:
+def run_blocks(task: BlocksTask) -> bytes:
+    """An account from flat in each group that the split tests: `backtests.walk.blocks.account_blocks`."""
+    from backtests.walk.blocks import account_blocks
+
+    panel, plan, split = _panel(task.place.panel), task.plan, task.split
+    policy = _fold_policy(task.place, panel, split, task.policy)
+    decider = task.pod.grid[task.chosen].fit(training_view(panel, split))
+    executor = make_executor(task.pod.execution, plan.horizon, policy)
+    return account_blocks(panel, plan, task.pod, split, decider, policy_costs(policy), executor)
+
+
+def _fold_policy(place: Workplace, panel: DailyPanel, fold: Training, digest: str) -> PolicyArtefact:
     """The policy file, proven to be of this fold's training rows and of this code."""
     policy = read_policy(place.policies, digest)
-    require_hashes(policy, digest, data=rows_hash(panel, fold.train), code=place.code_hash)
+    require_hashes(policy, digest, data=training_hash(panel, fold.ranges), code=place.code_hash)
     return policy
 
 
@@ -320,9 +369,9 @@ def make_executor(kind: ExecutorKind, horizon: int, policy: PolicyArtefact) -> E
     return Twap(horizon, crowd) if kind == "twap" else Immediate(crowd)
 
 
-def tables_bytes(tables: Mapping[str, Table]) -> bytes:
-    """Tables as the ledger keeps them: text as fixed-width Unicode, dates as datetime64[D]."""
-    arrays: dict[str, NDArray[Any]] = {}
+def tables_bytes(tables: Mapping[str, Table], trials: Floats) -> bytes:
+    """Tables as the ledger keeps them: text as fixed-width Unicode, dates as datetime64[D]; and the grid's returns."""
+    arrays: dict[str, NDArray[Any]] = {"trials": trials}
     for name, table in tables.items():
         for column, values in table.items():
             text = COLUMNS[name][column] == "text"
@@ -338,6 +387,11 @@ def read_tables(payload: bytes) -> dict[str, dict[str, NDArray[Any]]]:
         for name, columns in COLUMNS.items()
         if name != "folds"
     }
+
+
+def read_trials(payload: bytes) -> Floats:
+    """Daily excess returns (T, P) of every parameter set of a pod over the test windows, from `tables_bytes`."""
+    return read_npz(payload)["trials"]
 
 
 @lru_cache(maxsize=1)

@@ -21,8 +21,8 @@ class FoldSettings:
     step : int or None
         Sessions from one test window to the next; None means `test`, so that test windows touch.
     purge : int
-        Label horizon: sessions dropped after the training window because a label that starts inside it would
-        reach past its end.
+        Label horizon: what is learnt from row t is not known before row t + purge. So many sessions are dropped after
+        the training window, because a label that starts in them would end in the test window.
     embargo : int
         Further sessions dropped, for serial dependence that outlasts the labels.
     anchored : bool
@@ -64,6 +64,11 @@ class Fold:
     index: int
     train: range
     test: range
+
+    @property
+    def ranges(self) -> tuple[range, ...]:
+        """The training rows, under the name that every kind of training window has."""
+        return (self.train,)
 
     def warm_up(self, lookback: int) -> range:
         """The `lookback` rows right before the test window: all that an indicator's state may be built from.

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from backtests.daily.accounting import TradingRules
+from backtests.errors import WindowError
 from backtests.evidence.statistics import SESSIONS_PER_YEAR
+from backtests.walk.combinatorial import CombinatorialSettings, Split, make_splits
 from backtests.walk.folds import FoldSettings
 from backtests.walk.provenance import ROOMS
 from data_pipeline.disk import plain_json
@@ -21,6 +23,29 @@ from strategies.pod import Pod
 
 ExecutorKind = Literal["mean_field", "twap", "immediate"]
 EXECUTORS: tuple[ExecutorKind, ...] = ("mean_field", "twap", "immediate")
+
+
+ChoiceKind = Literal["screen", "nested"]
+CHOICES: tuple[ChoiceKind, ...] = ("screen", "nested")
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceRule:
+    """How a training window chooses parameters (`backtests.walk.choice`).
+
+    Attributes
+    ----------
+    kind : "screen" or "nested"
+    folds : int
+        Inner folds of a nested choice.
+    purge, embargo : int
+        Sessions kept out of inner training beside a tested fold, as `CombinatorialSettings` has them.
+    """
+
+    kind: ChoiceKind = "screen"
+    folds: int = 5
+    purge: int = 1
+    embargo: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +61,16 @@ class PodPlan:
     execution : "mean_field", "twap" or "immediate"
     limits : LimitSet or None
         None: nothing is limited.
+    label_sessions : int
+        How far beyond a training session its pods' `fit` looks for what that session led to (a return over the next
+        5 sessions: 5; nothing is fitted to later sessions: 0). The run's purge must be at least as long.
     """
 
     name: str
     grid: tuple[Pod, ...]
     execution: ExecutorKind = "mean_field"
     limits: LimitSet | None = None
+    label_sessions: int = 0
 
     def __post_init__(self) -> None:
         """Check the name, the grid and the executor."""
@@ -52,6 +81,10 @@ class PodPlan:
         if self.execution not in EXECUTORS:
             raise ValueError(
                 f"execution of pod {self.name!r} must be one of {', '.join(EXECUTORS)}; was {self.execution!r}"
+            )
+        if isinstance(self.label_sessions, bool) or not isinstance(self.label_sessions, int) or self.label_sessions < 0:
+            raise ValueError(
+                f"label_sessions of pod {self.name!r} must be a whole number of sessions; was {self.label_sessions!r}"
             )
 
 
@@ -68,6 +101,12 @@ class WalkForwardPlan:
         The pod that the others are compared with.
     folds : FoldSettings
         `step` must leave the test windows touching: one account runs through them.
+    combinatorial : CombinatorialSettings or None
+        Beside the account: a distribution of out-of-sample paths over the same sessions.
+    selection : "screen" or "nested"
+        How a training window chooses among a pod's parameter sets.
+    inner_folds : int
+        Folds inside the training window of a nested choice.
     capital : float
         R$ that each pod starts with.
     rules : TradingRules
@@ -115,6 +154,9 @@ class WalkForwardPlan:
     risk_free_source: str = "CDI"
     minimum_quality: float = 0.5
     below_minimum: Literal["refuse", "flag"] = "flag"
+    combinatorial: CombinatorialSettings | None = None
+    selection: ChoiceKind = "screen"
+    inner_folds: int = 5
 
     def __post_init__(self) -> None:
         """Check what can be checked without data."""
@@ -140,13 +182,63 @@ class WalkForwardPlan:
                 f"step must be equal to test ({self.folds.test}), so that the test windows join into one account; "
                 f"was {self.folds.stride}"
             )
+        if self.selection not in CHOICES:
+            raise ValueError(f"selection must be one of {', '.join(CHOICES)}; was {self.selection!r}")
+        if self.inner_folds < 2:
+            raise ValueError(f"inner_folds must be at least 2; was {self.inner_folds}")
+        self._check_pods()
+
+    def _check_pods(self) -> None:
+        purges = [self.folds.purge] + ([self.combinatorial.purge] if self.combinatorial else [])
         for pod in self.pods:
+            if pod.label_sessions > min(purges):
+                raise ValueError(
+                    f"purge must be at least the {pod.label_sessions} sessions that the labels of pod {pod.name!r} "
+                    f"reach ahead (its label_sessions); was {min(purges)}"
+                )
             for member in pod.grid:
                 if member.lookback > self.folds.train:
                     raise ValueError(
                         f"the training window must cover the {member.lookback} sessions that pod {pod.name!r} reads; "
                         f"was {self.folds.train}: lengthen it or shorten the pod's windows"
                     )
+
+    @property
+    def lookback(self) -> int:
+        """Sessions that the longest decision of any pod reads."""
+        return max(member.lookback for pod in self.pods for member in pod.grid)
+
+    def splits(self, n_sessions: int) -> tuple[Split, ...]:
+        """The combinatorial splits of `n_sessions`, none without such settings.
+
+        The sessions that the first decision of the slowest pod reads are in no group.
+
+        Raises
+        ------
+        WindowError
+            When the groups do not fit, or a split has no training range longer than the longest warm-up.
+        """
+        if self.combinatorial is None:
+            return ()
+        splits = make_splits(range(self.lookback - 1, n_sessions), self.combinatorial)
+        for split in splits:
+            longest = max(len(piece) for piece in split.train)
+            if longest < self.lookback + 2:
+                raise WindowError(
+                    f"groups must leave a training range of {self.lookback + 2} sessions, two more than the longest "
+                    f"lookback of a pod, in every split; the longest of the split that tests groups "
+                    f"{', '.join(str(group + 1) for group in split.groups)} has {longest}: take fewer groups, test "
+                    "fewer of them, or add data"
+                )
+            if min(len(test) for test in split.tests) < 2:
+                raise WindowError(f"groups must hold at least 2 sessions each; {n_sessions} sessions are too few")
+        return splits
+
+    def choice_rule(self, embargo: int | None = None) -> ChoiceRule:
+        """How parameters are chosen in a fold, or in a split with `embargo` sessions after a test."""
+        if embargo is None or self.combinatorial is None:
+            return ChoiceRule(self.selection, self.inner_folds, self.folds.purge, self.folds.embargo)
+        return ChoiceRule(self.selection, self.inner_folds, self.combinatorial.purge, embargo)
 
     @property
     def trials(self) -> int:
@@ -168,6 +260,9 @@ def describe(plan: WalkForwardPlan) -> dict[str, Any]:
         "risk_free_source",
         "minimum_quality",
         "below_minimum",
+        "combinatorial",
+        "selection",
+        "inner_folds",
     )
     described: dict[str, Any] = {name: plain_json(getattr(plan, name)) for name in names}
     described["execution"] = describe_execution(plan)
@@ -177,6 +272,7 @@ def describe(plan: WalkForwardPlan) -> dict[str, Any]:
             "name": pod.name,
             "execution": pod.execution,
             "limits": plain_json(pod.limits),
+            "label_sessions": pod.label_sessions,
             "grid": [describe_pod(member) for member in pod.grid],
         }
         for pod in plan.pods

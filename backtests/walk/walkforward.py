@@ -1,11 +1,13 @@
 """The walk-forward: every fold is calibrated, screened and fitted on its training window, then one account per pod
 runs through all test windows.
 
+    first              every trial is written into the register
     per fold           costs and policy       (training window only)
     per pod and fold   parameters             (training window only)
     per pod            the account            (test windows, in order)
     then               statistics, comparison, the run folder
 
+With combinatorial settings the splits go through the same tasks, and end with accounts of the groups that they test.
 Each task's result is in the ledger under the hash of all that it depends on, so a run that is stopped goes on from
 there, and one that grows by new days finds its old folds again.
 """
@@ -19,10 +21,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from backtests.errors import WalkForwardError, WindowError
-from backtests.walk.assembly import assemble_run
+from backtests.walk.assembly import RunParts, assemble_run
+from backtests.walk.blocks import read_blocks
+from backtests.walk.combinatorial import Split
 from backtests.walk.data_gate import judge_sessions
 from backtests.walk.fold_tasks import (
     AccountTask,
+    BlocksTask,
     CalibrationTask,
     FoldPolicy,
     Selection,
@@ -32,14 +37,18 @@ from backtests.walk.fold_tasks import (
     read_fold_policy,
     read_selection,
     read_tables,
+    read_trials,
     run_account,
+    run_blocks,
     select_pod,
 )
 from backtests.walk.folds import Fold, check_stitchable, make_folds
-from backtests.walk.plan import PodPlan, WalkForwardPlan, describe_execution, describe_pod
+from backtests.walk.plan import ChoiceRule, PodPlan, WalkForwardPlan, describe_execution, describe_pod
 from backtests.walk.policy_files import read_policy
 from backtests.walk.provenance import ROOMS, code_hash, library_versions, rows_hash
+from backtests.walk.register import REGISTER_FOLDER, Register, Trial, TrialWindow, unregistered_runs
 from backtests.walk.result_files import write_run
+from backtests.walk.training import Training, training_hash
 from data_pipeline.daily.panel import DailyPanel
 from data_pipeline.disk import plain_json
 from data_pipeline.errors import DataError
@@ -103,24 +112,47 @@ def run_walkforward(
             f"held {sum(len(fold.test) for fold in folds)} of the {panel.sessions.size} sessions of the data: shorten "
             "the training window or add data"
         )
+    splits = plan.splits(panel.sessions.size)
     quality = judge_sessions(plan, panel.sessions, folds, plain_json(quality)) if quality else None
     store = Path(out_folder) / LEDGER_FOLDER
     ledger = Ledger(store)
     with ledger.exclusive():
         ledger.sweep()
         place = Workplace(_keep_panel(panel, store).absolute(), (store / "policies").absolute(), code_hash(ROOMS))
-        job = _Job(plan, panel, folds, place, library_versions(), _describe_windows(panel, folds))
+        windows = _describe_windows(panel, [*folds, *splits])
+        job = _Job(plan, panel, folds, splits, place, library_versions(), windows)
+        provenance = job.provenance(Path(out_folder))
         with (executor or LocalProcesses(workers)).over(ledger, progress) as pool:
-            stages = _Stages(pool, ledger, len(folds) * (1 + len(plan.pods)) + len(plan.pods))
-            calibrations = job.calibrations()
-            _forget_without_policy(calibrations.values(), place, ledger, stages.total, progress)
-            policies = {fold: read_fold_policy(found) for fold, found in stages.run(calibrations).items()}
-            choices = {key: read_selection(found) for key, found in stages.run(job.selections(policies)).items()}
-            accounts = {pod: read_tables(found) for pod, found in stages.run(job.accounts(policies, choices)).items()}
+            pods = len(plan.pods)
+            stages = _Stages(pool, ledger, len(folds) * (1 + pods) + pods + len(splits) * (1 + 2 * pods))
+            parts = _work(job, stages, progress)
         _require_all(stages.failed, ledger)
-        provenance = job.provenance()
-        run = assemble_run(plan, panel, folds, provenance, policies, choices, accounts, quality)
-        return write_run(Path(out_folder), run, place.policies, [policy.policy_hash for policy in policies.values()])
+        run = assemble_run(plan, panel, folds, splits, provenance, parts, quality)
+        hashes = [parts.policies[fold.index].policy_hash for fold in folds]
+        return write_run(Path(out_folder), run, place.policies, hashes)
+
+
+def _work(job: _Job, stages: _Stages, progress: Progress) -> RunParts:
+    """Everything that is computed, from the ledger; what failed is left out and remembered by the stages."""
+    calibrations = job.calibrations()
+    _forget_without_policy(calibrations.values(), job.place, stages.ledger, stages.total, progress)
+    policies = {key: read_fold_policy(found) for key, found in stages.run(calibrations).items()}
+    choices = {key: read_selection(found) for key, found in stages.run(job.selections(policies)).items()}
+    accounts = stages.run(job.accounts(policies, choices))
+    blocks = stages.run(job.blocks(policies, choices))
+    count = len(job.folds)
+    return RunParts(
+        policies={key: policy for key, policy in policies.items() if key < count},
+        choices={(pod, key): choice for (pod, key), choice in choices.items() if key < count},
+        accounts={pod: read_tables(found) for pod, found in accounts.items()},
+        trials={pod: read_trials(found) for pod, found in accounts.items()},
+        split_choices={(pod, key - count): choice for (pod, key), choice in choices.items() if key >= count},
+        blocks={
+            (pod, block.group, key - count): block
+            for (pod, key), found in blocks.items()
+            for block in read_blocks(found)
+        },
+    )
 
 
 @dataclass(slots=True)
@@ -143,45 +175,63 @@ class _Stages:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """The tasks of one run, each with the description that is its key."""
+    """The tasks of one run, each with the description that is its key.
+
+    Training windows are numbered folds first, then splits.
+    """
 
     plan: WalkForwardPlan
     panel: DailyPanel
     folds: tuple[Fold, ...]
+    splits: tuple[Split, ...]
     place: Workplace
     libraries: Mapping[str, str]
     windows: Mapping[int, Mapping[str, Any]]
 
+    @property
+    def trainings(self) -> dict[int, tuple[str, Training]]:
+        """Every training window with its name, by number."""
+        named: list[tuple[str, Training]] = [(f"fold {fold.index}", fold) for fold in self.folds]
+        named += [(f"split {split.index + 1}", split) for split in self.splits]
+        return dict(enumerate(named))
+
     def calibrations(self) -> dict[int, Task]:
-        """One task per fold."""
+        """One task per training window."""
         return {
-            fold.index: self._task(
-                f"fold {fold.index}: costs and policy",
+            key: self._task(
+                f"{name}: costs and policy",
                 calibrate_fold,
-                CalibrationTask(self.place, self.plan, fold),
+                CalibrationTask(self.place, self.plan, window),
                 task="calibration",
                 execution=describe_execution(self.plan),
-                **self.windows[fold.index],
+                **self.windows[key],
             )
-            for fold in self.folds
+            for key, (name, window) in self.trainings.items()
         }
 
     def selections(self, policies: Mapping[int, FoldPolicy]) -> dict[tuple[str, int], Task]:
-        """One task per pod and fold whose costs are there."""
+        """One task per pod and training window whose costs are there."""
         return {
-            (pod.name, fold.index): self._task(
-                f"fold {fold.index}: parameters of {pod.name}",
+            (pod.name, key): self._task(
+                f"{name}: parameters of {pod.name}",
                 select_pod,
-                SelectionTask(self.place, pod, fold, policies[fold.index].policy_hash),
+                SelectionTask(self.place, pod, window, policies[key].policy_hash, self._choice(key)),
                 task="selection",
                 grid=[describe_pod(member) for member in pod.grid],
-                policy=policies[fold.index].policy_hash,
-                **self.windows[fold.index],
+                choice=plain_json(self._choice(key)) if self.plan.selection == "nested" else "screen",
+                policy=policies[key].policy_hash,
+                **self.windows[key],
             )
-            for fold in self.folds
-            if fold.index in policies
+            for key, (name, window) in self.trainings.items()
+            if key in policies
             for pod in self.plan.pods
         }
+
+    def _choice(self, key: int) -> ChoiceRule:
+        settings = self.plan.combinatorial
+        if key < len(self.folds) or settings is None:
+            return self.plan.choice_rule()
+        return self.plan.choice_rule(settings.embargo_sessions(self.panel.sessions.size - self.plan.lookback + 1))
 
     def accounts(
         self, policies: Mapping[int, FoldPolicy], choices: Mapping[tuple[str, int], Selection]
@@ -201,19 +251,75 @@ class _Job:
                 task="account",
                 account=_describe_account(self.plan, pod),
                 folds=[[f.train.start, f.train.stop, f.test.start, f.test.stop] for f in self.folds],
-                grid=[describe_pod(pod.grid[index]) for index in chosen],
+                grid=[describe_pod(member) for member in pod.grid],
+                chosen=chosen,
                 policies=hashes,
                 data=data,
             )
         return tasks
 
-    def provenance(self) -> dict[str, Any]:
-        """Hashes and versions that the whole run came from."""
+    def blocks(
+        self, policies: Mapping[int, FoldPolicy], choices: Mapping[tuple[str, int], Selection]
+    ) -> dict[tuple[str, int], Task]:
+        """One task per pod and split whose parameters are there."""
+        data = rows_hash(self.panel, range(self.folds[-1].test.stop))
+        tasks = {}
+        for split in self.splits:
+            key = len(self.folds) + split.index
+            for pod in self.plan.pods:
+                if (pod.name, key) not in choices:
+                    continue
+                chosen, digest = choices[pod.name, key].chosen, policies[key].policy_hash
+                tasks[pod.name, key] = self._task(
+                    f"split {split.index + 1}: accounts of {pod.name}",
+                    run_blocks,
+                    BlocksTask(self.place, self.plan, pod, split, chosen, digest),
+                    task="blocks",
+                    account=_describe_account(self.plan, pod),
+                    tests=[
+                        [group, rows.start, rows.stop] for group, rows in zip(split.groups, split.tests, strict=True)
+                    ],
+                    grid=[describe_pod(pod.grid[chosen])],
+                    policies=[digest],
+                    data=data,
+                )
+        return tasks
+
+    def register_trials(self, register: Register) -> str:
+        """Write every parameter set of every pod in every fold into the register; the name of the record.
+
+        The splits try the same sets on the same sessions over again: they are no further trials.
+        """
+        windows = {
+            fold.index: TrialWindow(
+                self.windows[fold.index]["data"],
+                str(self.panel.sessions[fold.train.start]),
+                str(self.panel.sessions[fold.test.stop - 1]),
+                self.panel.instruments,
+            )
+            for fold in self.folds
+        }
+        trials = []
+        for pod in self.plan.pods:
+            account = _describe_account(self.plan, pod)
+            conditions = {name: value for name, value in account.items() if name != "name"}
+            conditions |= {"game": describe_execution(self.plan), "selection": self.plan.selection}
+            for member in pod.grid:
+                described = describe_pod(member)
+                kind = described.pop("kind")
+                trials += [Trial(kind, described, window, conditions) for window in windows.values()]
+        return register.record(self.plan.name, trials)
+
+    def provenance(self, out_folder: Path) -> dict[str, Any]:
+        """Hashes and versions that the whole run came from, and how many trials had been made by then."""
+        register = Register(out_folder / REGISTER_FOLDER)
+        count = register.count(self.register_trials(register))
         return {
             "code_hash": self.place.code_hash,
             "data_hash": rows_hash(self.panel, range(self.folds[-1].test.stop)),
             "libraries": dict(self.libraries),
             "source": plain_json(dict(self.panel.provenance)),
+            "trials": plain_json(count) | {"not_registered": unregistered_runs(out_folder, register)},
         }
 
     def _task(self, name: str, function: Any, argument: Any, **described: Any) -> Task:
@@ -221,11 +327,14 @@ class _Job:
         return Task(task_key(description), name, function, argument, description)
 
 
-def _describe_windows(panel: DailyPanel, folds: Sequence[Fold]) -> dict[int, dict[str, Any]]:
+def _describe_windows(panel: DailyPanel, windows: Sequence[Training]) -> dict[int, dict[str, Any]]:
     """What a task on a training window depends on: its rows and what they hold."""
     return {
-        fold.index: {"train": [fold.train.start, fold.train.stop], "data": rows_hash(panel, fold.train)}
-        for fold in folds
+        key: {
+            "train": [row for piece in window.ranges for row in (piece.start, piece.stop)],
+            "data": training_hash(panel, window.ranges),
+        }
+        for key, window in enumerate(windows)
     }
 
 

@@ -127,6 +127,7 @@ def calibrate_execution(
     ask: ArrayLike | None = None,
     fee: float = 0.0,
     prior: ExecutionPrior | None = None,
+    session: ArrayLike | None = None,
 ) -> ExecutionCalibration:
     """Volatility, volume, spread, impact and crowd of one training window, and the costs made of them.
 
@@ -149,6 +150,10 @@ def calibrate_execution(
     fee : float
         Passed on to the costs.
     prior : ExecutionPrior, optional
+    session : (T,) bool, optional
+        False in rows that are no sessions but part windows which do not follow each other: nothing traded in them
+        (NaN, 0), no return reaches across them, and no count or median knows of them. `VOLUME_WINDOW` such rows
+        part two windows altogether.
 
     Returns
     -------
@@ -182,7 +187,10 @@ def calibrate_execution(
         )
     sigma_close = np.where(known, sigma_close, np.nan)
     sigma, sigma_error, sigma_range = _volatility(sigma_close, error_close, returns, bars)
-    usual, usual_error = _daily_volume(shares)
+    real = np.ones(len(c), dtype=np.bool_) if session is None else np.asarray(session, dtype=np.bool_)
+    if real.shape != (len(c),) or np.isfinite(c[~real]).any() or shares[~real].any():
+        raise ValueError("session must be one flag per row, and nothing may trade in rows that are none")
+    usual, usual_error = _daily_volume(shares[real])
     replaced = ~(known & (usual > 0))
     spread, spread_error, source = calibrate_half_spread(arrays, bars, sigma, prior, notes)
 
@@ -214,7 +222,7 @@ def calibrate_execution(
         temporary_impact=impact,
         crowd_impact=crowd_impact,
         crowd_rate=crowd_rate,
-        sessions=len(c),
+        sessions=int(real.sum()),
         regression_days=regression.days,
         regression_observations=regression.observations,
         notes=tuple(notes),

@@ -29,6 +29,7 @@ from backtests.walk.fold_tasks import (
 from backtests.walk.folds import FoldSettings, make_folds
 from backtests.walk.plan import PodPlan, WalkForwardPlan, describe, describe_pod
 from backtests.walk.policy_files import read_policy
+from backtests.walk.register import REGISTER_FOLDER
 from backtests.walk.result_files import read_run
 from backtests.walk.walkforward import LEDGER_FOLDER, run_walkforward
 from data_pipeline.daily.panel import CorporateEvent, DailyPanel
@@ -137,7 +138,7 @@ def test_each_task_runs_once_and_the_run_folder_is_complete(base):
     assert len(events.names("finished")) == len(set(events.names("finished"))) == 2 * (1 + 2) + 2
     assert [event.done for event in events] == list(range(1, 9))
     assert {event.total for event in events} == {8}
-    assert [path.name for path in out.iterdir() if path.name != LEDGER_FOLDER] == [folder.name]
+    assert sorted(path.name for path in out.iterdir()) == [LEDGER_FOLDER, REGISTER_FOLDER, folder.name]
     run = read_run(folder)
     assert [result.pod for result in run.results] == ["hold", "momentum"]
     assert json.loads(json.dumps(describe(make_plan()))) == run.configuration
@@ -291,7 +292,7 @@ def test_an_interrupted_run_goes_on_and_runs_nothing_twice(tmp_path):
 
     with pytest.raises(RunInterruptedError, match="4 of 8 tasks are finished and kept"):
         run_walkforward(make_plan(), make_panel(), tmp_path, workers=0, progress=stop_after_four)
-    assert [path.name for path in tmp_path.iterdir()] == [LEDGER_FOLDER]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [LEDGER_FOLDER, REGISTER_FOLDER]
     events = Events()
     run_walkforward(make_plan(), make_panel(), tmp_path, workers=0, progress=events)
     assert events.names("skipped") == done
@@ -390,7 +391,7 @@ def test_a_pod_that_fails_is_named_and_the_others_are_finished(tmp_path):
     assert events.names("failed") == ["account of stumbling"]
     assert {"account of hold", "account of momentum"} <= set(events.names("finished"))
     assert [failure["name"] for failure in Ledger(tmp_path / LEDGER_FOLDER).failures()] == ["account of stumbling"]
-    assert [path.name for path in tmp_path.iterdir()] == [LEDGER_FOLDER]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [LEDGER_FOLDER, REGISTER_FOLDER]
 
 
 def test_a_panel_of_closes_only_goes_through(tmp_path):
