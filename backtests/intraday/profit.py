@@ -12,7 +12,7 @@ a horizon h cuts into the move until h after the fill (adverse selection, of res
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal, Inexact
 from typing import Final
@@ -138,9 +138,7 @@ def profit_split(
     _check_ledger(outcome)
     mids, without = fill_mids(outcome, path)
     signed = fills["side"] * fills["lots"]
-    final = outcome.last_mid2
-    if final == NO_MID and path is not None and path.mid2.size:
-        final = int(path.mid2[-1])
+    final = final_mid(outcome, path)
     if outcome.position and final == NO_MID:
         raise ValueError("a position is left and there is no mid to mark it at: liquidate it, or give a path with one")
     last = mids[-1:] if final == NO_MID else np.array([final])
@@ -190,6 +188,13 @@ def fill_mids(outcome: SessionOutcome, path: QuotePath | None = None) -> tuple[I
     return np.where(mids == NO_MID, carried, mids), int(missing.sum())
 
 
+def final_mid(outcome: SessionOutcome, path: QuotePath | None) -> int:
+    """Half ticks at which what is left is marked: the engine's last mid, or the path's where it had none."""
+    if outcome.last_mid2 == NO_MID and path is not None and path.mid2.size:
+        return int(path.mid2[-1])
+    return int(outcome.last_mid2)
+
+
 def half_tick_value(instrument: Instrument) -> Decimal:
     """Money of half a tick on one lot, exact in the decimal texts of the instrument's sizes."""
     worth = Decimal("0.5")
@@ -214,7 +219,7 @@ def total_money(splits: Iterable[ProfitSplit]) -> dict[str, Decimal]:
     ValueError
         When there are none, or their horizons differ.
     """
-    parts: list[Mapping[str, Decimal]] = [split.money() for split in splits]
+    parts = [split.money() for split in splits]
     if not parts or any(part.keys() != parts[0].keys() for part in parts):
         raise ValueError("splits must be at least one, all with the same horizons")
     return {name: total(part[name] for part in parts) for name in parts[0]}

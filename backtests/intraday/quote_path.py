@@ -94,7 +94,7 @@ def quote_path(
     if first is None:
         return _path([], 0, "quotes")
     grid = tick_grid(instrument.tick_size)
-    source = source or _source(first)
+    source = source or events_source(first)
     every_chunk = chain((first,), chunks)
     if source == "trades":
         return _until(_trade_path(every_chunk, grid), until)
@@ -119,7 +119,8 @@ def _chunks(events: NDArray[Any] | Iterable[NDArray[Any]]) -> Iterator[NDArray[A
     return iter((events,)) if isinstance(events, np.ndarray) else iter(events)
 
 
-def _source(events: NDArray[Any]) -> Source | Literal["trades"]:
+def events_source(events: NDArray[Any]) -> Source | Literal["trades"]:
+    """What builds the book of an array of events: "l3", "l2", "best", or "trades" where there are trades alone."""
     kinds = events["ev"] & np.uint64(KIND_MASK)
     return "trades" if events.size and (kinds == TRADE).all() else book_source(events)
 

@@ -1,0 +1,121 @@
+"""The profit of a session under fills at the calibrated rates: what the fitted market says of a table of quotes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backtests.intraday.poisson import simulate_poisson
+from backtests.intraday.poisson_mids import simulate_mids
+from backtests.intraday.poisson_panels import PoissonMarket, Quoting
+from mfg_core import MarketMakingGame
+from strategies.intraday.pod import IntradayTraining
+
+Floats = NDArray[np.float64]
+LEVEL = 0.05
+PATHS = 2_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PoissonBound:
+    """Profits of simulated sessions in money, after fees.
+
+    Attributes
+    ----------
+    profits : (paths,) float64
+    fills : float
+        Mean number of a session.
+    adverse_ticks : float
+        Move of the mid against the maker that each fill was given.
+    words : str
+    """
+
+    profits: Floats
+    fills: float
+    adverse_ticks: float
+    words: str
+
+    @property
+    def mean(self) -> float:
+        """Mean profit of a session."""
+        return float(self.profits.mean())
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation between sessions: what one session's profit is uncertain by."""
+        return float(self.profits.std(ddof=1))
+
+    @property
+    def verdict(self) -> int:
+        """1 or -1 where the share of sessions with the other sign, doubled, is below `LEVEL`; else 0."""
+        above = float((self.profits > 0).mean())
+        return 1 if 2 * (1 - above) < LEVEL else -1 if 2 * above < LEVEL else 0
+
+    @staticmethod
+    def joined(bounds: Sequence[PoissonBound]) -> PoissonBound:
+        """Several sessions as one: path by path, the profits added."""
+        profits = np.sum([one.profits for one in bounds], axis=0)
+        return PoissonBound(profits, sum(one.fills for one in bounds), bounds[0].adverse_ticks, bounds[0].words)
+
+    def table_row(self) -> dict[str, Any]:
+        """A row beside those of the other models."""
+        deviation = self.deviation
+        return {
+            "model": "poisson",
+            "kind": "fit",
+            "profit": self.mean,
+            "error": deviation,
+            "t": self.mean / deviation if deviation > 0 else None,
+            "verdict": self.verdict,
+            "fills": self.fills,
+            "adverse_ticks": self.adverse_ticks,
+        }
+
+
+def poisson_bound(
+    training: IntradayTraining, quotes: Quoting, *, seconds: float, paths: int = PATHS, seed: int = 1
+) -> PoissonBound:
+    """Sessions of a table of quotes in the market that training calibrated, the mid a martingale.
+
+    Fills come at A exp(-k (quote - c h)), h being the market's mean half-spread in training; each moves the mid by the
+    adverse selection found there. Nothing is liquidated: what is left is marked at the mid.
+
+    Parameters
+    ----------
+    training : IntradayTraining
+    quotes : callable
+        (bid, ask) half-spreads in price at times since the session's start and inventories in orders, nan where a side
+        is not quoted.
+    seconds : float
+        Length of the session.
+    """
+    truth, instrument = training.truth, training.instrument
+    game = MarketMakingGame(
+        ask_arrival=truth.ask_arrival,
+        bid_arrival=truth.bid_arrival,
+        fill_decay=truth.fill_decay,
+        running_penalty=0.0,
+        terminal_penalty=0.0,
+        horizon=seconds,
+        max_inventory=training.max_position // training.order_lots,
+        competition=truth.competition,
+        initial_mean=0.0,
+        initial_std=0.0,
+        adverse_selection=truth.adverse_selection,
+        maker_fee=training.fee,
+    )
+    market = PoissonMarket(game, lambda t: np.full((t.size, 2), truth.half_spread))
+    run = simulate_poisson(market, {"table": quotes}, paths=paths, seed=seed, start=0, log_fills=True)
+    mids = simulate_mids(run, "table", volatility=truth.volatility, seed=seed)
+    unit = training.order_lots * instrument.lot_size * instrument.multiplier
+    return PoissonBound(
+        mids.profit * unit,
+        float(run.fill_counts("table").sum(axis=1).mean()),
+        truth.adverse_selection / instrument.tick_size,
+        f"fills at the calibrated rates, A = {truth.ask_arrival:.3g} and {truth.bid_arrival:.3g} a second, "
+        f"1/k = {1 / truth.fill_decay / instrument.tick_size:.3g} ticks, competition {truth.competition:.2g}",
+    )
