@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -20,7 +21,9 @@ class MarketTruth:
     Attributes
     ----------
     ask_arrival, bid_arrival, fill_decay : float
-        A of each side (fills of one `order_lots` a second at the mid) and k, per unit of price.
+        A of each side and k, per unit of price: fills of one `order_lots` a second are A exp(-k distance from the mid)
+        in the market as it is, that is, while it quotes `half_spread` on average. Of a game with competition c the
+        arrivals are A exp(-c k half_spread).
     volatility : float
         Of the mid, price units per square root of a second.
     half_spread : float
@@ -45,6 +48,15 @@ class MarketTruth:
     mid: float = 1.0
     trade_lots: float = 1.0
 
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        for name in ("ask_arrival", "bid_arrival", "fill_decay", "mid", "trade_lots"):
+            _require(0.0 < getattr(self, name) < math.inf, name, "positive and finite", getattr(self, name))
+        for name in ("volatility", "half_spread"):
+            _require(0.0 <= getattr(self, name) < math.inf, name, "finite and not negative", getattr(self, name))
+        _require(math.isfinite(self.adverse_selection), "adverse_selection", "finite", self.adverse_selection)
+        _require(0.0 <= self.competition <= 1.0, "competition", "in [0, 1]", self.competition)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IntradayTraining:
@@ -64,7 +76,7 @@ class IntradayTraining:
     fee : float
         What a maker pays per unit of quantity, price units (a rebate is negative).
     features : mapping of str to (n,) float64
-        Statistics of training that a pod may threshold on (toxicity and volatility by interval, ...).
+        What happened in each interval of the training sessions: `strategies.intraday.features.interval_features`.
     calibration : mapping
         What the calibration reports, JSON types.
     """
@@ -78,6 +90,14 @@ class IntradayTraining:
     fee: float = 0.0
     features: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     calibration: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        _require(0.0 < self.seconds < math.inf, "seconds", "positive and finite", self.seconds)
+        _require(self.order_lots >= 1, "order_lots", "at least 1", self.order_lots)
+        whole = f"at least order_lots {self.order_lots}"
+        _require(self.max_position >= self.order_lots, "max_position", whole, self.max_position)
+        _require(math.isfinite(self.fee), "fee", "finite", self.fee)
 
 
 class IntradayPod(Protocol):
@@ -96,3 +116,8 @@ class IntradayPod(Protocol):
     def fit(self, training: IntradayTraining) -> Rule:
         """The compiled rule for the sessions after the training window."""
         ...
+
+
+def _require(good: bool, name: str, rule: str, value: object) -> None:
+    if not good:
+        raise ValueError(f"{name} must be {rule}; was {value!r}")

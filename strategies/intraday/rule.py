@@ -23,6 +23,8 @@ import numpy as np
 from numba import from_dtype, int64, types
 from numpy.typing import NDArray
 
+from strategies.intraday.rule_digest import code_parts
+
 Floats = NDArray[np.float64]
 
 # Places in `market` (int64).
@@ -163,14 +165,18 @@ class Rule:
             raise ValueError(
                 f"table must have 4 dimensions and numbers 1; had {self.table.ndim} and {self.numbers.ndim}"
             )
-        if self.interval_ns < 1:
-            raise ValueError(f"interval_ns must be at least 1; was {self.interval_ns}")
+        for name, low in (("interval_ns", 1), ("memory_size", 1), ("calls", 0)):
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} must be at least {low}; was {getattr(self, name)}")
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the numbers and of the function's name and code."""
-        code = self.function.py_func.__code__
-        seen = hashlib.sha256(f"{self.name} {code.co_name} {self.interval_ns} {self.calls}".encode())
-        for part in (code.co_code, self.table.tobytes(), repr(self.table.shape).encode(), self.numbers.tobytes()):
-            seen.update(part)
+        """SHA-256 of the numbers and of all code that the function runs: see `code_parts`."""
+        seen = hashlib.sha256(f"{self.name} {self.interval_ns} {self.calls} {self.memory_size}".encode())
+        for text in code_parts(self.function):
+            seen.update(text.encode())
+            seen.update(b"\n")
+        for array in (self.table, self.numbers):
+            seen.update(repr(array.shape).encode())
+            seen.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
         return seen.hexdigest()
