@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import importlib
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fairfield.config import PodSection, RunConfig
@@ -106,8 +106,8 @@ def _pod_plan(section: PodSection, config: RunConfig, limits: LimitSet | None) -
     from backtests.walk.plan import PodPlan
     from strategies.pod import parameter_grid
 
-    kind = _kind(section)
-    pod = kind(name=section.name, **_known(section, kind))
+    kind = find_kind(section, pod_kinds())
+    pod = kind(name=section.name, **known_parameters(section, kind))
     return PodPlan(
         name=section.name,
         grid=parameter_grid(pod, section.grid),
@@ -116,9 +116,14 @@ def _pod_plan(section: PodSection, config: RunConfig, limits: LimitSet | None) -
     )
 
 
-def _kind(section: PodSection) -> Callable[..., Pod]:
-    """The class that makes the section's pod: a shipped kind, or `module:Class` of the user's own."""
-    kinds = pod_kinds()
+def find_kind(section: PodSection, kinds: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
+    """The class that makes the section's pod: a shipped kind, or `module:Class` of the user's own.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such kind, or it cannot be imported.
+    """
     if section.kind in kinds:
         return kinds[section.kind]
     module_name, colon, class_name = section.kind.partition(":")
@@ -135,7 +140,7 @@ def _kind(section: PodSection) -> Callable[..., Pod]:
     return maker
 
 
-def _known(section: PodSection, kind: Any) -> dict[str, Any]:
+def known_parameters(section: PodSection, kind: Any) -> dict[str, Any]:
     """The section's parameters as the pod's own types, or an error with the nearest name."""
     fields = {item.name: item for item in dataclasses.fields(kind) if item.name != "name"}
     for name in (*section.parameters, *section.grid):
