@@ -144,9 +144,9 @@ def cut_market(market: PoissonMarket, policies: Sequence[Quoting]) -> MarketPane
     while True:
         at = np.stack([edges[:-1] + share * np.diff(edges) for share in _FIVE], axis=1)
         at[:, -1] = edges[1:]
-        quotes = np.stack([_quotes_at(policy, game, at.ravel()) for policy in policies])
+        quotes = np.stack([quotes_at(policy, game, at.ravel()) for policy in policies])
         quotes = quotes.reshape(len(policies), *at.shape, -1, 2)
-        levels = _levels_at(market, at.ravel()).reshape(*at.shape, 2, 2)
+        levels = levels_at(market, at.ravel()).reshape(*at.shape, 2, 2)
         missed = np.maximum(
             _missed(quotes, 2).max(axis=(0, 2, 3), initial=0.0), _missed(levels, 1).max(axis=(1, 2), initial=0.0)
         )
@@ -182,7 +182,7 @@ def panels_of(market: PoissonMarket, edges: Floats, quotes: Floats, levels: Floa
     return MarketPanels(edges, quotes, levels, bounds)
 
 
-def _levels_at(market: PoissonMarket, t: Floats) -> Floats:
+def levels_at(market: PoissonMarket, t: Floats) -> Floats:
     """(n, 2, 2) shift of the quote and log scale of the arrivals, of asks and bids."""
     game, field = market.game, np.asarray(market.crowd(t), dtype=np.float64)
     if field.shape != (t.size, 2) or not np.all(np.isfinite(field)):
@@ -195,7 +195,7 @@ def _levels_at(market: PoissonMarket, t: Floats) -> Floats:
     return levels
 
 
-def _quotes_at(policy: Quoting, game: MarketMakingGame, t: Floats) -> Floats:
+def quotes_at(policy: Quoting, game: MarketMakingGame, t: Floats) -> Floats:
     """(n, nx, 2) ask and bid, nan outwards at the ends of the grid."""
     bid, ask = policy(t[:, None], game.states[None, :])
     wanted = (t.size, game.states.size)
