@@ -55,7 +55,8 @@ def assemble_intraday(
         }
         for pod in plan.pods
     }
-    trials, variance = count_trials(list(choices.values()), [found["account"]["return"][1:] for found in made.values()])
+    variance = trial_variance([found["account"]["return"][1:] for found in made.values()])
+    trials = provenance["trials"]["of_data"]
     results = []
     for pod in plan.pods:
         ordered = {name: made[pod.name][name] for name in INTRADAY.tables}
@@ -172,19 +173,17 @@ def folds_table(
     }
 
 
-def count_trials(choices: Sequence[Selection], returns: Sequence[NDArray[np.float64]]) -> tuple[int, float]:
-    """Number of trials, and the variance of their Sharpe ratios per session over the test sessions.
+def trial_variance(returns: Sequence[NDArray[np.float64]]) -> float:
+    """Variance of the trials' Sharpe ratios per session over the test sessions.
 
-    Every parameter set of every pod in every fold is a trial. What they differ by is that of the pods' own ratios
-    over the test sessions, less the noise of estimation: grids of one set are not scored in training, and ratios of
-    few training sessions say little.
+    Taken from the pods' own ratios there: what they differ by beyond the noise of estimation, plus that noise. Grids
+    of one set are not scored in training, and ratios of few training sessions say little. With one pod the noise is
+    left.
     """
-    trials = sum(len(choice.scores) for choice in choices)
+    sessions = returns[0].size
     ratios = [sample.sharpe for sample in map(sharpe_sample, returns) if math.isfinite(sample.sharpe)]
-    if len(ratios) < 2:
-        return trials, 0.0 if trials < 2 else 1.0 / returns[0].size
-    spread = float(np.var(ratios, ddof=1))
-    return trials, trial_variance_over(returns[0].size, spread, 1.0 / returns[0].size)
+    spread = float(np.var(ratios, ddof=1)) if len(ratios) > 1 else 0.0
+    return trial_variance_over(sessions, spread, 1.0 / sessions)
 
 
 def case_statistics(results: Sequence[SessionResult], cases: Sequence[str]) -> dict[str, Any]:

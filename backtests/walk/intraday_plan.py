@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -46,10 +46,33 @@ class IntradayPodPlan:
 
 @dataclass(frozen=True, slots=True)
 class FillCase:
-    """A named set of assumptions about fills, simulated beside the main one and reported with it."""
+    """A named set of assumptions about fills, simulated beside the main one and reported with it.
+
+    Attributes
+    ----------
+    name : str
+    settings : FillSettings
+    guess : "low", "high" or None
+        Of the queue "assumed": its lots are this guess of the training sessions (`queue_guess`), not the settings'.
+    """
 
     name: str
     settings: FillSettings
+    guess: Literal["low", "high"] | None = None
+
+    def __post_init__(self) -> None:
+        """Check that a guess is of an assumed queue."""
+        if self.guess is not None and self.settings.queue.kind != "assumed":
+            raise ValueError(
+                f"queue of case {self.name!r} must be assumed when its lots are guessed; was {self.settings.queue.kind}"
+            )
+
+    def with_guess(self, low: float, high: float) -> FillCase:
+        """The case with the guessed lots in its settings."""
+        if self.guess is None:
+            return self
+        queue = replace(self.settings.queue, assumed_lots=low if self.guess == "low" else high)
+        return replace(self, settings=replace(self.settings, queue=queue))
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +271,9 @@ def describe_intraday(plan: IntradayPlan) -> dict[str, Any]:
     described: dict[str, Any] = {"kind": "intraday"}
     described |= {name: plain_json(getattr(plan, name)) for name in (*names, *numbers)}
     described["start"], described["end"] = (None if day is None else day.isoformat() for day in (plan.start, plan.end))
-    described["fills"] = {case.name: describe_fills(case.settings) for case in plan.cases}
+    described["fills"] = {
+        case.name: describe_fills(case.settings) | ({"guess": case.guess} if case.guess else {}) for case in plan.cases
+    }
     described["pods"] = [
         {"name": pod.name, "grid": [describe_member(member) for member in pod.grid]} for pod in plan.pods
     ]

@@ -26,7 +26,13 @@ from backtests.walk.intraday_outcomes import SessionResult, fill_rows, result_by
 from backtests.walk.intraday_plan import MAIN, FillCase, MarketCalibrationSettings, TradingDay
 from backtests.walk.intraday_rules import read_rule, rule_bytes
 from backtests.walk.intraday_sessions import read_events, trading_span, venue_clock
-from backtests.walk.intraday_truth import measure_bytes, measure_session, pool_sessions, read_measure
+from backtests.walk.intraday_truth import (
+    measure_bytes,
+    measure_session,
+    pool_sessions,
+    read_measure,
+    session_features,
+)
 from backtests.walk.plan import parameters_json
 from data_pipeline.disk import canonical_json, sha256_hex
 from data_pipeline.tasks.ledger import Ledger
@@ -106,6 +112,7 @@ class TradeTask:
 
 def measure_training_session(task: MeasureTask) -> bytes:
     """What one session tells of the market."""
+    from backtests.intraday.queue_guess import queue_guess
     from data_pipeline.book.from_store import intraday_record
     from data_pipeline.store import Store
 
@@ -121,11 +128,16 @@ def measure_training_session(task: MeasureTask) -> bytes:
     )
     instrument = name.instrument
     measure = measure_session(record, task.settings, tick=instrument.tick_size, lot=instrument.lot_size)
-    return measure_bytes(measure, {})
+    span = trading_span(market.venue, name.session, market.day)
+    guess = queue_guess(_events(market, name), instrument, until=span.stop)
+    features = session_features(record, market.day, instrument, task.settings.feature_seconds)
+    return measure_bytes(measure | {"queue_low": guess.low, "queue_high": guess.high}, features)
 
 
 def fit_rule(task: FitTask) -> bytes:
     """A parameter set fitted on the pooled measures of the training sessions."""
+    from strategies.intraday.features import join_features
+
     ledger = Ledger(task.market.ledger)
     found = [read_measure(ledger.read(key)) for key in task.measures]
     where = f"{task.instrument.symbol}, {task.sessions[0]} to {task.sessions[-1]}"
@@ -139,7 +151,7 @@ def fit_rule(task: FitTask) -> bytes:
         max_position=task.max_position,
         fee=task.maker_fee * truth.mid
         + task.maker_fee_per_lot / (task.instrument.lot_size * task.instrument.multiplier),
-        features=_joined([features for _, features in found]),
+        features=join_features([features for _, features in found]),
         calibration=record,
     )
     rule = task.pod.fit(training)
@@ -150,11 +162,6 @@ def fit_rule(task: FitTask) -> bytes:
         "calibration": record,
     }
     return rule_bytes(rule, task.pod.name, about)
-
-
-def _joined(parts: list[dict[str, Floats]]) -> dict[str, Floats]:
-    """Every feature over all sessions, in the order of the sessions."""
-    return {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else {})}
 
 
 def score_rule(task: ScoreTask) -> bytes:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backtests.walk.intraday_plan import MarketCalibrationSettings
+from backtests.walk.intraday_plan import MarketCalibrationSettings, TradingDay
 from data_pipeline.disk import canonical_json
 from strategies.intraday.pod import MarketTruth
+from strategies.intraday.rule import Instrument
 
 if TYPE_CHECKING:
     from data_pipeline.book.record import IntradayRecord
@@ -83,6 +84,28 @@ def measure_session(
     }
 
 
+def session_features(
+    record: IntradayRecord, day: TradingDay, instrument: Instrument, interval_seconds: float
+) -> dict[str, Floats]:
+    """Flow, moves and spread of each interval in which rules act; see `strategies.intraday.features`."""
+    from strategies.intraday.features import interval_features
+
+    quotes, shown = record.quotes, record.trades.take(~record.trades.hidden)
+    return interval_features(
+        quote_times=quotes.times,
+        bid=quotes.bid,
+        ask=quotes.ask,
+        trade_times=shown.times,
+        size=shown.size,
+        side=shown.side,
+        start=day.start,
+        end=day.liquidate,
+        interval_seconds=interval_seconds,
+        tick_size=instrument.tick_size,
+        lot_size=instrument.lot_size,
+    )
+
+
 def pool_sessions(
     measures: Sequence[Mapping[str, Any]], settings: MarketCalibrationSettings, *, where: str
 ) -> tuple[MarketTruth, dict[str, Any]]:
@@ -91,7 +114,7 @@ def pool_sessions(
     Arrivals and decay are the generalised least squares of the sessions' estimates, each weighted by its information:
     to first order the likelihood of all sessions together (one A and k for all). `heterogeneity` is Cochran's Q with
     its degrees of freedom: far above them, the sessions differ by more than their errors. Variance and half-spread
-    are means over the seconds, adverse selection and trade sizes over the orders.
+    are means over the seconds, adverse selection and trade sizes over the orders, guesses of the queue over sessions.
 
     Raises
     ------
@@ -143,6 +166,7 @@ def pool_sessions(
         "adverse_selection_error": _pooled_error(told, orders, "adverse_error"),
         "heterogeneity": spread,
         "heterogeneity_degrees": pooled.size * (len(told) - 1),
+        **{name: float(np.mean([item[name] for item in measures])) for name in ("queue_low", "queue_high")},
         "orders": int(orders.sum()),
         "seconds": float(seconds.sum()),
         "notes": sorted({note for item in told for note in item["notes"]}),

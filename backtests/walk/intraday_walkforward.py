@@ -41,6 +41,7 @@ from backtests.walk.intraday_tasks import (
 )
 from backtests.walk.plan import parameters_json
 from backtests.walk.provenance import ROOMS, code_hash, library_versions
+from backtests.walk.register import REGISTER_FOLDER, Register, Trial, TrialWindow, unregistered_runs
 from backtests.walk.result_files import write_run
 from backtests.walk.stages import Stages, require_all
 from backtests.walk.walkforward import LEDGER_FOLDER, MIN_TEST_SESSIONS
@@ -105,6 +106,7 @@ def run_intraday_walkforward(
         ledger.sweep()
         market = Market(_place(plan.store), folder, plan.venue, plan.day)
         job = _Job(plan, sessions, folds, market, names, {"code": code_hash(ROOMS), "libraries": library_versions()})
+        provenance = job.provenance(Path(output))
         with (executor or LocalProcesses(1)).over(ledger, progress) as workers:
             stages = Stages(workers, ledger, job.total())
             measured = stages.run(job.measures())
@@ -124,7 +126,7 @@ def run_intraday_walkforward(
         }
         rules = {name: rule_record(payload) for name, payload in payloads.items()}
         run = assemble_intraday(
-            plan, sessions, folds, job.provenance(), choices, rules, outcomes, _quality(plan, sessions, partial)
+            plan, sessions, folds, provenance, choices, rules, outcomes, _quality(plan, sessions, partial)
         )
         files = {f"rules/{sha256_hex(payload)}.npz": payload for payload in payloads.values()}
         return write_run(Path(output), run, files=files)
@@ -288,41 +290,76 @@ class _Job:
         self, fitted: Mapping[RuleName, Task], choices: Mapping[tuple[str, int], Selection], ledger: Ledger
     ) -> dict[tuple[str, int, str, str], Task]:
         """One task per pod, fold, instrument and test session, the pods of a session one after the other."""
-        cases = {case.name: describe_fills(case.settings) for case in self.plan.cases}
-        hashes: dict[str, str] = {}
         tasks = {}
         for fold in self.folds:
+            ready = [pod for pod in self.plan.pods if (pod.name, fold.index) in choices]
+            rules = {
+                (pod.name, item.symbol): fitted[
+                    pod.name, fold.index, item.symbol, choices[pod.name, fold.index].chosen
+                ].key
+                for pod in ready
+                for item in self.plan.instruments
+            }
+            payloads = {name: ledger.read(key) for name, key in rules.items()}
+            records = {name: rule_record(payload) for name, payload in payloads.items()}
             for row in fold.test:
                 for item in self.plan.instruments:
-                    for pod in self.plan.pods:
-                        if (pod.name, fold.index) not in choices:
-                            continue
-                        chosen = choices[pod.name, fold.index].chosen
-                        rule = fitted[pod.name, fold.index, item.symbol, chosen]
-                        if rule.key not in hashes:
-                            hashes[rule.key] = sha256_hex(ledger.read(rule.key))
-                        name = self.names[item.symbol, self.sessions[row]]
-                        tasks[pod.name, fold.index, item.symbol, name.session] = self._task(
-                            f"fold {fold.index}: {pod.name} on {item.symbol} {name.session}",
-                            trade_session,
-                            TradeTask(
-                                self.market, rule.key, name, fold.index, self.plan.cases, self.plan.seed,
-                                self.plan.sample_every,
-                            ),
-                            task="intraday trade",
-                            rule=hashes[rule.key],
-                            session=name,
-                            day=self.plan.day,
-                            fold=fold.index,
-                            cases=cases,
-                            seed=self.plan.seed,
-                            sample_every=self.plan.sample_every,
-                        )  # fmt: skip
+                    name = self.names[item.symbol, self.sessions[row]]
+                    for pod in ready:
+                        place = pod.name, item.symbol
+                        task = self._trade(fold, pod.name, name, rules[place], records[place])
+                        tasks[pod.name, fold.index, item.symbol, name.session] = task
         return tasks
 
-    def provenance(self) -> dict[str, Any]:
-        """Hashes and versions that the whole run came from."""
+    def _trade(self, fold: Fold, pod: str, name: SessionName, rule: str, record: Mapping[str, Any]) -> Task:
+        plan = self.plan
+        guess = record["about"]["calibration"]
+        cases = tuple(case.with_guess(guess["queue_low"], guess["queue_high"]) for case in plan.cases)
+        return self._task(
+            f"fold {fold.index}: {pod} on {name.instrument.symbol} {name.session}",
+            trade_session,
+            TradeTask(self.market, rule, name, fold.index, cases, plan.seed, plan.sample_every),
+            task="intraday trade",
+            rule=record["artefact"],
+            session=name,
+            day=plan.day,
+            fold=fold.index,
+            cases={case.name: describe_fills(case.settings) for case in cases},
+            seed=plan.seed,
+            sample_every=plan.sample_every,
+        )
+
+    def register_trials(self, register: Register) -> str:
+        """Write every parameter set of every pod in every fold into the register; the name of the record."""
+        plan = self.plan
+        symbols = tuple(item.symbol for item in plan.instruments)
+        conditions = {
+            "instruments": plan.instruments,
+            "day": plan.day,
+            "fills": describe_fills(plan.fills),
+            "order_lots": plan.order_lots,
+            "calibration": plan.calibration,
+        }
+        trials = []
+        for fold in self.folds:
+            rows = [*fold.train, *fold.test]
+            digest = combined_hash(
+                [self.names[symbol, self.sessions[row]].digest for row in rows for symbol in symbols]
+            )
+            window = TrialWindow(digest, self.sessions[rows[0]], self.sessions[rows[-1]], symbols)
+            for pod in plan.pods:
+                for member in pod.grid:
+                    described = describe_member(member)
+                    kind = described.pop("kind")
+                    trials.append(Trial(kind, described, window, plain_json(conditions)))
+        return register.record(plan.name, trials)
+
+    def provenance(self, output: Path) -> dict[str, Any]:
+        """Hashes and versions that the whole run came from, and how many trials had been made by then."""
+        register = Register(output / REGISTER_FOLDER)
+        count = register.count(self.register_trials(register))
         return {
+            "trials": plain_json(count) | {"not_registered": unregistered_runs(output, register)},
             "code_hash": self.made_with["code"],
             "data_hash": combined_hash(sorted(name.digest for name in self.names.values())),
             "libraries": dict(self.made_with["libraries"]),

@@ -1,0 +1,135 @@
+"""An event run's configuration to its plan: names of pods, queue models and bounds are resolved only here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import time
+from typing import TYPE_CHECKING, Any
+
+from fairfield.catalog import find_kind, known_parameters
+from fairfield.config import PodSection
+from fairfield.errors import ConfigError
+from fairfield.intraday_config import BoundSection, IntradayPodSection, IntradayRunConfig, QueueSection
+
+if TYPE_CHECKING:
+    from backtests.intraday.settings import FillSettings
+    from backtests.walk.intraday_plan import FillCase, IntradayPlan, IntradayPodPlan
+
+DEFAULT_BOUNDS = (
+    BoundSection(name="trade_through", kind="trade_through"),
+    BoundSection(name="assumed_high", kind="assumed", guess="high"),
+    BoundSection(name="assumed_low", kind="assumed", guess="low"),
+    BoundSection(name="probabilistic", kind="probabilistic"),
+)
+"""What a configuration without bounds has: prints beyond the price alone, two guesses of the queue, and the book's."""
+
+
+def intraday_pod_kinds() -> dict[str, Callable[..., Any]]:
+    """Every kind of intraday pod that a configuration file can name."""
+    from strategies.intraday.makers import AvellanedaStoikov, ConstantSpread, SingleMaker, SkewedSpread
+    from strategies.intraday.mean_field_maker import MeanFieldMaker
+    from strategies.intraday.regime_switch import RegimeSwitch
+
+    return {
+        "mean_field_maker": MeanFieldMaker,
+        "single_maker": SingleMaker,
+        "avellaneda_stoikov": AvellanedaStoikov,
+        "constant_spread": ConstantSpread,
+        "skewed_spread": SkewedSpread,
+        "regime_switch": RegimeSwitch,
+    }
+
+
+def make_intraday_plan(config: IntradayRunConfig) -> IntradayPlan:
+    """The intraday walk-forward that a configuration asks for.
+
+    Raises
+    ------
+    ConfigError
+        When a name is unknown or a combination of values makes no sense.
+    """
+    from backtests.walk.folds import FoldSettings
+    from backtests.walk.intraday_plan import IntradayPlan, MarketCalibrationSettings, TradingDay
+    from strategies.intraday.rule import Instrument
+
+    market, windows = config.intraday, config.walkforward
+    stop = _seconds(market.session_stop)
+    try:
+        return IntradayPlan(
+            name=config.run.name,
+            store=market.store,
+            venue=market.venue,
+            instruments=tuple(Instrument(venue=market.venue, **item.model_dump()) for item in market.instruments),
+            day=TradingDay(
+                start=_seconds(market.session_start),
+                liquidate=_seconds(market.liquidate_at) if market.liquidate_at else stop,
+                stop=stop,
+                clock=market.clock,
+                liquidation=market.liquidation,
+            ),
+            folds=FoldSettings(
+                train=windows.train,
+                test=windows.test,
+                purge=windows.purge,
+                embargo=windows.embargo,
+                anchored=windows.window == "anchored",
+            ),
+            pods=tuple(_pod_plan(pod) for pod in config.pods),
+            benchmark=config.benchmark,
+            fills=_fills(config, market.queue),
+            bounds=_bounds(config),
+            order_lots=market.order_lots,
+            capital=config.account.capital,
+            start=market.start,
+            end=market.end,
+            calibration=MarketCalibrationSettings(**market.calibration.model_dump()),
+            sample_every=market.sample_every,
+            risk_free_annual=config.account.risk_free_annual,
+            seed=config.run.seed,
+        )
+    except (TypeError, ValueError) as error:  # a rule of a room that a value of the file breaks
+        raise ConfigError(str(error)) from error
+
+
+def _seconds(at: time) -> float:
+    return at.hour * 3600.0 + at.minute * 60.0 + at.second + at.microsecond / 1e6
+
+
+def _pod_plan(section: IntradayPodSection) -> IntradayPodPlan:
+    from backtests.walk.intraday_plan import IntradayPodPlan
+    from strategies.pod import parameter_grid
+
+    common = PodSection(
+        name=section.name, kind=section.kind, parameters=dict(section.parameters), grid=dict(section.grid)
+    )
+    kind = find_kind(common, intraday_pod_kinds())
+    try:
+        pod = kind(name=section.name, **known_parameters(common, kind))
+        return IntradayPodPlan(name=section.name, grid=parameter_grid(pod, section.grid))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"pod {section.name}: {error}") from error
+
+
+def _fills(config: IntradayRunConfig, queue: QueueSection) -> FillSettings:
+    """Assumptions about fills with a queue model; latency, fees and limits are the run's."""
+    from backtests.intraday.settings import Fees, FillSettings, Latency, OwnLimits, QueueModel
+
+    market = config.intraday
+    fees = market.fees
+    return FillSettings(
+        queue=QueueModel(queue.kind, queue.shape, queue.exponent, queue.version, queue.assumed_lots),
+        latency=Latency(
+            entry_ns=round(1e6 * market.latency.entry_ms), response_ns=round(1e6 * market.latency.response_ms)
+        ),
+        fees=Fees(fees.maker_bps / 1e4, fees.taker_bps / 1e4, fees.maker_per_lot, fees.taker_per_lot),
+        limits=OwnLimits(max_position=market.max_position),
+        sizes=queue.sizes,
+        seed=config.run.seed,
+    )
+
+
+def _bounds(config: IntradayRunConfig) -> tuple[FillCase, ...]:
+    from backtests.walk.intraday_plan import FillCase
+
+    bounds = DEFAULT_BOUNDS if config.intraday.bounds is None else config.intraday.bounds
+    return tuple(FillCase(bound.name, _fills(config, bound), bound.guess) for bound in bounds)
