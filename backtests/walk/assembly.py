@@ -16,10 +16,13 @@ from backtests.walk.blocks import Block
 from backtests.walk.combinatorial import Split
 from backtests.walk.fold_tasks import FoldPolicy, Selection
 from backtests.walk.folds import Fold
+from backtests.walk.overfit_record import all_returns, grid_record, haircut_record
+from backtests.walk.path_record import PATH_COLUMNS, path_record, path_table
 from backtests.walk.plan import WalkForwardPlan, describe
 from backtests.walk.result import COLUMNS, NUMPY_KINDS, Result, Run, Table, account_statistics
+from backtests.walk.result_files import parquet_bytes
 from data_pipeline.daily.panel import DailyPanel
-from data_pipeline.disk import canonical_json, plain_json, sha256_hex
+from data_pipeline.disk import canonical_json, plain_json, pretty_json, sha256_hex
 
 NO_QUALITY = {"light": "none", "reasons": ["no data-quality summary was given to the backtest"]}
 
@@ -50,7 +53,6 @@ def assemble_run(
     plan: WalkForwardPlan,
     panel: DailyPanel,
     folds: Sequence[Fold],
-    splits: Sequence[Split],
     provenance: Mapping[str, Any],
     parts: RunParts,
     quality: Mapping[str, Any] | None,
@@ -66,6 +68,7 @@ def assemble_run(
         tables = dict(parts.accounts[pod.name]) | {"folds": table}
         ordered = {name: tables[name] for name in COLUMNS}
         statistics = account_statistics(ordered, counted["of_data"], variance, periods_per_year=plan.sessions_per_year)
+        statistics |= _search_record(plan, counted, statistics, parts.trials[pod.name])
         results.append(Result(pod.name, ordered, statistics, provenance))
     comparison = compare_pods(
         {result.pod: result.returns[1:] for result in results},
@@ -76,6 +79,7 @@ def assemble_run(
         draws=plan.bootstrap_draws,
         periods_per_year=plan.sessions_per_year,
     )
+    comparison |= {"all_trials": _grid_record(plan, all_returns(parts.trials))}
     limits = next((pod.limits.limits for pod in plan.pods if pod.limits is not None), ())
     return Run(
         name=plan.name,
@@ -87,6 +91,49 @@ def assemble_run(
         comparison=comparison,
         quality=quality or NO_QUALITY,
     )
+
+
+def evidence_files(
+    plan: WalkForwardPlan, panel: DailyPanel, splits: Sequence[Split], parts: RunParts
+) -> dict[str, bytes]:
+    """Files of the run beside its tables: every choice with its scores and, of a combinatorial run, the paths."""
+    choices = {
+        pod.name: {
+            "folds": _choices(parts.choices, pod.name),
+            "splits": _choices(parts.split_choices, pod.name),
+        }
+        for pod in plan.pods
+    }
+    files = {"evidence/choices.json": pretty_json({"selection": plan.selection, "pods": choices})}
+    if plan.combinatorial is not None:
+        table = path_table(plan, plan.combinatorial, panel, parts.blocks)
+        record = path_record(plan, plan.combinatorial, panel, splits, table)
+        files["evidence/paths.parquet"] = parquet_bytes(table, PATH_COLUMNS)
+        files["evidence/paths.json"] = pretty_json(record)
+    return files
+
+
+def _choices(choices: Mapping[tuple[str, int], Selection], pod: str) -> list[dict[str, Any]]:
+    found = {key: choice for (name, key), choice in choices.items() if name == pod}
+    return [plain_json(found[key]) for key in sorted(found)]
+
+
+def _search_record(
+    plan: WalkForwardPlan, counted: Mapping[str, Any], statistics: Mapping[str, Any], returns: NDArray[np.float64]
+) -> dict[str, Any]:
+    """What `statistics.json` says of the search that a pod's account came from."""
+    year = plan.sessions_per_year
+    names = ("of_study", "of_data", "recorded", "earlier")
+    return {
+        "trial_count": {name: counted[name] for name in names},
+        "overfitting": _grid_record(plan, returns),
+        "haircut": haircut_record(statistics.get("sharpe"), statistics["observations"], counted["of_data"], year),
+    }
+
+
+def _grid_record(plan: WalkForwardPlan, returns: NDArray[np.float64]) -> dict[str, Any]:
+    year = plan.sessions_per_year
+    return grid_record(returns, draws=plan.bootstrap_draws, seed=plan.seed, periods_per_year=year)
 
 
 def count_trials(choices: Sequence[Selection], test_sessions: int) -> tuple[int, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,9 +86,3 @@ def costs_at(panel: DailyPanel, costs: TradingCosts, known: int, row: int) -> Tr
         return costs
     factor = event_grid(panel, early + 1, late).share_factor.prod(axis=0)
     return costs.after_split(factor if known < row else 1.0 / factor)
-
-
-def join_path(blocks: Mapping[tuple[int, int], Block], splits: Sequence[int]) -> tuple[Floats, Floats]:
-    """Returns and risk-free returns of one path, group after group; `splits` names each group's split."""
-    joined = [blocks[group, int(split)] for group, split in enumerate(splits)]
-    return np.concatenate([block.returns for block in joined]), np.concatenate([block.risk_free for block in joined])

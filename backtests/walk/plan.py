@@ -208,10 +208,12 @@ class WalkForwardPlan:
         """Sessions that the longest decision of any pod reads."""
         return max(member.lookback for pod in self.pods for member in pod.grid)
 
+    def tested_rows(self, n_sessions: int) -> range:
+        """Rows that the combinatorial groups share out: all but the first decision's warm-up, of the slowest pod."""
+        return range(self.lookback - 1, n_sessions)
+
     def splits(self, n_sessions: int) -> tuple[Split, ...]:
         """The combinatorial splits of `n_sessions`, none without such settings.
-
-        The sessions that the first decision of the slowest pod reads are in no group.
 
         Raises
         ------
@@ -220,7 +222,7 @@ class WalkForwardPlan:
         """
         if self.combinatorial is None:
             return ()
-        splits = make_splits(range(self.lookback - 1, n_sessions), self.combinatorial)
+        splits = make_splits(self.tested_rows(n_sessions), self.combinatorial)
         for split in splits:
             longest = max(len(piece) for piece in split.train)
             if longest < self.lookback + 2:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from backtests.errors import WalkForwardError, WindowError
-from backtests.walk.assembly import RunParts, assemble_run
+from backtests.walk.assembly import RunParts, assemble_run, evidence_files
 from backtests.walk.blocks import read_blocks
 from backtests.walk.combinatorial import Split
 from backtests.walk.data_gate import judge_sessions
@@ -127,9 +127,10 @@ def run_walkforward(
             stages = _Stages(pool, ledger, len(folds) * (1 + pods) + pods + len(splits) * (1 + 2 * pods))
             parts = _work(job, stages, progress)
         _require_all(stages.failed, ledger)
-        run = assemble_run(plan, panel, folds, splits, provenance, parts, quality)
+        run = assemble_run(plan, panel, folds, provenance, parts, quality)
         hashes = [parts.policies[fold.index].policy_hash for fold in folds]
-        return write_run(Path(out_folder), run, place.policies, hashes)
+        files = evidence_files(plan, panel, splits, parts)
+        return write_run(Path(out_folder), run, place.policies, hashes, files)
 
 
 def _work(job: _Job, stages: _Stages, progress: Progress) -> RunParts:
@@ -231,7 +232,7 @@ class _Job:
         settings = self.plan.combinatorial
         if key < len(self.folds) or settings is None:
             return self.plan.choice_rule()
-        return self.plan.choice_rule(settings.embargo_sessions(self.panel.sessions.size - self.plan.lookback + 1))
+        return self.plan.choice_rule(settings.embargo_sessions(len(self.plan.tested_rows(self.panel.sessions.size))))
 
     def accounts(
         self, policies: Mapping[int, FoldPolicy], choices: Mapping[tuple[str, int], Selection]
@@ -319,7 +320,8 @@ class _Job:
             "data_hash": rows_hash(self.panel, range(self.folds[-1].test.stop)),
             "libraries": dict(self.libraries),
             "source": plain_json(dict(self.panel.provenance)),
-            "trials": plain_json(count) | {"not_registered": unregistered_runs(out_folder, register)},
+            "trials": plain_json(count)
+            | {"earlier": count.earlier, "not_registered": unregistered_runs(out_folder, register)},
         }
 
     def _task(self, name: str, function: Any, argument: Any, **described: Any) -> Task:
