@@ -84,8 +84,16 @@ def synthetic_book(
     feed: Annotated[Feed, typer.Option(help="Raw format of the files.")] = Feed.lobster,
     seconds: Annotated[float, typer.Option(help="Length of the record.", min=60.0, max=36_000.0)] = 3600.0,
     seed: Annotated[int, typer.Option(help="Seed of every random number.", min=0)] = 1,
+    sessions: Annotated[
+        int, typer.Option(help="lobster, binance: sessions for `fairfield backtest`; 0: one, to calibrate.", min=0)
+    ] = 0,
 ) -> None:
-    """Write a simulated order book of known truth, and the configuration for `fairfield calibrate`."""
+    """Write a simulated order book of known truth, and the configuration that calibrates to it or trades it."""
+    if sessions:
+        from fairfield.intraday_stage import write_synthetic_sessions
+
+        write_synthetic_sessions(folder, sessions=sessions, seconds=seconds, seed=seed, feed=feed.value)
+        return
     if feed in (Feed.b3_trades, Feed.b3_old_trades, Feed.b3_raw_orders):
         from fairfield.b3_book_stage import write_b3_files
 

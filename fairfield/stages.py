@@ -95,13 +95,16 @@ def run_backtest(config_path: Path, *, workers: int | None = None, cluster: str 
     from backtests.walk.walkforward import run_walkforward
     from data_pipeline.tasks.executor import make_workforce
     from fairfield.catalog import make_plan
+    from fairfield.intraday_stage import is_intraday, run_intraday_backtest
     from reports.report import write_report
 
-    config = load_config(config_path)
     try:
         executor = None if cluster is None else make_workforce(workers, cluster)
     except ValueError as error:
         raise ConfigError(f"--{error}") from error
+    if is_intraday(config_path):
+        return run_intraday_backtest(config_path, workers=workers, executor=executor)
+    config = load_config(config_path)
     sys.path.append(str(config_path.resolve().parent))  # pods of the user's own lie beside the configuration
     try:
         plan = make_plan(config)
@@ -113,7 +116,7 @@ def run_backtest(config_path: Path, *, workers: int | None = None, cluster: str 
         f"data: {panel.sessions.size:,} sessions {panel.sessions[0]} to {panel.sessions[-1]}, "
         f"{len(panel.instruments)} instruments, {len(panel.events)} corporate events"
     )
-    with _task_bar() as progress, disk_of(config.run.output):
+    with task_bar() as progress, disk_of(config.run.output):
         folder = run_walkforward(
             plan,
             panel,
@@ -167,9 +170,13 @@ def _comparison_lines(runs: Sequence[Path]) -> list[str]:
 
 def write_run_report(run: Path, date: str | None, output: Path | None) -> Path:
     """Write the report of a run, as of `date` when one is given."""
+    from fairfield.intraday_stage import is_intraday_run, write_intraday_run_report
     from reports.report import write_report
 
-    page = write_report(run, date=day(date, "--date"), output=output)
+    if is_intraday_run(run):
+        page = write_intraday_run_report(run, day(date, "--date"), output)
+    else:
+        page = write_report(run, date=day(date, "--date"), output=output)
     tell(f"report: {page}")
     return page
 
@@ -231,7 +238,7 @@ def disk_of(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _task_bar() -> Iterator[Any]:
+def task_bar() -> Iterator[Any]:
     """A progress bar over the tasks of a walk-forward, on a terminal; notices go above it.
 
     Failures are left to the error that ends the run: it names them all.

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
 from data_pipeline.synthetic.order_book import BookConfig, simulate_book
 from data_pipeline.synthetic.order_book_files import write_capture, write_lobster
 
-SessionFeed = Literal["binance", "lobster"]
 SYMBOLS: Final = {"binance": ("BINANCE_USDM", "SYNUSDT"), "lobster": ("NASDAQ", "SYN")}
 """Venue and symbol that the files of each feed are ingested as."""
 LATENCY_MS: Final = 2.0
@@ -19,7 +18,7 @@ LATENCY_MS: Final = 2.0
 
 
 def write_sessions(
-    folder: Path, config: BookConfig, *, first: str, count: int, feed: SessionFeed = "binance", levels: int = 5
+    folder: Path, config: BookConfig, *, first: str, count: int, feed: str = "binance", levels: int = 5
 ) -> tuple[Path, ...]:
     """Raw files of `count` sessions on weekdays from `first` on, each with its own part of the random stream.
 
