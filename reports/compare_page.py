@@ -1,22 +1,29 @@
-"""Pods of several runs side by side on one page."""
+"""Pods of one or several runs side by side on one page: what differs beyond chance, when, and at which size."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backtests.evidence.comparison import compare_runs, correlation_matrix
+from backtests.evidence.comparison import compare_pods, compare_runs, correlation_matrix
+from backtests.evidence.sensitivity import read_sensitivity
+from backtests.evidence.statistics import SESSIONS_PER_YEAR
+from backtests.walk.result import Result, Run
+from backtests.walk.result_files import read_run
 from data_pipeline.errors import DataError
 from reports import performance
+from reports.compare_evidence import findings, pair_table, snooping_table
+from reports.compare_regimes import crisis_table, regime_fact, regime_table
+from reports.compare_sensitivity import sensitivity_chapters
 from reports.formats import clip_text, day, integer, plain, short_hash
 from reports.page import write_page
 from reports.performance import POD_LINES, POD_NOTE, find
-from reports.read_run import PodResult, RunView, view_run
+from reports.read_run import PodResult
 from reports.record import flat
 from reports.tables import Cell, Grid, Group, key_line
 
@@ -27,13 +34,26 @@ FEWEST = 4
 """Common sessions that statistics need."""
 
 
+@dataclass(frozen=True, slots=True)
+class ComparedRun:
+    """What the comparison needs of a run of any kind: the pods' accounts and statistics, settings and hashes."""
+
+    folder: Path
+    folder_name: str
+    name: str
+    benchmark: str
+    pods: tuple[PodResult, ...]
+    configuration: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+
+
 def write_comparison_page(run_folders: Sequence[Path | str], output: Path | str) -> Path:
     """Path of the page that shows the pods of several runs side by side.
 
     Parameters
     ----------
     run_folders : sequence of Path
-        One or more run folders; the first run's benchmark is drawn as the benchmark.
+        One or more run folders, daily or intraday; the first run's benchmark is drawn as the benchmark.
     output : Path
 
     Raises
@@ -49,11 +69,34 @@ def write_comparison_page(run_folders: Sequence[Path | str], output: Path | str)
     repeated = [folder for i, folder in enumerate(folders) if folder.resolve() in [f.resolve() for f in folders[:i]]]
     if repeated:
         raise DataError(f"run_folders must differ; {repeated[0]} was given twice")
-    runs = [view_run(folder) for folder in folders]
-    return write_page(Path(output), "comparison.html.j2", values(folders, runs))
+    return write_page(Path(output), "comparison.html.j2", values([compared_run(folder) for folder in folders]))
 
 
-def values(folders: Sequence[Path], runs: Sequence[RunView]) -> dict[str, Any]:
+def compared_run(folder: Path) -> ComparedRun:
+    """The run in `folder` without the tables that only its kind has.
+
+    Raises
+    ------
+    DataError
+        When it is not a complete run, or a pod has no session.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such run folder: give the folder that `fairfield backtest` wrote")
+    run: Run = read_run(folder)
+    if not run.results or any(result.sessions.size == 0 for result in run.results):
+        raise DataError(f"{folder}: every pod must have at least one session: run the backtest again")
+    pods = tuple(_pod(result) for result in run.results)
+    return ComparedRun(folder, folder.resolve().name, run.name, run.benchmark, pods, run.configuration, run.provenance)
+
+
+def _pod(result: Result) -> PodResult:
+    import pandas as pd
+
+    account, nothing = result.frame("account"), pd.DataFrame()
+    return PodResult(result.pod, account, nothing, nothing, nothing, nothing, nothing, nothing, result.statistics)
+
+
+def values(runs: Sequence[ComparedRun]) -> dict[str, Any]:
     """Everything that the comparison's template prints."""
     pods = labelled_pods(runs)
     if len(pods) > MOST_PODS:
@@ -61,19 +104,20 @@ def values(folders: Sequence[Path], runs: Sequence[RunView]) -> dict[str, Any]:
     benchmark = pods[[p.name for p in runs[0].pods].index(runs[0].benchmark)].name
     sessions = common_sessions(pods)
     shared = [_restricted(pod, sessions) for pod in pods]
-    common = compare_runs(folders) if len(folders) > 1 and len(sessions) > FEWEST else {}
+    record = _record(runs, pods, benchmark) if len(sessions) > FEWEST else {}
+    several = len(runs) > 1 and bool(record)
     measured = (
         [
-            replace(pod, statistics=_shared_statistics(pod.statistics, record))
-            for pod, record in zip(pods, common["statistics"].values(), strict=True)
+            replace(pod, statistics=_shared_statistics(pod.statistics, found))
+            for pod, found in zip(pods, record["statistics"].values(), strict=True)
         ]
-        if common
+        if several
         else pods
     )
     return {
         "runs": _run_table(runs),
-        "pods": _pod_table(measured, benchmark, shared=bool(common)),
-        "cautions": common.get("differences_of_inputs", []),
+        "pods": _pod_table(measured, benchmark, shared=several),
+        "cautions": record.get("differences_of_inputs", []),
         "differing": _differing_settings(runs),
         "n_common": integer(len(sessions)),
         "first": day(sessions[0]) if len(sessions) else "",
@@ -81,10 +125,61 @@ def values(folders: Sequence[Path], runs: Sequence[RunView]) -> dict[str, Any]:
         "equity": performance.equity_chart(shared, benchmark) if len(sessions) > 1 else None,
         "drawdown": performance.drawdown_chart(shared, benchmark, []) if len(sessions) > 1 else None,
         "correlation": _correlation(shared) if len(sessions) > 2 else None,
+        "evidence": _evidence(record, {pod.name: pod.statistics for pod in measured}) if record else None,
+        "sensitivity": _sensitivity(runs, benchmark),
     }
 
 
-def labelled_pods(runs: Sequence[RunView]) -> list[PodResult]:
+def _record(runs: Sequence[ComparedRun], pods: Sequence[PodResult], benchmark: str) -> dict[str, Any]:
+    """The comparison of all pods on their common sessions, under the names of the page."""
+    if len(runs) > 1:
+        found = compare_runs([run.folder for run in runs])
+        names = dict(zip(found["pods"], [pod.name for pod in pods], strict=True))
+        return {key: _renamed(item, names) for key, item in found.items()}
+    own = runs[0].configuration.get("sessions_per_year")
+    return compare_pods(
+        {pod.name: pod.column("return")[1:] for pod in pods},
+        pods[0].column("risk_free")[1:],
+        benchmark,
+        {pod.name: pod.statistics for pod in pods},
+        sessions=pods[0].sessions[1:],
+        periods_per_year=int(own or SESSIONS_PER_YEAR),
+    )
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """The record with every pod's name, as a key or as a text, in the page's words."""
+    if isinstance(value, Mapping):
+        return {names.get(key, key): _renamed(item, names) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_renamed(item, names) for item in value]
+    return names.get(value, value) if isinstance(value, str) else value
+
+
+def _evidence(record: Mapping[str, Any], statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    facts = findings(record, statistics)
+    regimes = regime_fact(record["regimes"])
+    return {
+        "facts": [*facts, regimes] if regimes else facts,
+        "pairs": pair_table(record["pairs"]),
+        "snooping": snooping_table(record),
+        "regimes": regime_table(record["regimes"], record["pods"]),
+        "crises": crisis_table(record["crises"], record["pods"]),
+    }
+
+
+def _sensitivity(runs: Sequence[ComparedRun], benchmark: str) -> list[dict[str, Any]]:
+    """Chapters of each run that holds a study, headed by the run where there are several."""
+    chapters = []
+    for run, label in zip(runs, run_labels(runs), strict=True):
+        studies = read_sensitivity(run.folder)
+        if studies:
+            own = benchmark if len(runs) == 1 else run.benchmark
+            chapters.append({"run": label if len(runs) > 1 else "", "chapters": sensitivity_chapters(studies, own)})
+    return chapters
+
+
+def labelled_pods(runs: Sequence[ComparedRun]) -> list[PodResult]:
     """Every pod of every run, its name made unique by the run's where two runs have a pod of that name."""
     names = [pod.name for run in runs for pod in run.pods]
     labels = run_labels(runs)
@@ -95,7 +190,7 @@ def labelled_pods(runs: Sequence[RunView]) -> list[PodResult]:
     ]
 
 
-def run_labels(runs: Sequence[RunView]) -> list[str]:
+def run_labels(runs: Sequence[ComparedRun]) -> list[str]:
     """The runs' names; where two runs have one name, with the beginning of the hash in their folders' names."""
     names = [run.name for run in runs]
     short = [f"{run.name}-{run.folder_name.removeprefix(run.name).strip('-')[:4]}" for run in runs]
@@ -125,7 +220,7 @@ def _restricted(pod: PodResult, sessions: NDArray[np.datetime64]) -> PodResult:
     return replace(pod, account=account.assign(drawdown=1.0 - growth / highest))
 
 
-def _run_table(runs: Sequence[RunView]) -> Grid:
+def _run_table(runs: Sequence[ComparedRun]) -> Grid:
     rows: list[tuple[str | Cell, ...]] = []
     for run, label in zip(runs, run_labels(runs), strict=True):
         sessions = run.pods[0].sessions
@@ -168,7 +263,7 @@ def _pod_table(pods: Sequence[PodResult], benchmark: str, *, shared: bool) -> Gr
     return Grid(key="pods", head=head, rows=rows, style="sticky wide", note=(note if shared else "") + POD_NOTE)
 
 
-def _differing_settings(runs: Sequence[RunView]) -> Grid | None:
+def _differing_settings(runs: Sequence[ComparedRun]) -> Grid | None:
     """Settings that are not the same in all runs; None for a single run."""
     if len(runs) < 2:
         return None

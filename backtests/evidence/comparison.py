@@ -1,4 +1,4 @@
-"""Pods beside each other on the same days: correlation, difference from the benchmark, rank after counting trials."""
+"""Pods beside each other on the same days: correlation, differences of all pairs, the best after the search for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backtests.evidence.bootstrap import DRAWS, Differences, bootstrap_differences
+from backtests.evidence.bootstrap import DRAWS, BootstrapDifference, Differences
+from backtests.evidence.pairs import PairDifference, pairwise_differences
+from backtests.evidence.regimes import RegimeRule, crisis_results, label_regimes, regime_breakdown
+from backtests.evidence.snooping import superior_predictive_ability
 from backtests.evidence.statistics import SESSIONS_PER_YEAR, performance, sharpe_statistics, trial_variance_over
 
 if TYPE_CHECKING:
@@ -25,6 +28,8 @@ def compare_pods(
     benchmark: str,
     statistics: Mapping[str, Mapping[str, Any]],
     *,
+    sessions: NDArray[np.datetime64] | None = None,
+    market: Floats | None = None,
     seed: int = 0,
     draws: int = DRAWS,
     periods_per_year: int = SESSIONS_PER_YEAR,
@@ -40,41 +45,118 @@ def compare_pods(
         Name of the pod that the others are measured against.
     statistics : mapping
         `statistics.json` by pod; the rank is by `deflated_sharpe`, then by `sharpe`, then by name.
+    sessions : (T,) datetime64, optional
+        Their days: with them the record has regimes and crises.
+    market : (T,) float64, optional
+        Returns that tell calm from stressed sessions; by default the benchmark's.
 
     Returns
     -------
     dict
         pods, benchmark, sessions, correlation (list of rows in the order of pods, null without dispersion),
         differences (by pod: annual_difference, low, high, p_value, the same with the prefix sharpe_, block_length),
+        pairs (list of first, second, the same numbers of first less second, p_value_adjusted and
+        sharpe_p_value_adjusted), snooping (against "benchmark" and "cash"), regimes, crises,
         ranking (list of pod, deflated_sharpe, sharpe), method.
     """
     names = list(returns)
     if benchmark not in returns:
         raise ValueError(f"benchmark must be one of the pods {names}; was {benchmark!r}")
-    differences = {
-        name: _difference_record(
-            bootstrap_differences(
-                returns[name], returns[benchmark], risk_free, draws=draws, seed=seed, periods_per_year=periods_per_year
-            )
-        )
-        for name in names
-        if name != benchmark
-    }
-    return {
+    pairs = pairwise_differences(returns, risk_free, draws=draws, seed=seed, periods_per_year=periods_per_year)
+    record = {
         "pods": names,
         "benchmark": benchmark,
         "sessions": int(np.asarray(risk_free).size),
         "correlation": correlation_matrix(np.stack([returns[name] for name in names])).tolist(),
-        "differences": differences,
+        "differences": _from_benchmark(pairs, benchmark),
+        "pairs": [_pair_record(pair) for pair in pairs],
+        "snooping": {
+            "benchmark": _snooping_record(
+                {name: returns[name] for name in names if name != benchmark}, returns[benchmark], draws, seed
+            ),
+            "cash": _snooping_record(returns, risk_free, draws, seed),
+        },
         "ranking": _ranking(statistics, names),
         "method": {
             "bootstrap": "stationary (Politis & Romano 1994), percentile interval, re-centred two-sided p-value",
             "block_length": "automatic (Politis & White 2004, corrected by Patton, Politis & White 2009)",
+            "adjustment": "Holm (1979) over all pairs, mean returns and Sharpe ratios each for themselves",
+            "snooping": "Hansen (2005), White (2000), step-down of Romano & Wolf (2005), one-sided on mean returns",
             "draws": draws,
             "confidence": 0.95,
             "seed": seed,
             "differences": "annual; excess over the risk-free return of the session",
         },
+    }
+    if sessions is None:
+        return record
+    return record | _in_regimes(returns, risk_free, sessions, benchmark, market, periods_per_year)
+
+
+def _in_regimes(
+    returns: Mapping[str, Floats],
+    risk_free: Floats,
+    sessions: NDArray[np.datetime64],
+    benchmark: str,
+    market: Floats | None,
+    periods_per_year: int,
+) -> dict[str, Any]:
+    rule = RegimeRule()
+    labels = label_regimes(returns[benchmark] if market is None else market, rule)
+    breakdown = regime_breakdown(returns, risk_free, labels, periods_per_year=periods_per_year)
+    words = rule.words(f"the returns of {benchmark}" if market is None else "the market")
+    return {"regimes": breakdown | {"rule": words}, "crises": crisis_results(sessions, returns)}
+
+
+def _from_benchmark(pairs: Sequence[PairDifference], benchmark: str) -> dict[str, dict[str, float]]:
+    """Each other pod less the benchmark, in the order of the pods."""
+    found = {}
+    for pair in pairs:
+        if pair.second == benchmark:
+            found[pair.first] = _difference_record(pair.found)
+        elif pair.first == benchmark:
+            found[pair.second] = _difference_record(_turned(pair.found))
+    return found
+
+
+def _turned(found: Differences) -> Differences:
+    mean, sharpe = (
+        BootstrapDifference(-item.estimate, -item.high, -item.low, item.p_value) for item in (found.mean, found.sharpe)
+    )
+    return Differences(mean, sharpe, found.block_length)
+
+
+def _pair_record(pair: PairDifference) -> dict[str, Any]:
+    return {
+        "first": pair.first,
+        "second": pair.second,
+        **_difference_record(pair.found),
+        "p_value_adjusted": pair.mean_adjusted,
+        "sharpe_p_value_adjusted": pair.sharpe_adjusted,
+    }
+
+
+def _snooping_record(returns: Mapping[str, Floats], against: Floats, draws: int, seed: int) -> dict[str, Any] | None:
+    """The tests of all pods against one series; `unavailable` says why where there are none, None without pods."""
+    names = list(returns)
+    if not names:
+        return None
+    matrix = np.stack([returns[name] for name in names], axis=1)
+    try:
+        found = superior_predictive_ability(matrix, against, draws=draws, seed=seed)
+    except ValueError as error:
+        return {"unavailable": str(error)}
+    return {
+        "pods": names,
+        "best": names[found.best],
+        "statistic": found.statistic,
+        "p_value": found.consistent,
+        "p_value_lower": found.lower,
+        "p_value_upper": found.upper,
+        "reality_check_p_value": found.reality_check,
+        "adjusted_p_values": dict(zip(names, found.adjusted_p_values.tolist(), strict=True)),
+        "survivors": [names[j] for j in found.survivors()],
+        "block_length": found.block_length,
     }
 
 
@@ -116,7 +198,7 @@ def compare_runs(
     risk_free = _on(shared, first.results[0], "risk_free")
     returns = {name: _on(shared, result, "return") for name, result in results.items()}
     statistics = _shared_statistics(returns, risk_free, runs)
-    record = compare_pods(returns, risk_free, chosen, statistics, seed=seed, draws=draws)
+    record = compare_pods(returns, risk_free, chosen, statistics, sessions=shared, seed=seed, draws=draws)
     differences = _differences_of_inputs(runs)
     return record | {
         "runs": list(runs),

@@ -1,0 +1,143 @@
+"""How results move with capital, fees, delay, latency and queue: curves and tables of a study's file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from backtests.evidence.sensitivity import SensitivityPoint
+from reports import svg
+from reports.charts import LABEL, WIDTH, pod_style
+from reports.formats import clip_text, is_number, money, number, percent, significant
+from reports.svg import Frame
+from reports.tables import Cell, Grid, Group
+
+Points = Sequence[SensitivityPoint]
+
+TITLES = {
+    "capital": ("Capacity: profit against capital", "Capital", "capital of a pod"),
+    "fee_factor": ("Fees", "Fees, times the usual", "fees, times the usual"),
+    "delay_sessions": ("Delay of decisions", "Sessions of delay", "sessions between decision and order"),
+    "latency_ms": ("Latency", "Latency, ms", "latency, ms"),
+    "queue": ("Queue model", "Queue model", ""),
+}
+
+
+def sensitivity_chapters(studies: Mapping[str, Points], benchmark: str) -> list[dict[str, Any]]:
+    """Title, picture (None for names instead of numbers) and table of each dimension that has points."""
+    chapters = []
+    for dimension, points in studies.items():
+        if points:
+            title, head, words = TITLES[dimension]
+            picture = None
+            if dimension == "capital":
+                picture = curve(points, lambda p: p.profit, _profit_error, benchmark, title, words, money, log=True)
+            elif dimension != "queue":
+                picture = curve(
+                    points, lambda p: p.annual_return, lambda p: p.standard_error, benchmark, title, words, _rate
+                )
+            chapters.append({"title": title, "picture": picture, "table": _table(dimension, head, points)})
+    return chapters
+
+
+def curve(
+    points: Points,
+    height_of: Callable[[SensitivityPoint], float],
+    error_of: Callable[[SensitivityPoint], float],
+    benchmark: str,
+    label: str,
+    x_words: str,
+    y_format: Callable[[float], str],
+    *,
+    log: bool = False,
+) -> Markup | None:
+    """One line per pod through its points with two standard errors each way; None without a finite point."""
+    shown = [p for p in points if math.isfinite(height_of(p))]
+    if not shown:
+        return None
+    pods = list(dict.fromkeys(p.pod for p in points))
+
+    def place(p: SensitivityPoint) -> float:
+        return math.log10(float(p.value)) if log else float(p.value)
+
+    def reach(p: SensitivityPoint) -> float:
+        return 2.0 * error_of(p) if math.isfinite(error_of(p)) else 0.0
+
+    across = [place(p) for p in shown]
+    low = min(0.0, *(height_of(p) - reach(p) for p in shown))
+    high = max(0.0, *(height_of(p) + reach(p) for p in shown))
+    air = 0.05 * ((high - low) or 1.0)
+    room = 14.0 + 7.8 * max(min(len(pod), LABEL) for pod in pods)
+    frame = Frame(WIDTH, 280.0, 62, room, 14, 42, (min(across), max(across)), (low - air, high + air))
+    body = svg.axes(frame, svg.nice_ticks(low, high, 5), y_format) + _axis(frame, across, x_words, log)
+    ends = []
+    for index, pod in enumerate(pods):
+        style = pod_style(index, benchmark=pod == benchmark)
+        mine = sorted((p for p in shown if p.pod == pod), key=place)
+        if not mine:
+            continue
+        xs = np.array([frame.x(place(p)) for p in mine])
+        ys = np.array([frame.y(height_of(p)) for p in mine])
+        body.append(svg.path(svg.polyline(xs, ys), style))
+        for p, x, y in zip(mine, xs.tolist(), ys.tolist(), strict=True):
+            if reach(p):
+                top, bottom = (frame.y(height_of(p) + sign * reach(p)) for sign in (1.0, -1.0))
+                body.append(svg.segment(x, top, x, bottom, style))
+            body.append(svg.segment(x - 2.5, y, x + 2.5, y, style))
+        ends.append((pod, style, float(ys[-1]) + 4.0))
+    places = svg.spread_labels([end[2] for end in ends], 16.0, frame.top + 4, frame.height - frame.bottom + 4)
+    for (pod, style, _), y in zip(ends, places, strict=True):
+        body.append(svg.text(frame.width - frame.right + 6, y, clip_text(pod, LABEL), f"t{style}"))
+    return svg.document(WIDTH, 280.0, label, body)
+
+
+def _axis(frame: Frame, across: Sequence[float], words: str, log: bool) -> list[str]:
+    base = frame.height - frame.bottom
+    if log:
+        decades = range(math.floor(min(across)), math.ceil(max(across)) + 1)
+        ticks = [d + math.log10(m) for d in decades for m in ((1, 2, 5) if len(decades) < 4 else (1,))]
+        ticks = [t for t in ticks if min(across) - 1e-9 <= t <= max(across) + 1e-9]
+    else:
+        ticks = svg.nice_ticks(min(across), max(across), 6)
+    body = []
+    for tick in ticks:
+        x = frame.x(tick)
+        body.append(svg.segment(x, base, x, base + 4, "g"))
+        body.append(svg.text(x, base + 16, money(10.0**tick) if log else significant(tick, 3), "k", "middle"))
+    body.append(svg.text(frame.left + frame.plot_width / 2, frame.height - 6, words, "k", "middle"))
+    return body
+
+
+def _table(dimension: str, head: str, points: Points) -> Grid:
+    rows: list[Any] = []
+    for pod in dict.fromkeys(p.pod for p in points):
+        rows.append(Group(pod))
+        rows += [_row(dimension, p) for p in points if p.pod == pod]
+    names = (head, *(("Profit a year",) if dimension == "capital" else ()), "Annual return", "± standard error")
+    return Grid(
+        key=f"sensitivity-{dimension}", head=(*names, "Sharpe ratio", "Costs, bps a year"), rows=rows, style="wide"
+    )
+
+
+def _row(dimension: str, p: SensitivityPoint) -> tuple[str | Cell, ...]:
+    value = p.value if isinstance(p.value, str) else money(p.value) if dimension == "capital" else number(p.value, 2)
+    return (
+        value,
+        *((money(p.profit) if is_number(p.profit) else "n/a",) if dimension == "capital" else ()),
+        percent(p.annual_return, 2, signed=True),
+        percent(p.standard_error, 2),
+        number(p.sharpe, 2),
+        number(1e4 * p.annual_cost, 0) if is_number(p.annual_cost) else "n/a",
+    )
+
+
+def _profit_error(p: SensitivityPoint) -> float:
+    return float(p.value) * p.standard_error
+
+
+def _rate(value: float) -> str:
+    return percent(value, 1)
