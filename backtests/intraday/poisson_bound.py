@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from backtests.intraday.poisson import simulate_poisson
 from backtests.intraday.poisson_mids import simulate_mids
-from backtests.intraday.poisson_panels import PoissonMarket, Quoting
+from backtests.intraday.poisson_panels import Quoting, lone_market
 from mfg_core import MarketMakingGame
 from strategies.intraday.pod import IntradayTraining
+from strategies.intraday.quote_table import QuoteTable
 
 Floats = NDArray[np.float64]
 LEVEL = 0.05
@@ -51,9 +52,11 @@ class PoissonBound:
 
     @property
     def verdict(self) -> int:
-        """1 or -1 where the share of sessions with the other sign, doubled, is below `LEVEL`; else 0."""
-        above = float((self.profits > 0).mean())
-        return 1 if 2 * (1 - above) < LEVEL else -1 if 2 * above < LEVEL else 0
+        """1 or -1 where twice the share of sessions without that sign is below `LEVEL`; else 0."""
+        for sign in (1, -1):
+            if 2.0 * float((sign * self.profits <= 0).mean()) < LEVEL:
+                return sign
+        return 0
 
     @staticmethod
     def joined(bounds: Sequence[PoissonBound]) -> PoissonBound:
@@ -81,15 +84,15 @@ def poisson_bound(
 ) -> PoissonBound:
     """Sessions of a table of quotes in the market that training calibrated, the mid a martingale.
 
-    Fills come at A exp(-k (quote - c h)), h being the market's mean half-spread in training; each moves the mid by the
-    adverse selection found there. Nothing is liquidated: what is left is marked at the mid.
+    Fills of one order come at A exp(-k distance), the law of the market as it was while it was calibrated; each moves
+    the mid by the adverse selection found there. Nothing is liquidated: what is left is marked at the mid.
 
     Parameters
     ----------
     training : IntradayTraining
     quotes : callable
         (bid, ask) half-spreads in price at times since the session's start and inventories in orders, nan where a side
-        is not quoted.
+        is not quoted; of a pod's table `table_quoting`.
     seconds : float
         Length of the session.
     """
@@ -102,14 +105,13 @@ def poisson_bound(
         terminal_penalty=0.0,
         horizon=seconds,
         max_inventory=training.max_position // training.order_lots,
-        competition=truth.competition,
+        competition=0.0,
         initial_mean=0.0,
         initial_std=0.0,
         adverse_selection=truth.adverse_selection,
         maker_fee=training.fee,
     )
-    market = PoissonMarket(game, lambda t: np.full((t.size, 2), truth.half_spread))
-    run = simulate_poisson(market, {"table": quotes}, paths=paths, seed=seed, start=0, log_fills=True)
+    run = simulate_poisson(lone_market(game), {"table": quotes}, paths=paths, seed=seed, start=0, log_fills=True)
     mids = simulate_mids(run, "table", volatility=truth.volatility, seed=seed)
     unit = training.order_lots * instrument.lot_size * instrument.multiplier
     return PoissonBound(
@@ -117,5 +119,22 @@ def poisson_bound(
         float(run.fill_counts("table").sum(axis=1).mean()),
         truth.adverse_selection / instrument.tick_size,
         f"fills at the calibrated rates, A = {truth.ask_arrival:.3g} and {truth.bid_arrival:.3g} a second, "
-        f"1/k = {1 / truth.fill_decay / instrument.tick_size:.3g} ticks, competition {truth.competition:.2g}",
+        f"1/k = {1 / truth.fill_decay / instrument.tick_size:.3g} ticks, whatever the queue",
     )
+
+
+def table_quoting(table: QuoteTable, seconds: float) -> Quoting:
+    """A pod's table as a function of the time since the start of a session of `seconds` and of inventories in orders.
+
+    The table ends with the session; what lies before it begins has its first quotes, as in the quoting rule.
+    """
+    horizon = float(table.times[-1])
+
+    def quotes(t: Floats, inventory: Floats) -> tuple[Floats, Floats]:
+        at, held = np.broadcast_arrays(np.asarray(t, dtype=np.float64), np.asarray(inventory))
+        clock = np.clip(horizon - (seconds - at), 0.0, horizon)
+        times, place = np.unique(clock.ravel(), return_inverse=True)
+        found = table.at(times)[held.ravel().astype(np.int64) + table.max_inventory, place.ravel()]
+        return found[:, 0].reshape(at.shape), found[:, 1].reshape(at.shape)
+
+    return quotes

@@ -87,10 +87,11 @@ class _Touch:
         self.instrument = instrument
         self.book: Any = None
         self.last: tuple[int, float] | None = None
-        self.integral, self.time = 0.0, 0
+        self.integral, self.time, self.now = 0.0, 0, 0
 
     def feed(self, events: NDArray[Any]) -> None:
         kinds = events["ev"] & np.uint64(KIND_MASK)
+        self.now = int(events["exch_ts"][-1]) if events.size else self.now
         if self.book is None and events.size and not (kinds == TRADE).all():
             self.book = start_book(tick_grid(self.instrument.tick_size), source=book_source(events))
         if self.book is not None:
@@ -101,6 +102,9 @@ class _Touch:
         if self.book is None:
             return None
         self._add(finish(self.book))
+        if self.last is not None and np.isfinite(self.last[1]):
+            self.integral += self.last[1] * (self.now - self.last[0])
+            self.time += self.now - self.last[0]
         return self.integral / self.time / self.instrument.lot_size if self.time else None
 
     def _add(self, rows: Any) -> None:

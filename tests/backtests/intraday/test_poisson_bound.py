@@ -1,0 +1,64 @@
+"""Fills at the calibrated rates: the value of a constant quote is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from backtests.intraday.poisson_bound import PoissonBound, poisson_bound, table_quoting
+from strategies.intraday.pod import IntradayTraining, MarketTruth
+from strategies.intraday.quote_table import QuoteTable
+from strategies.intraday.rule import Instrument
+
+DELTA, K, A, SECONDS = 0.02, 50.0, 1.5, 40.0
+
+
+def training(fee, adverse):
+    truth = MarketTruth(A, A, K, volatility=0.01, half_spread=0.02, adverse_selection=adverse, mid=50.0)
+    return IntradayTraining(
+        Instrument("S", "X", 0.01, 100.0), truth, ("2021-03-15",), SECONDS, order_lots=2, max_position=200, fee=fee
+    )
+
+
+def table(horizon):
+    quotes = np.full((201, 3, 2), DELTA)
+    quotes[-1, :, 0] = quotes[0, :, 1] = np.nan
+    return QuoteTable(quotes, np.array([0.0, horizon]))
+
+
+def test_a_constant_quote_earns_its_margin_at_the_rate_of_its_distance():
+    """Both sides: 2 A exp(-k d) T (d - xi - f) on 200 shares; 100 orders a side are never reached."""
+    fee, adverse = 0.001, 0.004
+    made = training(fee, adverse)
+    found = poisson_bound(made, table_quoting(table(SECONDS), SECONDS), seconds=SECONDS, paths=2000, seed=3)
+    fills = 2 * A * np.exp(-K * DELTA) * SECONDS
+    assert abs(found.fills - fills) < 4 * np.sqrt(fills / 2000)
+    expected = fills * (DELTA - adverse - fee) * 200
+    # 4 standard errors: one false alarm in 16,000 seeds, and this one is fixed
+    assert abs(found.mean - expected) < 4 * found.deviation / np.sqrt(2000)
+    assert found.table_row()["adverse_ticks"] == pytest.approx(0.4)
+
+
+def test_a_table_that_is_shorter_than_the_session_ends_with_it():
+    quotes = np.full((3, 3, 2), DELTA)
+    quotes[1, :, 0] = [1.0, 2.0, 3.0]  # bid at inventory 0, linear in time
+    short = table_quoting(QuoteTable(quotes, np.array([0.0, 10.0])), 40.0)
+    bid, ask = short(np.array([0.0, 30.0, 35.0, 40.0]), np.array([0.0]))
+    np.testing.assert_allclose(bid, [1.0, 1.0, 2.0, 3.0])
+    np.testing.assert_allclose(ask, DELTA)
+
+
+def test_only_a_sign_that_nearly_all_sessions_have_is_a_verdict():
+    def of(*profits):
+        return PoissonBound(np.array(profits), 1.0, 0.0, "").verdict
+
+    assert of(*[1.0] * 99, -1.0) == 1
+    assert of(*[-1.0] * 99, 1.0) == -1
+    assert of(1.0, -1.0) == 0
+    assert of(0.0, 0.0) == 0
+
+
+def test_sessions_are_added_path_by_path():
+    one = PoissonBound(np.array([1.0, 2.0]), 3.0, 0.5, "w")
+    both = PoissonBound.joined([one, one])
+    assert (both.profits.tolist(), both.fills) == ([2.0, 4.0], 6.0)
