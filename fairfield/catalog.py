@@ -13,6 +13,7 @@ from fairfield.config import PodSection, RunConfig
 from fairfield.errors import ConfigError
 
 if TYPE_CHECKING:
+    from backtests.walk.combinatorial import CombinatorialSettings
     from backtests.walk.plan import PodPlan, WalkForwardPlan
     from risk.limits import LimitSet
     from strategies.pod import Pod
@@ -66,9 +67,12 @@ def make_plan(config: RunConfig) -> WalkForwardPlan:
                 train=windows.train,
                 test=windows.test,
                 purge=windows.purge,
-                embargo=windows.embargo,
+                embargo=windows.embargo if isinstance(windows.embargo, int) else 0,
                 anchored=windows.window == "anchored",
             ),
+            combinatorial=_combinatorial(config),
+            selection=windows.selection,
+            inner_folds=windows.inner_folds,
             capital=account.capital,
             rules=rules,
             horizon=execution.horizon,
@@ -83,6 +87,17 @@ def make_plan(config: RunConfig) -> WalkForwardPlan:
         )
     except (TypeError, ValueError) as error:  # a rule of a room that a value of the file breaks
         raise ConfigError(str(error)) from error
+
+
+def _combinatorial(config: RunConfig) -> CombinatorialSettings | None:
+    """Groups of the configuration, six and two of them tested where it names none; None for other windows."""
+    from backtests.walk.combinatorial import CombinatorialSettings
+
+    windows = config.walkforward
+    if windows.window != "combinatorial":
+        return None
+    groups, tested = windows.groups or 6, windows.test_groups or 2
+    return CombinatorialSettings(groups, tested, windows.purge, windows.embargo)
 
 
 def _risk_free_source(config: RunConfig) -> str:
@@ -113,6 +128,7 @@ def _pod_plan(section: PodSection, config: RunConfig, limits: LimitSet | None) -
         grid=parameter_grid(pod, section.grid),
         execution=section.execution or config.execution.method,
         limits=limits if section.limits else None,
+        label_sessions=section.label_sessions,
     )
 
 

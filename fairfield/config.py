@@ -75,13 +75,33 @@ class DataSection(Section):
 
 
 class WalkForwardSection(Section):
-    """Training and test windows, in sessions."""
+    """Training and test windows, in sessions, and how a training window chooses parameters.
 
-    window: Literal["rolling", "anchored"] = "rolling"
+    The account always runs through rolling or anchored windows of `train` and `test`. "combinatorial" adds, beside a
+    rolling account, the paths of combinatorial purged cross-validation: `groups` of sessions, `test_groups` of them
+    tested in each split. `purge` is how far labels reach ahead; `embargo` (for combinatorial windows also a share of
+    all sessions, below 1) keeps out what comes after a test.
+    """
+
+    window: Literal["rolling", "anchored", "combinatorial"] = "rolling"
     train: int = Field(default=504, ge=20)
     test: int = Field(default=126, ge=1)
     purge: int = Field(default=1, ge=0)
-    embargo: int = Field(default=0, ge=0)
+    embargo: int | float = Field(default=0, ge=0)
+    groups: int | None = Field(default=None, ge=2)
+    test_groups: int | None = Field(default=None, ge=1)
+    selection: Literal["screen", "nested"] = "screen"
+    inner_folds: int = Field(default=5, ge=2)
+
+    @model_validator(mode="after")
+    def _scheme(self) -> WalkForwardSection:
+        if self.window != "combinatorial":
+            for name in ("groups", "test_groups"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f'{name} belongs to window = "combinatorial"; window is "{self.window}"')
+            if isinstance(self.embargo, float):
+                raise ValueError(f'embargo must be whole sessions with window = "{self.window}"; was {self.embargo}')
+        return self
 
 
 class ExecutionSection(Section):
@@ -134,12 +154,16 @@ class LimitsSection(Section):
 
 
 class PodSection(Section):
-    """One pod: its kind, its parameters, and the grid from which each fold's training window chooses."""
+    """One pod: its kind, its parameters, and the grid from which each fold's training window chooses.
+
+    `label_sessions` is how far beyond a training session the pod's fit looks for what that session led to.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$")
     kind: str
     limits: bool = True
     execution: Literal["mean_field", "twap", "immediate"] | None = None
+    label_sessions: int = Field(default=0, ge=0)
     parameters: dict[str, Value] = Field(default_factory=dict)
     grid: dict[str, list[Value]] = Field(default_factory=dict)
 
