@@ -1,6 +1,6 @@
 """A market for one maker whose fill rates are known: prints that reach a quote at exactly A exp(-k (distance - crowd)).
 
-    config = MakerMarketConfig(ask_arrival=1.0, bid_arrival=1.0, fill_decay=0.5, seconds=10.0, tick=2.0**-8)
+    config = MakerMarketConfig(ask_arrival=1.0, bid_arrival=1.0, fill_decay=0.5, seconds=10.0, tick=0.01)
     events = simulate_maker_market(config, times, crowd)          # EVENT_DTYPE, for the event engine
 
 The market's own best quotes stand far out and only say where the mid is. Buyers and sellers print one lot each. A print
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.book.events import BEST_QUOTE, BUY, EVENT_DTYPE, EXCH, LOCAL, SELL, TRADE
+from data_pipeline.book.grid import tick_grid
 from data_pipeline.synthetic.streams import FloatArray, normals, stream, uniforms
 
 Ints = NDArray[np.int64]
@@ -45,7 +46,7 @@ class MakerMarketConfig:
     start_ns : int
         First instant, ns since 1970 UTC.
     tick, mid : float
-        Price step; first mid, in whole ticks after rounding.
+        Price step, a decimal number; first mid, in whole ticks after rounding.
     lowest : float
         Lowest distance from the mid at which a maker may quote; prints reach at least so far. Below it a quote is
         filled too rarely.
@@ -176,7 +177,7 @@ def _quotes(config: MakerMarketConfig, moves: Ints, mids: Ints) -> NDArray[Any]:
     events = np.zeros(2 * moves.size, dtype=EVENT_DTYPE)
     events["ev"] = BEST_QUOTE | EXCH | LOCAL | np.tile(np.array([BUY, SELL]), moves.size)
     events["exch_ts"] = events["local_ts"] = np.repeat(moves, 2)
-    events["px"] = (np.repeat(mids, 2) + np.tile(np.array([-away, away]), moves.size)) * config.tick
+    events["px"] = tick_grid(config.tick).prices(np.repeat(mids, 2) + np.tile(np.array([-away, away]), moves.size))
     events["qty"] = 1.0
     return events
 
@@ -185,6 +186,6 @@ def _trades(config: MakerMarketConfig, when: Ints, side: Ints, tick: Ints) -> ND
     events = np.zeros(when.size, dtype=EVENT_DTYPE)
     events["ev"] = np.where(side > 0, TRADE | EXCH | LOCAL | BUY, TRADE | EXCH | LOCAL | SELL)
     events["exch_ts"] = events["local_ts"] = when
-    events["px"] = tick * config.tick
+    events["px"] = tick_grid(config.tick).prices(tick)
     events["qty"] = 1.0
     return events
