@@ -78,7 +78,12 @@ class MarkOutMeans:
 
 
 def fill_mark_outs(
-    outcome: SessionOutcome, path: QuotePath, horizons: Sequence[float] = HORIZONS, *, blocks: int = 50
+    outcome: SessionOutcome,
+    path: QuotePath,
+    horizons: Sequence[float] = HORIZONS,
+    *,
+    start: int | None = None,
+    blocks: int = 50,
 ) -> FillMarkOuts:
     """Each fill's moves of the mid.
 
@@ -89,9 +94,11 @@ def fill_mark_outs(
         Its `until` ends the session: fills whose horizon ends later are left out there, and counted.
     horizons : sequence of float
         Seconds, rising.
+    start : int, optional
+        First time of the session, ns; that of the path by default.
     blocks : int
-        The path's time is cut into at most so many equal blocks, none shorter than two horizons: moves of fills that
-        are close in time overlap.
+        The time from `start` to the path's end is cut into at most so many equal blocks, none shorter than two
+        horizons: moves of fills that are close in time overlap.
     """
     at = np.array(checked_horizons(horizons))
     if blocks < 2:
@@ -103,7 +110,7 @@ def fill_mark_outs(
     before = np.where(known, own_mids, 0)
     moves, block = np.full((times.size, at.size), np.nan), np.zeros((times.size, at.size), dtype=np.int64)
     after_end, without = np.zeros(at.size, dtype=np.int64), np.zeros(at.size, dtype=np.int64)
-    first = int(path.times[0]) if path.times.size else 0
+    first = start if start is not None else int(path.times[0]) if path.times.size else 0
     span = max(path.until - first, 1)
     for place, horizon in enumerate(at):
         later = times + round(float(horizon) * SECOND)

@@ -89,7 +89,7 @@ def session_account(
     maker = outcome.fills["maker"] == 1
     return SessionAccount(
         split=profit_split(outcome, path, horizons),
-        mark_outs=fill_mark_outs(outcome, path, horizons),
+        mark_outs=fill_mark_outs(outcome, path, horizons, start=span.start),
         inventory=inventory_figures(outcome, span.start, span.stop, limit=settings.limits.max_position),
         uptime=uptime(outcome, path, continuous_spans(span.start, span.stop, span.phases)),
         orders=order_figures(outcome),

@@ -113,6 +113,19 @@ def test_sessions_are_joined_without_joining_their_blocks():
     assert twice.fills[0, 2, 0] == 2 * alone.fills[0, 2, 0]
 
 
+def test_blocks_are_of_the_session_and_not_of_a_picture_long_before_it():
+    times, mid, at, side = market_orders(3)
+    path = path_of(times, mid - 2, mid + 2, until=int(times[-1]))
+    before = path_of(np.r_[-(10**6), times], np.r_[0, mid - 2], np.r_[9999, mid + 2], until=int(times[-1]))
+    fills = [
+        (int(t) * SECOND, n, int(s), 5000, 1, 1, None, BY_QUEUE) for n, (t, s) in enumerate(zip(at, side, strict=True))
+    ]
+    made = outcome(fills, last_mid2=10_000)
+    found = fill_mark_outs(made, before, (5.0,), start=int(times[0]) * SECOND)
+    np.testing.assert_array_equal(found.block, fill_mark_outs(made, path, (5.0,)).block)
+    assert np.unique(fill_mark_outs(made, before, (5.0,)).block).size == 1
+
+
 def test_no_sessions_no_means():
     with pytest.raises(ValueError, match="at least one"):
         mark_out_means([])
