@@ -84,8 +84,8 @@ def window_signals(features: Mapping[str, Floats], window: int) -> tuple[Floats,
     """(toxicity, volatility) over each `window` intervals of one session that follow each other.
 
     Toxicity is sum |bought - sold| / sum (bought + sold), from 0 to 1, 0 without trades (Easley, López de Prado &
-    O'Hara 2012, who take intervals of equal volume; here of equal time); volatility sqrt(sum squared moves / seconds), ticks per
-    square root of a second. The same as the quoting rule computes while it trades.
+    O'Hara 2012, who take intervals of equal volume; here of equal time); volatility sqrt(sum squared moves / seconds),
+    ticks per square root of a second. The same as the quoting rule computes while it trades.
     """
     imbalance = np.abs(features["bought"] - features["sold"])
     toxicity, volatility = [], []
@@ -119,7 +119,8 @@ def _quotes(
     times: Floats, bid: Floats, ask: Floats, start: float, tick: float, edges: Floats
 ) -> tuple[Floats, Floats, Floats]:
     """Times and sizes (ticks) of the mid's moves after `start`; (2, edges) seconds quoted, spread x seconds so far."""
-    last = np.append(times[1:] != times[:-1], True)
+    last = np.ones(times.size, dtype=np.bool_)
+    last[:-1] = times[1:] != times[:-1]
     before = np.searchsorted(times, start, side="right") - 1
     last[: max(before, 0)] = False
     at, low, high = np.maximum(times[last], start), np.rint(bid[last] / tick), np.rint(ask[last] / tick)

@@ -20,6 +20,9 @@ Floats = NDArray[np.float64]
 _TAYLOR = 8
 """Terms of exp of a matrix whose norm is at most 2^-4: the rest is below 2^-36 / 9! = 4e-17 of it."""
 
+_LEAST_LOG = -575.0
+"""Smallest log of a component beside the largest one: far enough from where floating point loses digits."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoneMaker:
@@ -94,15 +97,15 @@ def finite_horizon_quotes(maker: LoneMaker, max_inventory: int, to_close: Floats
     if times.ndim != 1 or not np.all((times >= 0.0) & np.isfinite(times)):
         raise ValueError("to_close must be one-dimensional, finite and not negative")
     logs = _log_of_exponential(positive, times)
-    decay = maker.fill_decay
-    quotes = np.full((states.size, times.size, 2), np.nan)
-    quotes[:-1, :, 0] = maker.margin + (logs[:-1] - logs[1:]) / decay
-    quotes[1:, :, 1] = maker.margin + (logs[1:] - logs[:-1]) / decay
-    if not np.all(np.isfinite(quotes[:-1, :, 0])):
+    if not np.all(logs > _LEAST_LOG):
         raise ValueError(
             f"risk_aversion {maker.risk_aversion:g} with max_inventory {max_inventory} makes quotes beyond the range "
             "of floating point; lower one of them"
         )
+    decay = maker.fill_decay
+    quotes = np.full((states.size, times.size, 2), np.nan)
+    quotes[:-1, :, 0] = maker.margin + (logs[:-1] - logs[1:]) / decay
+    quotes[1:, :, 1] = maker.margin + (logs[1:] - logs[:-1]) / decay
     return quotes
 
 

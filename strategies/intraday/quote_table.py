@@ -205,7 +205,7 @@ def quoting_rule_of(
         raise ValueError(f"half-spreads of pod {name!r} must be at most {MOST_TICKS:g} ticks; were more")
     numbers[places.ORDER_LOTS] = training.order_lots
     numbers[places.POSITION_LIMIT] = training.max_position
-    numbers[places.WITHDRAW_SECONDS] = style.withdraw_seconds
+    numbers[places.WITHDRAW_NS] = round(1e9 * style.withdraw_seconds)
     numbers[places.REQUOTE_TICKS] = style.requote_ticks
     numbers[places.REFRESH] = REFRESH
     numbers[places.MICROPRICE] = float(style.reference == "microprice")

@@ -31,7 +31,7 @@ POST_ONLY = 1
 WORKING, CANCEL_SENT = 2, 3
 
 # Places in `numbers`.
-ORDER_LOTS, POSITION_LIMIT, WITHDRAW_SECONDS, REQUOTE_TICKS, REFRESH, MICROPRICE, REGIMES = 0, 1, 2, 3, 4, 5, 6
+ORDER_LOTS, POSITION_LIMIT, WITHDRAW_NS, REQUOTE_TICKS, REFRESH, MICROPRICE, REGIMES = 0, 1, 2, 3, 4, 5, 6
 """Lots of an order; largest position; quiet time before the close; ticks that a standing order may be off; part of the
 wanted lots below which an order is filled up; 1 for the microprice; regimes of the table."""
 INTERVAL_NS, WINDOW, TOXIC_IN, TOXIC_OUT, VOLATILE_IN, VOLATILE_OUT = 7, 8, 9, 10, 11, 12
@@ -155,7 +155,7 @@ def wanted_quotes(
     to_close = 1e-9 * (market[CLOSE] - market[NOW])
     if market[PHASE] != CONTINUOUS or best_bid == NO_BID or best_ask == NO_ASK or best_bid >= best_ask:
         return nothing
-    if to_close <= numbers[WITHDRAW_SECONDS]:
+    if market[CLOSE] - market[NOW] <= numbers[WITHDRAW_NS]:
         return nothing
     reference = 0.5 * (best_bid + best_ask)
     shown = flow[BID_LOTS] + flow[ASK_LOTS]
