@@ -167,7 +167,13 @@ def _trade_path(chunks: Iterable[NDArray[Any]], grid: PriceGrid) -> QuotePath:
     for chunk in chunks:
         kinds = chunk["ev"] & np.uint64(KIND_MASK)
         trades = chunk[(kinds == TRADE) & ((chunk["ev"] & np.uint64(EXCH)) != 0)]
-        ticks = grid.ticks(trades["px"])
+        ticks = _ticks_below(trades["px"], grid)
         parts.append((trades["exch_ts"].astype(np.int64), ticks, ticks))
         until = _last_time(chunk, until)
     return _path(parts, until, LAST_TRADE)
+
+
+def _ticks_below(prices: NDArray[np.float64], grid: PriceGrid) -> Ints:
+    """(n,) ticks; of a price between two ticks the lower, as the engine shows it."""
+    near = np.rint(prices * float(grid.denominator) / float(grid.numerator)).astype(np.int64)
+    return np.where(grid.prices(near) > prices, near - 1, near)

@@ -9,7 +9,6 @@ from backtests.intraday.outcome import NO_MID
 from backtests.intraday.queue_guess import QueueGuess, queue_guess
 from backtests.intraday.quote_path import quote_path
 from data_pipeline.book.events import BEST_QUOTE, BUY, DEPTH, DEPTH_CLEAR, EVENT_DTYPE, EXCH, LOCAL, SELL, TRADE
-from data_pipeline.errors import DataError
 from strategies.intraday.rule import NO_ASK, NO_BID, Instrument
 
 SECOND = 1_000_000_000
@@ -67,8 +66,8 @@ def test_trades_alone_are_measured_against_the_last_trade():
     assert path.reference == "last trade"
     assert path.at(np.array([2, 4]) * SECOND).tolist() == [200, 192]
     assert path.before(np.array([4]) * SECOND).tolist() == [200]
-    with pytest.raises(DataError, match="not on the grid"):
-        quote_path(events((1, TRADE, 1, 10.05, 2)), TENTH)
+    # off the tick: the lower of the two, as the engine shows it
+    assert quote_path(events((1, TRADE, 1, 10.05, 2), (2, TRADE, 1, 10.06, 2)), TENTH).bid.tolist() == [100, 100]
 
 
 def test_only_the_exchanges_order_counts():
