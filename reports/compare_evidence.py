@@ -7,7 +7,7 @@ from typing import Any
 
 from reports.formats import integer, is_number, number, percent, probability
 from reports.headline import EVIDENCE, SIGNIFICANT, Fact
-from reports.tables import Cell, Grid
+from reports.tables import Cell, Grid, Group
 
 MOST_NAMED = 6
 """Pairs that a sentence names; the table has all of them."""
@@ -23,8 +23,8 @@ def findings(record: Record, statistics: Mapping[str, Record]) -> list[Fact]:
     found = [
         _different(pairs, "mean return", "p_value_adjusted", _mean_words),
         _different(pairs, "Sharpe ratio", "sharpe_p_value_adjusted", _sharpe_words),
-        _beaten(record["snooping"]["benchmark"], record["benchmark"]),
-        _beaten(record["snooping"]["cash"], "cash"),
+        _beaten(record["snooping"]["benchmark"], record["benchmark"], _trials(statistics)),
+        _beaten(record["snooping"]["cash"], "cash", _trials(statistics)),
         _after_trials(statistics),
         _too_few_draws(len(pairs), draws),
     ]
@@ -37,7 +37,8 @@ def significant(pair: Record, key: str) -> bool:
 
 
 def _different(pairs: Pairs, what: str, key: str, words: Any) -> Fact | None:
-    known = sorted((pair for pair in pairs if is_number(pair[key])), key=lambda pair: float(pair[key]))
+    plain = key.removesuffix("_adjusted")
+    known = sorted((p for p in pairs if is_number(p[key])), key=lambda p: (float(p[key]), float(p[plain])))
     if not known:
         return None
     beyond = [pair for pair in known if significant(pair, key)]
@@ -71,7 +72,12 @@ def _ordered(pair: Record, key: str) -> tuple[str, str]:
     return (first, second) if pair[key] >= 0 else (second, first)
 
 
-def _beaten(found: Record | None, against: str) -> Fact | None:
+def _trials(statistics: Mapping[str, Record]) -> int:
+    return max((int(item["trials"]) for item in statistics.values() if is_number(item.get("trials"))), default=0)
+
+
+def _beaten(found: Record | None, against: str, trials: int) -> Fact | None:
+    """A best pod is good news only where no more was tried than is shown."""
     if found is None:
         return None
     if "unavailable" in found:
@@ -80,10 +86,17 @@ def _beaten(found: Record | None, against: str) -> Fact | None:
     detail = (
         f"The best of {count} is {found['best']}: Hansen's p value {probability(found['p_value'])} (between "
         f"{probability(found['p_value_lower'])} and {probability(found['p_value_upper'])}), White's "
-        f"{probability(found['reality_check_p_value'])}. The pods shown are counted, not what was tried behind them."
+        f"{probability(found['reality_check_p_value'])}."
     )
+    more = trials > len(found["pods"])
+    if more:
+        detail += f" This counts the pods shown, not the {integer(trials)} trials behind them."
     if found["survivors"]:
-        return Fact("ok", f"Beats {against} even as the best of {count}: {', '.join(found['survivors'])}.", detail)
+        return Fact(
+            "none" if more else "ok",
+            f"Beats {against} even as the best of {count}: {', '.join(found['survivors'])}.",
+            detail,
+        )
     return Fact("warn", f"No pod's mean return beats {against} once the search among them is counted.", detail)
 
 
@@ -159,11 +172,12 @@ def snooping_table(record: Record) -> Grid:
     rows: list[Any] = [
         (pod, *(_survival(found["adjusted_p_values"].get(pod)) for _, found in tests)) for pod in record["pods"]
     ]
+    rows.append(Group("The best of them"))
     for words, key in (
-        ("Best pod, Hansen's test", "p_value"),
-        ("lower bound", "p_value_lower"),
-        ("upper bound", "p_value_upper"),
-        ("Best pod, White's reality check", "reality_check_p_value"),
+        ("Hansen's test", "p_value"),
+        ("its lower bound", "p_value_lower"),
+        ("its upper bound", "p_value_upper"),
+        ("White's reality check", "reality_check_p_value"),
     ):
         rows.append((Cell(words, "w"), *(probability(found[key]) for _, found in tests)))
     return Grid(

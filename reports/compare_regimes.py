@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from backtests.evidence.regimes import RegimeRule
 from reports.formats import integer, is_number, number, percent
 from reports.headline import Fact
 from reports.performance import shade
@@ -43,7 +44,7 @@ def regime_table(regimes: Record, pods: Sequence[str]) -> Grid:
             rows.append(
                 (f"{regime}, {integer(found['sessions'])} sessions", *(form(found["pods"][pod]) for pod in pods))
             )
-    return Grid(key="regimes", head=("", *pods), rows=rows, style="sticky wide", note=str(regimes["rule"]))
+    return Grid(key="regimes", head=("", *pods), rows=rows, style="sticky wide", note=_rule(regimes))
 
 
 def crisis_table(crises: Sequence[Record], pods: Sequence[str]) -> Grid:
@@ -67,6 +68,11 @@ def crisis_table(crises: Sequence[Record], pods: Sequence[str]) -> Grid:
         empty="None of the known crises of B3 is in these sessions.",
         note="Return over the days of the crisis, with the worst day in brackets.",
     )
+
+
+def _rule(regimes: Record) -> str:
+    market = "the market" if regimes["market"] is None else f"the returns of {regimes['market']}"
+    return RegimeRule(**regimes["rule"]).words(market)
 
 
 def _sharpe(item: Record) -> str:

@@ -28,19 +28,30 @@ TITLES = {
 
 
 def sensitivity_chapters(studies: Mapping[str, Points], benchmark: str) -> list[dict[str, Any]]:
-    """Title, picture (None for names instead of numbers) and table of each dimension that has points."""
+    """Title, named pictures (none over names) and table of each dimension that has points."""
     chapters = []
     for dimension, points in studies.items():
         if points:
             title, head, words = TITLES[dimension]
-            picture = None
-            if dimension == "capital":
-                picture = curve(points, lambda p: p.profit, _profit_error, benchmark, title, words, money, log=True)
-            elif dimension != "queue":
-                picture = curve(
-                    points, lambda p: p.annual_return, lambda p: p.standard_error, benchmark, title, words, _rate
+            pictures: list[tuple[str, Markup | None]] = []
+            size = dimension == "capital"
+            if size:
+                profit = curve(points, lambda p: p.profit, _profit_error, benchmark, title, words, money, log=True)
+                pictures.append(("Profit a year", profit))
+            if dimension != "queue":
+                rate = curve(
+                    points,
+                    lambda p: p.annual_return,
+                    lambda p: p.standard_error,
+                    benchmark,
+                    title,
+                    words,
+                    _rate,
+                    log=size,
                 )
-            chapters.append({"title": title, "picture": picture, "table": _table(dimension, head, points)})
+                pictures.append(("Annual return", rate))
+            shown = [(name, picture) for name, picture in pictures if picture is not None]
+            chapters.append({"title": title, "pictures": shown, "table": _table(dimension, head, points)})
     return chapters
 
 

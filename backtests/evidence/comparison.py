@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +57,9 @@ def compare_pods(
         pods, benchmark, sessions, correlation (list of rows in the order of pods, null without dispersion),
         differences (by pod: annual_difference, low, high, p_value, the same with the prefix sharpe_, block_length),
         pairs (list of first, second, the same numbers of first less second, p_value_adjusted and
-        sharpe_p_value_adjusted), snooping (against "benchmark" and "cash"), regimes, crises,
-        ranking (list of pod, deflated_sharpe, sharpe), method.
+        sharpe_p_value_adjusted), snooping (against "benchmark" and "cash"), ranking (list of pod, deflated_sharpe,
+        sharpe), method; with sessions also regimes ("calm", "stressed", the rule, and the pod that is the market or
+        null) and crises.
     """
     names = list(returns)
     if benchmark not in returns:
@@ -104,8 +106,8 @@ def _in_regimes(
     rule = RegimeRule()
     labels = label_regimes(returns[benchmark] if market is None else market, rule)
     breakdown = regime_breakdown(returns, risk_free, labels, periods_per_year=periods_per_year)
-    words = rule.words(f"the returns of {benchmark}" if market is None else "the market")
-    return {"regimes": breakdown | {"rule": words}, "crises": crisis_results(sessions, returns)}
+    named = {"rule": asdict(rule), "market": benchmark if market is None else None}
+    return {"regimes": breakdown | named, "crises": crisis_results(sessions, returns)}
 
 
 def _from_benchmark(pairs: Sequence[PairDifference], benchmark: str) -> dict[str, dict[str, float]]:

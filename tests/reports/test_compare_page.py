@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backtests.evidence.bootstrap import bootstrap_differences
+from backtests.walk.result_files import read_run
+from reports.compare_evidence import findings
+from reports.compare_page import write_comparison_page
+from reports.compare_sensitivity import sensitivity_chapters
+from reports.formats import percent, probability
+
+MINUS = "\N{MINUS SIGN}"
+
+
+@pytest.fixture(scope="module")
+def shift(fabricate, tmp_path_factory):
+    """Make one pod of a run better by the same amount every day, beyond any doubt."""
+
+    def better(pod, tables):
+        if pod == "reversal":
+            account = tables["account"]
+            account["return"] = account["return"] + np.where(np.arange(account["return"].size) > 0, 0.004, 0.0)
+
+    return fabricate(tmp_path_factory.mktemp("better"), sessions=500, edit=better)
+
+
+@pytest.fixture(scope="module")
+def page(shift, tmp_path_factory, read_page):
+    return read_page(write_comparison_page([shift], tmp_path_factory.mktemp("page") / "c.html"))
+
+
+def test_the_page_says_who_differs_and_who_cannot_be_told_apart(page):
+    assert "Different in mean return beyond chance: reversal over" in page.text
+    assert "The other 3 cannot be told apart." in page.text
+    assert "Beats cash even as the best of 4 pods: reversal" in page.text
+    assert "After 12 trials" in page.text
+
+
+def test_the_numbers_of_a_pair_are_those_of_its_own_bootstrap(page, shift):
+    rows = page.rows("pairs")
+    assert len(rows) == 1 + 6
+    run = read_run(shift)
+    first, second = (run.result(name).returns[1:] for name in ("hold", "momentum"))
+    found = bootstrap_differences(first, second, run.results[0].risk_free[1:]).mean
+    assert rows["hold less momentum"][0] == percent(found.estimate, 2, signed=True)
+    assert rows["hold less momentum"][2] == probability(found.p_value)
+
+
+def test_pods_beyond_chance_have_small_values_against_cash_and_benchmark(page):
+    rows = page.rows("snooping")
+    assert rows["hold"][0] == "–"
+    assert all("0.001" in text or "0.000" in text for text in rows["reversal"])
+
+
+def test_regimes_and_crises_are_there_with_the_rule(page):
+    assert "above the 75% quantile of its own past" in page.text
+    assert list(page.rows("crises")) == ["Crisis", "Covid 2020"]
+    assert len(page.rows("crises")["Covid 2020"]) == 2 + 4
+    assert any("sessions" in row for row in page.rows("regimes"))
+
+
+def test_a_study_in_the_folder_is_shown_as_curve_and_table(fabricate, tmp_path, read_page):
+    folder = fabricate(tmp_path / "run", pods=("hold", "fast"), sessions=120)
+    points = [
+        {"pod": pod, "value": size, "annual_return": rate - 0.02 * np.log10(size / 1e6), "standard_error": 0.01}
+        for pod, rate in (("hold", 0.1), ("fast", 0.2))
+        for size in (1e6, 1e7, 1e8)
+    ]
+    (folder / "sensitivity.json").write_text(
+        json.dumps({"capital": points, "queue": [{"pod": "fast", "value": "half"}]})
+    )
+    path = write_comparison_page([folder], tmp_path / "c.html")
+    shown = read_page(path)
+    assert shown.rows("sensitivity-capital")["100.00\N{NO-BREAK SPACE}m"][1] == "+6.00%"  # the last pod's: hold
+    assert shown.rows("sensitivity-queue")["half"][0] == "n/a"
+    assert 'aria-label="Capacity: profit against capital"' in Path(path).read_text()
+    plain = read_page(write_comparison_page([fabricate(tmp_path / "b", sessions=60)], tmp_path / "d.html"))
+    assert "Capacity and sensitivity" not in plain.text
+
+
+def test_the_same_runs_give_the_same_bytes(shift, tmp_path):
+    one, two = (write_comparison_page([shift], tmp_path / f"{n}.html").read_bytes() for n in range(2))
+    assert one == two
+
+
+def pair(first, second, p_value, difference=0.1):
+    return {
+        "first": first, "second": second, "annual_difference": difference, "sharpe_difference": difference,
+        "p_value": p_value, "p_value_adjusted": p_value, "sharpe_p_value": p_value, "sharpe_p_value_adjusted": p_value,
+    }  # fmt: skip
+
+
+def record(pairs, draws=2000, survivors=()):
+    found = {
+        "pods": ["a", "b"], "best": "a", "p_value": 0.04, "p_value_lower": 0.03, "p_value_upper": 0.05,
+        "reality_check_p_value": 0.2, "survivors": list(survivors),
+    }  # fmt: skip
+    return {"pairs": pairs, "method": {"draws": draws}, "benchmark": "hold",
+            "snooping": {"benchmark": found, "cash": {"unavailable": "no reason"}}}  # fmt: skip
+
+
+def test_the_better_one_is_named_first_whatever_the_sign():
+    facts = findings(record([pair("a", "b", 0.01, -0.2)]), {})
+    assert facts[0].words == "Different in mean return beyond chance: b over a by 20.0% a year (p 0.010)."
+    assert facts[1].words.startswith("Different in Sharpe ratio beyond chance: b over a by 0.20")
+
+
+def test_too_few_draws_for_so_many_pairs_are_an_alarm():
+    pairs = [pair(str(i), str(i + 1), 1.0) for i in range(12)]
+    assert "99 bootstrap draws are too few for 12 pairs" in findings(record(pairs, draws=99), {})[-1].words
+    assert "too few" not in findings(record(pairs, draws=2000), {})[-1].words
+
+
+def test_a_survivor_is_no_good_news_when_more_was_tried_than_is_shown():
+    statistics = {"a": {"trials": 2}, "b": {"trials": 2}}
+    shown = findings(record([], survivors=["a"]), statistics)[0]
+    assert (shown.level, shown.words) == ("ok", "Beats hold even as the best of 2 pods: a.")
+    behind = findings(record([], survivors=["a"]), {"a": {"trials": 400}})[0]
+    assert behind.level == "none"
+    assert "not the 400 trials behind them" in behind.detail
+    assert findings(record([]), statistics)[1].detail == "no reason"
+
+
+def test_nothing_to_study_has_no_chapters():
+    assert sensitivity_chapters({"capital": ()}, "hold") == []
