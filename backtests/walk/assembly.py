@@ -123,9 +123,9 @@ def _search_record(
 ) -> dict[str, Any]:
     """What `statistics.json` says of the search that a pod's account came from."""
     year = plan.sessions_per_year
-    names = ("of_study", "of_data", "recorded", "earlier")
+    names = ("of_study", "of_data", "recorded")
     return {
-        "trial_count": {name: counted[name] for name in names},
+        "trial_count": {name: counted[name] for name in names} | {"earlier": counted["of_data"] - counted["of_study"]},
         "overfitting": _grid_record(plan, returns),
         "haircut": haircut_record(statistics.get("sharpe"), statistics["observations"], counted["of_data"], year),
     }

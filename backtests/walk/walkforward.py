@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from backtests.errors import WalkForwardError, WindowError
+from backtests.errors import WindowError
 from backtests.walk.assembly import RunParts, assemble_run, evidence_files
 from backtests.walk.blocks import read_blocks
 from backtests.walk.combinatorial import Split
@@ -48,13 +48,14 @@ from backtests.walk.policy_files import read_policy
 from backtests.walk.provenance import ROOMS, code_hash, library_versions, rows_hash
 from backtests.walk.register import REGISTER_FOLDER, Register, Trial, TrialWindow, unregistered_runs
 from backtests.walk.result_files import write_run
+from backtests.walk.stages import Stages, require_all
 from backtests.walk.training import Training, training_hash
 from data_pipeline.daily.panel import DailyPanel
 from data_pipeline.disk import plain_json
 from data_pipeline.errors import DataError
-from data_pipeline.tasks.executor import Executor, LocalProcesses, Workforce
+from data_pipeline.tasks.executor import LocalProcesses, Workforce
 from data_pipeline.tasks.ledger import Ledger, LedgerDamageError, task_key
-from data_pipeline.tasks.report import Progress, TaskEvent, TaskFailure, ignore_progress
+from data_pipeline.tasks.report import Progress, TaskEvent, ignore_progress
 from data_pipeline.tasks.worker import Task
 
 LEDGER_FOLDER = ".ledger"
@@ -124,23 +125,27 @@ def run_walkforward(
         provenance = job.provenance(Path(out_folder))
         with (executor or LocalProcesses(workers)).over(ledger, progress) as pool:
             pods = len(plan.pods)
-            stages = _Stages(pool, ledger, len(folds) * (1 + pods) + pods + len(splits) * (1 + 2 * pods))
+            stages = Stages(pool, ledger, len(folds) * (1 + pods) + pods + len(splits) * (1 + 2 * pods))
             parts = _work(job, stages, progress)
-        _require_all(stages.failed, ledger)
+        require_all(stages.failed, ledger)
         run = assemble_run(plan, panel, folds, provenance, parts, quality)
         hashes = [parts.policies[fold.index].policy_hash for fold in folds]
         files = evidence_files(plan, panel, splits, parts)
         return write_run(Path(out_folder), run, place.policies, hashes, files)
 
 
-def _work(job: _Job, stages: _Stages, progress: Progress) -> RunParts:
+def _work(job: _Job, stages: Stages, progress: Progress) -> RunParts:
     """Everything that is computed, from the ledger; what failed is left out and remembered by the stages."""
+
+    def results(tasks: Mapping[Name, Task]) -> dict[Name, bytes]:
+        return {name: stages.ledger.read(task.key) for name, task in stages.run(tasks).items()}
+
     calibrations = job.calibrations()
     _forget_without_policy(calibrations.values(), job.place, stages.ledger, stages.total, progress)
-    policies = {key: read_fold_policy(found) for key, found in stages.run(calibrations).items()}
-    choices = {key: read_selection(found) for key, found in stages.run(job.selections(policies)).items()}
-    accounts = stages.run(job.accounts(policies, choices))
-    blocks = stages.run(job.blocks(policies, choices))
+    policies = {key: read_fold_policy(found) for key, found in results(calibrations).items()}
+    choices = {key: read_selection(found) for key, found in results(job.selections(policies)).items()}
+    accounts = results(job.accounts(policies, choices))
+    blocks = results(job.blocks(policies, choices))
     count = len(job.folds)
     return RunParts(
         policies={key: policy for key, policy in policies.items() if key < count},
@@ -154,24 +159,6 @@ def _work(job: _Job, stages: _Stages, progress: Progress) -> RunParts:
             for block in read_blocks(found)
         },
     )
-
-
-@dataclass(slots=True)
-class _Stages:
-    """Stages of one run on one pool: each returns what it finished and remembers what failed."""
-
-    pool: Executor
-    ledger: Ledger
-    total: int
-    before: int = 0
-    failed: list[TaskFailure] = field(default_factory=list)
-
-    def run(self, tasks: Mapping[Name, Task]) -> dict[Name, bytes]:
-        report = self.pool.run(list(tasks.values()), done_before=self.before, total=self.total)
-        self.failed += report.failed
-        self.before += len(report.ran) + len(report.skipped)
-        lost = {failure.key for failure in report.failed}
-        return {name: self.ledger.read(task.key) for name, task in tasks.items() if task.key not in lost}
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,12 +365,3 @@ def _forget_without_policy(
         except DataError as error:
             ledger.discard(task.key)
             progress(TaskEvent("damaged", task.name, 0, total, f"{task.name} is computed again: {error}"))
-
-
-def _require_all(failed: Sequence[TaskFailure], ledger: Ledger) -> None:
-    if failed:
-        named = "\n".join(f"  {failure.name}: {failure.reason}" for failure in failed)
-        raise WalkForwardError(
-            f"{len(failed)} of the run's tasks failed:\n{named}\nThe others are finished and kept in {ledger.folder}; "
-            "when the cause is gone, run the same command again: only what is missing is computed"
-        )
