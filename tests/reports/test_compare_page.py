@@ -78,7 +78,7 @@ def test_a_study_in_the_folder_is_shown_as_curve_and_table(fabricate, tmp_path, 
     assert shown.rows("sensitivity-capital")["100.00\N{NO-BREAK SPACE}m"][1] == "+6.00%"  # the last pod's: hold
     assert shown.rows("sensitivity-queue")["half"][0] == "n/a"
     assert 'aria-label="Capacity: profit against capital"' in Path(path).read_text()
-    plain = read_page(write_comparison_page([fabricate(tmp_path / "b", sessions=60)], tmp_path / "d.html"))
+    plain = read_page(write_comparison_page([fabricate(tmp_path / "b", sessions=120)], tmp_path / "d.html"))
     assert "Capacity and sensitivity" not in plain.text
 
 
