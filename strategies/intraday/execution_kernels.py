@@ -51,7 +51,7 @@ def scheduled_lots(market: Integers, table: Floats, numbers: Floats) -> tuple[fl
         length = session - numbers[START_SECONDS] - numbers[FINISH_SECONDS]
     done_for = 1e-9 * (market[NOW] - market[OPEN]) - numbers[START_SECONDS]
     if done_for < 0.0:
-        return 0.0, numbers[TOLERANCE_LOTS]
+        return 0.0, 0.0
     if done_for >= length:
         return numbers[LOTS], 0.0
     steps = table.shape[2] - 1

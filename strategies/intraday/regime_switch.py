@@ -51,6 +51,9 @@ class RegimeSwitch(MakerStyle):
         """Check the parameters."""
         self.check_style()
         require_whole(self.name, "window", self.window, 1)
+        for name, maker in (("active", self.active), ("passive", self.passive)):
+            able = callable(getattr(maker, "quotes", None)) or (name == "passive" and maker is None)
+            require(able, self.name, name, "a market-making pod (passive: or none)", maker)
         for signal in ("toxicity", "volatility"):
             enter, leave = getattr(self, f"{signal}_enter"), getattr(self, f"{signal}_leave")
             require_number(self.name, f"{signal}_enter", enter, low=0.0)
