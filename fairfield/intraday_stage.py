@@ -15,9 +15,10 @@ from fairfield.errors import ConfigError
 from fairfield.intraday_catalog import make_intraday_plan
 from fairfield.intraday_config import load_intraday_config
 from fairfield.stages import CONFIGURATIONS, console, disk_of, task_bar, tell
-from fairfield.tables import pod_table
+from fairfield.tables import aligned
 
 if TYPE_CHECKING:
+    from backtests.walk.result import Run
     from data_pipeline.tasks.executor import Workforce
 
 FIRST_SESSION = "2021-03-15"
@@ -80,11 +81,38 @@ def run_intraday_backtest(config_path: Path, *, workers: int | None = None, exec
         f"data: {sessions.size - 1:,} tested sessions {sessions[1]} to {sessions[-1]} of "
         f"{', '.join(item.symbol for item in plan.instruments)} at {plan.venue}"
     )
-    for line in pod_table({result.pod: result.statistics for result in run.results}):
+    for line in _pod_lines(run):
         tell(line)
     tell(f"run:    {folder}")
     tell(f"report: {page}")
     return folder
+
+
+def _pod_lines(run: Run) -> list[str]:
+    """The compact table: profit under the main assumptions and the range over all fill models, ratios per session."""
+    head = ("pod", "profit ± s.e.", "all fill models", "Sharpe a session", "deflated", "fill ratio", "")
+    year = float(run.configuration["sessions_per_year"])
+    rows = []
+    for result in run.results:
+        found = result.statistics
+        cases = found["fill_cases"]
+        main, totals = cases["main"], [record["profit"]["total"] for record in cases.values()]
+        rows.append(
+            (
+                result.pod,
+                f"{main['profit']['total']:+,.2f} ± {_number(main['profit']['error'], ',.2f')}",
+                f"{min(totals):+,.2f} to {max(totals):+,.2f}",
+                _number(found.get("sharpe"), "+.2f", year**-0.5),
+                _number(found.get("deflated_sharpe"), ".3f"),
+                _number(main["orders"]["fill_ratio_lots"], ".1%"),
+                "model dependent" if found["model_dependent"] else "",
+            )
+        )
+    return aligned(head, rows)
+
+
+def _number(value: float | None, form: str, factor: float = 1.0) -> str:
+    return "n/a" if value is None else f"{factor * value:{form}}"
 
 
 def write_synthetic_sessions(

@@ -108,7 +108,7 @@ def result_bytes(result: SessionResult) -> bytes:
     """The result as the ledger keeps it: JSON for what is single, arrays for what is not."""
     arrays: dict[str, Column] = {f"fills/{name}": values for name, values in result.fills.items()}
     arrays |= {f"samples/{name}": values for name, values in result.samples.items()}
-    record: dict[str, Any] = {"accounts": {}}
+    record: dict[str, Any] = {"accounts": {}, "cases": list(result.accounts)}
     for name in ("session", "instrument", "fold"):
         record[name] = plain_json(getattr(result, name))
     for case, account in result.accounts.items():
@@ -140,7 +140,8 @@ def read_result(payload: bytes) -> SessionResult:
     record = json.loads(arrays["record"].tobytes())
     instrument = Instrument(**record["instrument"])
     accounts = {}
-    for case, single in record["accounts"].items():
+    for case in record["cases"]:
+        single = record["accounts"][case]
         start = f"accounts/{case}/"
         places = {name[len(start) :]: values for name, values in arrays.items() if name.startswith(start)}
         accounts[case] = _account(places | {place: _plain(value) for place, value in single.items()}, instrument)
