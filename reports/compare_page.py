@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backtests.evidence.comparison import compare_pods, compare_runs, correlation_matrix
+from backtests.evidence.comparison import compare_pods, compare_runs
+from backtests.evidence.comparison_record import correlation_matrix
 from backtests.evidence.sensitivity import read_sensitivity
 from backtests.evidence.statistics import SESSIONS_PER_YEAR
 from backtests.walk.result import Result, Run

@@ -36,7 +36,7 @@ def sensitivity_chapters(studies: Mapping[str, Points], benchmark: str) -> list[
             pictures: list[tuple[str, Markup | None]] = []
             size = dimension == "capital"
             if size:
-                profit = curve(points, lambda p: p.profit, _profit_error, benchmark, title, words, money, log=True)
+                profit = curve(points, lambda p: p.profit, _profit_error, benchmark, title, words, _amount, log=True)
                 pictures.append(("Profit a year", profit))
             if dimension != "queue":
                 rate = curve(
@@ -118,7 +118,7 @@ def _axis(frame: Frame, across: Sequence[float], words: str, log: bool) -> list[
     for tick in ticks:
         x = frame.x(tick)
         body.append(svg.segment(x, base, x, base + 4, "g"))
-        body.append(svg.text(x, base + 16, money(10.0**tick) if log else significant(tick, 3), "k", "middle"))
+        body.append(svg.text(x, base + 16, _amount(10.0**tick) if log else significant(tick, 3), "k", "middle"))
     body.append(svg.text(frame.left + frame.plot_width / 2, frame.height - 6, words, "k", "middle"))
     return body
 
@@ -148,6 +148,11 @@ def _row(dimension: str, p: SensitivityPoint) -> tuple[str | Cell, ...]:
 
 def _profit_error(p: SensitivityPoint) -> float:
     return float(p.value) * p.standard_error
+
+
+def _amount(value: float) -> str:
+    """Money on an axis: whole numbers without their zeros."""
+    return money(value).replace(".00", "")
 
 
 def _rate(value: float) -> str:

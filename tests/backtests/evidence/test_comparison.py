@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from backtests.evidence.comparison import compare_pods, correlation_matrix
+from backtests.evidence.comparison import compare_pods
+from backtests.evidence.comparison_record import correlation_matrix
 
 
 def test_correlation_by_hand_and_without_dispersion():
