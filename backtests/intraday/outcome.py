@@ -20,7 +20,10 @@ FILL_DTYPE: Final = np.dtype(
         ("tick", "<i8"),
         ("lots", "<i8"),
         ("maker", "<i8"),  # 1 a resting order was hit, 0 it crossed on arrival
-        ("mid2", "<i8"),  # best bid + best ask tick of the exchange's book right before the event; NO_MID without one
+        (
+            "mid2",
+            "<i8",
+        ),  # best bid + best ask tick of the exchange's book before the fill's instant; NO_MID without one
         ("position", "<i8"),  # after the fill, exchange's order
         ("cause", "<i8"),  # how it came about, below
     ],
@@ -46,7 +49,18 @@ ORDER_DTYPE: Final = np.dtype(
     ],
     align=True,
 )
-OPEN, FILLED, CANCELLED, REPLACED, REJECTED_POST_ONLY, REJECTED_PHASE, REJECTED_LIMIT, EXPIRED, REJECTED_FORM = range(9)
+(
+    OPEN,
+    FILLED,
+    CANCELLED,
+    REPLACED,
+    REJECTED_POST_ONLY,
+    REJECTED_PHASE,
+    REJECTED_LIMIT,
+    EXPIRED,
+    REJECTED_FORM,
+    TOO_LATE,
+) = range(10)
 
 SAMPLE_DTYPE: Final = np.dtype(
     [

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from strategies.intraday.rule import AUCTION, CLOSED, HALTED
+
 Ints = NDArray[np.int64]
+
+_EARLIEST, _LATEST = -(1 << 62), 1 << 62
 
 QueueKind = Literal["pessimistic", "probabilistic", "exact", "trade_through", "assumed"]
 ProbabilityShape = Literal["log", "power"]
@@ -46,7 +50,7 @@ class QueueModel:
     def __post_init__(self) -> None:
         """Check the numbers."""
         if self.kind not in ("pessimistic", "probabilistic", "exact", "trade_through", "assumed"):
-            raise ValueError(f"kind of queue must be one of {QueueKind}; was {self.kind!r}")
+            raise ValueError(f"kind of queue must be one of {', '.join(get_args(QueueKind))}; was {self.kind!r}")
         if self.shape not in ("log", "power") or self.version not in (1, 2, 3):
             raise ValueError(f"shape must be log or power and version 1, 2 or 3; were {self.shape!r}, {self.version!r}")
         if not 0 < self.exponent < math.inf or not 0 <= self.assumed_lots < math.inf:
@@ -77,15 +81,52 @@ class Latency:
     entry: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     response: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
+    def __post_init__(self) -> None:
+        """Check the delays."""
+        if self.kind not in ("constant", "sampled", "recorded"):
+            raise ValueError(f"kind of latency must be constant, sampled or recorded; was {self.kind!r}")
+        for name in ("entry_ns", "response_ns"):
+            _check_whole(name, getattr(self, name), 0)
+        for name in ("times", "entry", "response"):
+            values = getattr(self, name)
+            if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype != np.int64:
+                raise ValueError(f"{name} of latency must be a one-dimensional array of int64 nanoseconds")
+        if self.kind == "constant":
+            return
+        if self.entry.size == 0 or self.entry.size != self.response.size:
+            raise ValueError(
+                f"entry and response must have one row each for every delay, at least one; had {self.entry.size} and "
+                f"{self.response.size}"
+            )
+        for name in ("entry", "response"):
+            if getattr(self, name).min() < 0:
+                raise ValueError(f"{name} of latency must be 0 or more; was {int(getattr(self, name).min())}")
+        if self.kind == "recorded" and (self.times.size != self.entry.size or (np.diff(self.times) <= 0).any()):
+            raise ValueError("times of recorded latency must rise, one for each row of entry and response")
+
 
 @dataclass(frozen=True, slots=True)
 class Fees:
-    """What a fill costs: fractions of its value and money per lot, each for makers and takers; rebates are negative."""
+    """What a fill costs: fractions of its value and money per lot, each for makers and takers; rebates are negative.
+
+    Of a fill: rate * (|tick| * lots * tick_value) + per_lot * lots, rounded to 1e-6 of a unit of money, half to even.
+    """
 
     maker: float = 0.0
     taker: float = 0.0
     maker_per_lot: float = 0.0
     taker_per_lot: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check that they are numbers."""
+        for name in ("maker", "taker", "maker_per_lot", "taker_per_lot"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"fee {name} must be a finite number; was {getattr(self, name)!r}")
+        for name in ("maker", "taker"):
+            if not -1 < getattr(self, name) < 1:
+                raise ValueError(
+                    f"fee {name} must be a fraction of the value, between -1 and 1; was {getattr(self, name)!r}"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +135,11 @@ class OwnLimits:
 
     max_position: int = 10
     max_order: int = 1_000_000
+
+    def __post_init__(self) -> None:
+        """Check that they are whole numbers."""
+        for name in ("max_position", "max_order"):
+            _check_whole(name, getattr(self, name), 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +161,26 @@ class TradingSpan:
     phases: Sequence[tuple[int, int, int]] = ()
     liquidation: Literal["cross", "mark"] = "cross"
 
+    def __post_init__(self) -> None:
+        """Check the order of the times."""
+        for name in ("start", "stop", "liquidate"):
+            _check_whole(f"{name} of the span", getattr(self, name), _EARLIEST)
+        if not self.start < self.liquidate <= self.stop:
+            raise ValueError(
+                f"a span must have start < liquidate <= stop; had {self.start}, {self.liquidate} and {self.stop}"
+            )
+        if self.liquidation not in ("cross", "mark"):
+            raise ValueError(f"liquidation must be cross or mark; was {self.liquidation!r}")
+        before: int | None = None
+        for place, (first, last, phase) in enumerate(self.phases):
+            if not first < last or (before is not None and first < before):
+                raise ValueError(
+                    f"phases must not be empty, in order and apart; number {place} was {(first, last, phase)}"
+                )
+            if phase not in (AUCTION, HALTED, CLOSED):
+                raise ValueError(f"phase {place} must be AUCTION, HALTED or CLOSED (1, 2 or 3); was {phase!r}")
+            before = last
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FillSettings:
@@ -133,3 +199,14 @@ class FillSettings:
     limits: OwnLimits = field(default_factory=OwnLimits)
     sizes: Literal["traded", "whole"] = "traded"
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        """Check what the parts do not."""
+        if self.sizes not in ("traded", "whole"):
+            raise ValueError(f"sizes must be traded or whole; was {self.sizes!r}")
+        _check_whole("seed", self.seed, 0)
+
+
+def _check_whole(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= _LATEST:
+        raise ValueError(f"{name} must be a whole number from {least} on; was {value!r}")
