@@ -286,6 +286,22 @@ def export(
     run_export(store, output, venue=venue, symbol=symbol, start=start, end=end, trades=trades, shift=shift)
 
 
+@app.command("export-vectorbt")
+@answering
+def export_vectorbt(
+    run: Annotated[Path, typer.Argument(help="Run folder of a daily backtest.")],
+    pod: Annotated[str, typer.Argument(help="Pod of the run.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+    config: Annotated[
+        Path | None, typer.Option(help="Configuration of the run, where its data are no longer beside it.")
+    ] = None,
+) -> None:
+    """Write a pod's account as a portfolio for vectorbt: `vectorbt.Portfolio.load(FILE)`."""
+    from fairfield.vectorbt_stage import run_export_vectorbt
+
+    run_export_vectorbt(run, pod, output, config)
+
+
 @app.command()
 @answering
 def bars(

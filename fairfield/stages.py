@@ -111,7 +111,7 @@ def run_backtest(config_path: Path, *, workers: int | None = None, cluster: str 
     except ConfigError as error:
         raise ConfigError(f"{config_path}: {error}") from error
     with console.status("reading the data"):
-        panel, quality = _panel(config)
+        panel, quality = read_panel(config)
     tell(
         f"data: {panel.sessions.size:,} sessions {panel.sessions[0]} to {panel.sessions[-1]}, "
         f"{len(panel.instruments)} instruments, {len(panel.events)} corporate events"
@@ -191,7 +191,7 @@ def day(text: str | None, option: str) -> str | None:
         raise ConfigError(f"{option} must be a day like 2023-06-30; was {text!r}") from None
 
 
-def _panel(config: RunConfig) -> tuple[DailyPanel, dict[str, Any]]:
+def read_panel(config: RunConfig) -> tuple[DailyPanel, dict[str, Any]]:
     """The panel that a configuration names, with the quality summary of what it came from."""
     data = config.data
     rate = data.risk_free_annual

@@ -6,6 +6,7 @@ ties differently, so leaving the choice to "auto" would let the installed extras
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from backtests.daily.account import Account
 from backtests.daily.accounting import event_grid
 from data_pipeline.daily.panel import DailyPanel
+from data_pipeline.disk import write_atomic
 
 Floats = NDArray[np.float64]
 
@@ -77,6 +79,21 @@ def to_vectorbt(account: Account, panel: DailyPanel) -> Any:
         freq="1D",
         engine=ENGINE,
     )
+
+
+def export_portfolio(account: Account, panel: DailyPanel, output: Path) -> None:
+    """Write the account's portfolio to a file that `vectorbt.Portfolio.load(output)` reads; whole or not at all.
+
+    It is vectorbt's own pickle: load it with the version of vectorbt that wrote it, and only from whom you trust.
+
+    Raises
+    ------
+    ValueError
+        When the panel is not the account's.
+    OSError
+        When the file cannot be written.
+    """
+    write_atomic(output, to_vectorbt(account, panel).dumps())
 
 
 def _share_growth(account: Account, panel: DailyPanel) -> Floats:

@@ -20,6 +20,7 @@ COMMANDS = (
     "report",
     "demo",
     "export",
+    "export-vectorbt",
     "bars",
     "solve",
     "calibrate",
