@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Rows = NDArray[Any]
 
 # Of strategies.intraday.rule; compiled functions read numbers of their own file only.
-NOW, OPEN, CLOSE, PHASE = 0, 1, 2, 3
+NOW, OPEN, CLOSE, PHASE, WHY = 0, 1, 2, 3, 4
 BEST_BID, BEST_ASK = 5, 6
 POSITION, N_OWN, NEXT_ID, MAX_POSITION, MAX_ORDER = 10, 13, 14, 15, 16
 NO_BID = -(1 << 62)
@@ -27,6 +27,7 @@ CONTINUOUS, CLOSED = 0, 3
 SUBMIT, CANCEL, REPLACE = 1, 2, 3
 POST_ONLY, IOC = 1, 2
 WORKING, CANCEL_SENT = 2, 3
+ON_CLOCK = 1
 
 # Places in `numbers`.
 SIDE, LOTS, CHILD_LOTS, TOLERANCE_LOTS, THROUGH_TICKS, REFRESH = 0, 1, 2, 3, 4, 5
@@ -90,8 +91,8 @@ def execution_rule(
 
     Table: share of the parent still to do at equal steps of the schedule, [0, 0, step, 0]. A post-only order rests at
     the best price of its side, for no more than keeps within the tolerance ahead of the schedule. When more than the
-    tolerance is missing, an immediate-or-cancel order takes what is missing; a resting order that would make it too
-    much is first taken back, and the answer awaited.
+    tolerance is missing at a step of the clock, an immediate-or-cancel order takes what is missing; a resting order
+    that would make it too much is first taken back, and the next step awaited.
     """
     side = int(numbers[SIDE])
     parent = min(int(numbers[LOTS]), market[MAX_POSITION])
@@ -131,7 +132,7 @@ def execution_rule(
         keep = room - missing
         action = REPLACE if keep > 0 else CANCEL
         return put_order(requests, count, action, own[resting].order_id, side, own[resting].tick, keep, POST_ONLY)
-    if missing > 0:
+    if missing > 0 and market[WHY] & ON_CLOCK != 0:
         count = put_order(
             requests, count, SUBMIT, next_id, side, far + side * int(numbers[THROUGH_TICKS]), missing, IOC
         )

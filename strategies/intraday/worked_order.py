@@ -38,7 +38,8 @@ class WorkedOrder:
         The equilibrium of the execution game, equal parts, or all at once.
     tolerance : float
         Part of the parent by which the fills may be behind the schedule before the missing lots cross, and ahead of it
-        before no order rests; at the schedule's end nothing may be missing.
+        before no order rests; one lot at least, unless it is 0 (then nothing rests). At the schedule's end nothing may
+        be missing.
     child_lots : int
         Largest resting order; 0 is the training's `order_lots`.
     through_ticks : int
@@ -100,7 +101,7 @@ class WorkedOrder:
         numbers[places.SIDE] = 1.0 if self.side == "buy" else -1.0
         numbers[places.LOTS] = lots
         numbers[places.CHILD_LOTS] = self.child_lots or training.order_lots
-        numbers[places.TOLERANCE_LOTS] = self.tolerance * lots
+        numbers[places.TOLERANCE_LOTS] = max(self.tolerance * lots, 1.0) if self.tolerance > 0.0 else 0.0
         numbers[places.THROUGH_TICKS] = self.through_ticks
         numbers[places.REFRESH] = REFRESH
         numbers[places.START_SECONDS] = self.start_seconds

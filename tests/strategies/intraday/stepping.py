@@ -23,7 +23,7 @@ class Stepper:
         self.own = np.zeros(1024, dtype=OWN_DTYPE)
         self.requests = np.zeros(MOST_REQUESTS, dtype=REQUEST_DTYPE)
         self.see(NOW=OPENING, OPEN=OPENING, CLOSE=OPENING + round(seconds * SECOND), NEXT_ID=1)
-        self.see(BEST_BID=10_000, BEST_ASK=10_002, MAX_POSITION=1_000_000, MAX_ORDER=1_000_000)
+        self.see(WHY=places.ON_CLOCK, BEST_BID=10_000, BEST_ASK=10_002, MAX_POSITION=1_000_000, MAX_ORDER=1_000_000)
 
     def see(self, **values):
         """Set places of `market` or `flow` by name."""
