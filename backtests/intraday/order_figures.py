@@ -33,6 +33,7 @@ ENDS: Final = {
     "rejected_limit": codes.REJECTED_LIMIT,
     "expired": codes.EXPIRED,
     "rejected_form": codes.REJECTED_FORM,
+    "too_late": codes.TOO_LATE,
 }
 QUANTILES: Final = (0.1, 0.5, 0.9)
 
@@ -44,7 +45,7 @@ class OrderFigures:
     Attributes
     ----------
     orders, orders_filled : int
-        Rows of `orders`, and those with a fill.
+        Rows of `orders`, refused ones and those of the liquidation among them, and those with a fill.
     lots_sent, lots_filled : int
     ends : mapping of str to int
         Orders by how they ended.
