@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from backtests.evidence.bootstrap import DRAWS, automatic_block_length, stationary_rows
+from backtests.evidence.bootstrap import CHUNK, DRAWS, automatic_block_length, stationary_rows
 
 Floats = NDArray[np.float64]
 FEWEST_SESSIONS = 10
-_CHUNK = 250
 _COLUMNS = 64
 
 
@@ -136,16 +135,17 @@ def resampled_means(values: Floats, block_length: float, draws: int, seed: int) 
 
     length, columns = values.shape
     rng = np.random.default_rng(seed)
-    counts = np.empty((draws, length))
-    for start in range(0, draws, _CHUNK):
-        part = counts[start : start + _CHUNK]
-        count_rows(stationary_rows(length, block_length, part.shape[0], rng), part)
+    tiles = [np.ascontiguousarray(values[:, at : at + _COLUMNS]) for at in range(0, columns, _COLUMNS)]
     out = np.empty((draws, columns))
-    for start in range(0, columns, _COLUMNS):
-        tile = np.ascontiguousarray(values[:, start : start + _COLUMNS])
-        sums = np.empty((draws, tile.shape[1]))
-        weighted_sums(counts, tile, sums)
-        out[:, start : start + _COLUMNS] = sums / length
+    for start in range(0, draws, CHUNK):
+        rows = stationary_rows(length, block_length, min(CHUNK, draws - start), rng)
+        counts = np.empty(rows.shape)
+        count_rows(rows, counts)
+        for place, tile in enumerate(tiles):
+            sums = np.empty((rows.shape[0], tile.shape[1]))
+            weighted_sums(counts, tile, sums)
+            at = place * _COLUMNS
+            out[start : start + rows.shape[0], at : at + tile.shape[1]] = sums / length
     return out
 
 

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from backtests.evidence.bootstrap import bootstrap_differences
-from backtests.walk.result_files import read_run
+from backtests.walk.result import Result, Run, account_statistics
+from backtests.walk.result_files import read_run, write_run
+from backtests.walk.run_kinds import INTRADAY, NUMPY_KINDS
 from reports.compare_evidence import findings
 from reports.compare_page import write_comparison_page
 from reports.compare_sensitivity import sensitivity_chapters
@@ -85,6 +87,25 @@ def test_a_study_in_the_folder_is_shown_as_curve_and_table(fabricate, tmp_path, 
 def test_the_same_runs_give_the_same_bytes(shift, tmp_path):
     one, two = (write_comparison_page([shift], tmp_path / f"{n}.html").read_bytes() for n in range(2))
     assert one == two
+
+
+def test_an_intraday_run_is_compared_with_a_daily_one(fabricate, tmp_path, read_page):
+    daily = fabricate(tmp_path, pods=("hold",), sessions=200)
+    sessions = read_run(daily).results[0].sessions
+    returns = np.r_[0.0, 0.002 * np.random.default_rng(1).standard_normal(199)]
+    tables = {}
+    for name, columns in INTRADAY.tables.items():
+        size = 200 if name == "account" else 0
+        tables[name] = {column: np.zeros(size).astype(NUMPY_KINDS[what]) for column, what in columns.items()}
+    tables["account"] |= {"session": sessions, "return": returns, "net_asset_value": 1e6 * np.cumprod(1 + returns)}
+    made = Result("maker", tables, account_statistics(tables, 3, 0.01, kind=INTRADAY), {"code_hash": "c"}, INTRADAY)
+    makers = write_run(tmp_path, Run("makers", "maker", (made,), {"seed": 1}, {"code_hash": "c"}, (), {}, {}))
+    page = read_page(write_comparison_page([daily, makers], tmp_path / "c.html"))
+    assert "On the 200 sessions" in page.text
+    assert "hold less maker" in page.rows("pairs")
+    assert page.rows("pods")["Trials deflated for"] == ["15"] * 2
+    alone = read_page(write_comparison_page([makers], tmp_path / "d.html"))
+    assert "There is one pod only." in alone.text
 
 
 def pair(first, second, p_value, difference=0.1):
