@@ -4,7 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from arch.bootstrap import optimal_block_length
 
+from backtests.evidence import bootstrap
 from backtests.evidence.bootstrap import automatic_block_length, bootstrap_differences, stationary_rows
 
 
@@ -43,6 +45,20 @@ def test_automatic_block_length_of_an_autoregression(coefficient):
     # R(k) = R0 c^k gives G / sum R = 2c / (1 - c^2)
     expected = (2 * coefficient / (1 - coefficient**2)) ** (2 / 3) * length ** (1 / 3)
     assert np.mean(found) == pytest.approx(expected, rel=0.1)
+
+
+def test_automatic_block_length_is_that_of_arch_from_the_same_lag(monkeypatch):
+    """arch takes the first of the quiet lags where Politis & White (2004) take the one before it."""
+
+    def one_later(correlation, n, quiet):
+        small = correlation < 2 * math.sqrt(math.log10(n) / n)
+        return next(m + 1 for m in range(small.size) if small[m : m + quiet].all())
+
+    monkeypatch.setattr(bootstrap, "_last_significant_lag", one_later)
+    for coefficient in (0.0, 0.2, 0.5):
+        for path in autoregressive(np.random.default_rng(14), 8, 1000, coefficient):
+            theirs = float(optimal_block_length(path)["stationary"].iloc[0])
+            assert automatic_block_length(path) == pytest.approx(max(theirs, 1.0), rel=1e-9)
 
 
 def test_automatic_block_length_of_noise_and_of_a_constant_is_short():
