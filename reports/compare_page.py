@@ -21,6 +21,7 @@ from reports import performance
 from reports.compare_evidence import findings, pair_table, snooping_table
 from reports.compare_regimes import crisis_table, regime_fact, regime_table
 from reports.compare_sensitivity import sensitivity_chapters
+from reports.compare_sharpe import sharpe_table
 from reports.formats import clip_text, day, integer, plain, short_hash
 from reports.page import write_page
 from reports.performance import POD_LINES, POD_NOTE, find
@@ -126,7 +127,7 @@ def values(runs: Sequence[ComparedRun]) -> dict[str, Any]:
         "equity": performance.equity_chart(shared, benchmark) if len(sessions) > 1 else None,
         "drawdown": performance.drawdown_chart(shared, benchmark, []) if len(sessions) > 1 else None,
         "correlation": _correlation(shared) if len(sessions) > 2 else None,
-        "evidence": _evidence(record, {pod.name: pod.statistics for pod in measured}) if record else None,
+        "evidence": _evidence(record, measured) if record else None,
         "sensitivity": _sensitivity(runs, benchmark),
     }
 
@@ -157,11 +158,12 @@ def _renamed(value: Any, names: Mapping[str, str]) -> Any:
     return names.get(value, value) if isinstance(value, str) else value
 
 
-def _evidence(record: Mapping[str, Any], statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    facts = findings(record, statistics)
+def _evidence(record: Mapping[str, Any], pods: Sequence[PodResult]) -> dict[str, Any]:
+    facts = findings(record, {pod.name: pod.statistics for pod in pods})
     regimes = regime_fact(record["regimes"])
     return {
         "facts": [*facts, regimes] if regimes else facts,
+        "sharpe": sharpe_table(pods),
         "pairs": pair_table(record["pairs"]),
         "snooping": snooping_table(record),
         "regimes": regime_table(record["regimes"], record["pods"]),

@@ -102,6 +102,8 @@ def superior_predictive_ability(
     mean = difference.mean(axis=0)
     deviation = np.sqrt(bootstrap_variance(difference, block))
     dead = np.ptp(difference, axis=0) <= 1e-14 * max(float(np.abs(difference).max()), 1e-300)
+    if (deviation[~dead] == 0.0).any():
+        raise ValueError(f"block_length of {block} sessions leaves the bootstrap no variance; give a shorter one")
     scale = np.where(dead, 1.0, deviation)
     root = math.sqrt(length)
     ratio = np.where(dead, 0.0, root * mean / scale)

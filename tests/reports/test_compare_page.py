@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from backtests.evidence.bootstrap import bootstrap_differences
+from backtests.evidence.haircut import harvey_liu_haircut
 from backtests.walk.result import Result, Run, account_statistics
 from backtests.walk.result_files import read_run, write_run
 from backtests.walk.run_kinds import INTRADAY, NUMPY_KINDS
@@ -56,6 +57,17 @@ def test_pods_beyond_chance_have_small_values_against_cash_and_benchmark(page):
     rows = page.rows("snooping")
     assert rows["hold"][0] == "–"
     assert all("0.001" in text or "0.000" in text for text in rows["reversal"])
+
+
+def test_every_form_of_the_sharpe_ratio_is_named(page, shift):
+    statistics = read_run(shift).result("reversal").statistics
+    rows = page.rows("sharpe")
+    column = rows[""].index("reversal")
+    assert rows["Deflated Sharpe, form of 2014"][column] == probability(statistics["deflated_sharpe"])
+    assert rows["Years there are"][column] == f"{499 / 252:.1f}"
+    cut = harvey_liu_haircut(statistics["sharpe"], 499 / 252, 12)
+    assert rows["Sharpe ratio left (Harvey and Liu)"][column] == f"{cut.adjusted_sharpe:.2f}"
+    assert rows["Haircut"][column] == percent(cut.haircut, 0)
 
 
 def test_regimes_and_crises_are_there_with_the_rule(page):
