@@ -242,7 +242,8 @@ def lines(name: str, market: Market, result: dict[str, Any]) -> list[str]:
         f"ticks, competition {truth.competition:.2g}. Assumed queues: {guess.low:.4g} and {guess.high:.4g} lots, "
         f"{guess.words}.",
         "",
-        "| pod | model | profit ± error | captured | inventory | 10 s after | fees | crossed | fills | filled | at touch |",
+        "| pod | model | profit ± error | captured | inventory | 10 s after | fees | crossed | fills | "
+        "filled | at touch |",
         "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for pod, bounds in result["bounds"].items():

@@ -195,7 +195,7 @@ def fill_bounds(
     rows = []
     for model in models if models is not None else fill_models(source, guess):
         assumed = replace(settings, queue=model.queue)
-        outcome = simulate_session(events, rule, instrument, span, assumed)
+        outcome = simulate_session(events, rule, instrument, span, assumed, sample_every=0)
         rows.append(BoundRow(model, (session_account(outcome, path, span, assumed, horizons=horizons, blocks=blocks),)))
     return FillBounds(rule.name, instrument, path.reference, tuple(rows), poisson, guess, print_share)
 
