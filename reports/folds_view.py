@@ -17,6 +17,20 @@ def fold_tables(run: RunView) -> list[tuple[str, Grid]]:
     return [(pod.name, _fold_table(pod, *grid_names(run, pod))) for pod in run.pods]
 
 
+def choice_words(run: RunView) -> str:
+    """How the folds chose their parameters."""
+    if run.configuration.get("selection") == "nested":
+        return (
+            "Each fold chooses its parameters inside the training window by purged cross-validation in "
+            f"{integer(run.configuration.get('inner_folds'))} folds: the score in training is that of sessions that "
+            "the inner fit did not see. The test window then shows what the choice was worth."
+        )
+    return (
+        "Each fold chooses its parameters by a screening of the training window, on the sessions that it was fitted "
+        "to; the test window then shows what that choice was worth."
+    )
+
+
 def grid_names(run: RunView, pod: PodResult) -> tuple[list[str], list[str]]:
     """Parameters that the pod's grid varies (or that differ between its folds), and the others."""
     members = [parameters_of(value) for value in pod.folds["parameters"]]

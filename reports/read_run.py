@@ -53,10 +53,19 @@ class PodResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Paths:
+    """The paths of a combinatorial run: evidence/paths.json, and the columns of evidence/paths.parquet."""
+
+    record: Mapping[str, Any]
+    table: Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class RunView:
     """A run's content; `date` is the last session shown, `complete` whether that is the run's last.
 
-    `policies` holds the policies of the last fold that is shown, by hash.
+    `policies` holds the policies of the last fold that is shown, by hash. `paths` are those of a combinatorial run;
+    None for others, and as of an earlier session: every path knows of later ones.
     """
 
     folder_name: str
@@ -71,6 +80,7 @@ class RunView:
     policies: Mapping[str, PolicyArtefact]
     date: np.datetime64
     complete: bool
+    paths: Paths | None = None
 
 
 def view_run(folder: Path, as_of: date | np.datetime64 | str | None = None) -> RunView:
@@ -99,7 +109,10 @@ def view_run(folder: Path, as_of: date | np.datetime64 | str | None = None) -> R
     shown = last if as_of is None else _day_within(as_of, first, last)
     comparison = stored.comparison
     if shown < last:
-        results = _cut_all(results, shown, int(stored.configuration.get("sessions_per_year") or SESSIONS_PER_YEAR))
+        counted = stored.provenance.get("trials") or {}
+        earlier = int(counted.get("of_data", 0)) - int(counted.get("of_study", 0))
+        year = int(stored.configuration.get("sessions_per_year") or SESSIONS_PER_YEAR)
+        results = _cut_all(results, shown, year, earlier)
         shown = results[0].sessions[-1]
         comparison = _compare(results, stored.benchmark, stored.comparison)
     pods = tuple(_pod(result) for result in results)
@@ -116,6 +129,7 @@ def view_run(folder: Path, as_of: date | np.datetime64 | str | None = None) -> R
         policies=_last_policies(folder / "policies", pods),
         date=shown,
         complete=bool(shown == last),
+        paths=_paths(folder) if shown == last else None,
     )
 
 
@@ -139,14 +153,29 @@ def _pod(result: Result) -> PodResult:
     return PodResult(name=result.pod, statistics=result.statistics, **tables)
 
 
-def _cut_all(results: Sequence[Result], day: np.datetime64, periods_per_year: int) -> tuple[Result, ...]:
+def _paths(folder: Path) -> Paths | None:
+    """The paths of a run whose bytes have been proven; None when it has none."""
+    import json
+
+    import pyarrow.parquet as pq
+
+    record, table = folder / "evidence" / "paths.json", folder / "evidence" / "paths.parquet"
+    if not record.is_file():
+        return None
+    columns = pq.read_table(table)
+    arrays = {name: columns.column(name).to_numpy(zero_copy_only=False) for name in columns.column_names}
+    return Paths(json.loads(record.read_bytes()), arrays)
+
+
+def _cut_all(results: Sequence[Result], day: np.datetime64, periods_per_year: int, earlier: int) -> tuple[Result, ...]:
     """The results as they stood at the close of `day`, with statistics made again from what is left.
 
-    Every parameter set that was tried in a fold begun by then is a trial. Their own Sharpe ratios are not in the run
+    Every parameter set that was tried in a fold begun by then is a trial, and so are the `earlier` ones of other runs
+    on the same data. Their own Sharpe ratios are not in the run
     folder, so their variance is that of independent trials without skill, one over the number of sessions.
     """
     cut = [_cut(result, day) for result in results]
-    trials = max(1, sum(int(result.tables["folds"]["trials"].sum()) for result in cut))
+    trials = max(1, earlier + sum(int(result.tables["folds"]["trials"].sum()) for result in cut))
     sessions = cut[0].sessions.size
     if sessions < _FEWEST:
         return tuple(replace(result, statistics={}) for result in cut)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from reports import folds_view, headline, overview, performance, policy_view, record, risk_view, trading
+from reports import folds_view, headline, overview, paths_view, performance, policy_view, record, risk_view, trading
 from reports.page import write_page
 from reports.quality_view import brief_chapters, totals_table
 from reports.read_run import RunView, view_run
@@ -89,6 +89,11 @@ def values(run: RunView) -> dict[str, Any]:
         "noted": overview.breach_table(pods, "noted-breaches", notes=True, most=150) if noted else None,
         "costs": trading.cost_table(pods),
         "fills": trading.fill_table(pods),
+        "search": paths_view.search_table(run) if run.complete else None,
+        "register": paths_view.register_words(run),
+        "path_pictures": paths_view.path_pictures(run),
+        "path_table": paths_view.path_grid(run),
+        "choice": folds_view.choice_words(run),
         "folds": folds_view.fold_tables(run),
         "calibration": folds_view.calibration_table(pods),
         "calibration_notes": folds_view.note_table(pods),

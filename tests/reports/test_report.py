@@ -13,7 +13,7 @@ from reports.report import write_report
 MINUS, THIN = "\N{MINUS SIGN}", "\N{NARROW NO-BREAK SPACE}"
 SECTIONS = (
     "summary", "lights", "profit", "pods", "curves", "months", "var", "concentration", "breaches", "costs", "folds",
-    "game",
+    "search", "game",
     "quality", "positions", "method", "provenance",
 )  # fmt: skip
 

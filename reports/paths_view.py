@@ -1,0 +1,153 @@
+"""What the run says of its own search: trials counted, overfitting, haircuts, and the paths of a combinatorial run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from reports import charts
+from reports.charts import Series
+from reports.formats import MISSING, integer, is_number, money, number, percent, probability
+from reports.performance import find
+from reports.read_run import Paths, RunView
+from reports.tables import Cell, Grid, Group
+
+MOST_LINES = 8
+"""Paths that one picture shows each; more are shown by their lowest, quartiles and highest at each session."""
+
+_SEARCH: Sequence[tuple[str, str, Any] | Group] = (
+    Group("Trials: parameter sets x folds, each counted once however often it was run"),
+    ("trial_count.of_study", "Of this run", integer),
+    ("trial_count.earlier", "Of other runs and sweeps on the same data", integer),
+    ("trial_count.of_data", "Deflated for", integer),
+    ("min_backtest_years", "Years below which luck shows a Sharpe of 1", lambda v: number(v, 1)),
+    Group("Sharpe ratio left after the haircut for them"),
+    ("haircut.independent.adjusted_sharpe", "If trials were independent", lambda v: number(v, 2)),
+    ("haircut.bonferroni.adjusted_sharpe", "Whatever their dependence (Bonferroni)", lambda v: number(v, 2)),
+    Group("The pod's own grid over the test windows"),
+    ("overfitting.trials", "Parameter sets", integer),
+    ("overfitting.probability_of_backtest_overfitting", "Probability of overfitting (PBO)", probability),
+    ("overfitting.degradation", "Sharpe lost from choosing to using", lambda v: number(v, 2)),
+    ("overfitting.superior_predictive_ability", "Best set no better than CDI: p value (SPA)", probability),
+    ("overfitting.reality_check", "The same by the reality check", probability),
+)
+
+SEARCH_NOTE = (
+    "Haircut: Harvey & Liu (2015). PBO: combinatorially symmetric cross-validation (Bailey, Borwein, Lopez de Prado & "
+    "Zhu 2017); 0.5 is what sets without any difference show. SPA: Hansen (2005); reality check: White (2000). PBO, "
+    "SPA and reality check judge cheap replays of every parameter set, fitted on each training window and traded with "
+    f"flat costs over its test window. {MISSING} stands where a grid has one set or too few sessions."
+)
+
+
+def search_table(run: RunView) -> Grid:
+    """How many trials there were and what is left after counting them, the pods as columns."""
+    rows: list[Any] = [
+        line if isinstance(line, Group) else (line[1], *(line[2](find(pod.statistics, line[0])) for pod in run.pods))
+        for line in _SEARCH
+    ]
+    head = ["", *(pod.name for pod in run.pods)]
+    return Grid(key="search", head=head, rows=rows, style="sticky wide" if len(run.pods) > 2 else "sticky",
+                note=SEARCH_NOTE + _all_trials(run.comparison))  # fmt: skip
+
+
+def register_words(run: RunView) -> str:
+    """Since when trials are counted, and what is known to be missing from the count."""
+    counted = run.provenance.get("trials")
+    if not isinstance(counted, Mapping):
+        return "This run is from before trials were counted: only its own are known."
+    earlier = int(counted["of_data"]) - int(counted["of_study"])
+    if earlier:
+        words = f"The register of trials holds {integer(earlier)} trials of other runs and sweeps on this data."
+    else:
+        words = "The register of trials holds no other run or sweep on this data: it counts from this run on."
+    lost = counted.get("not_registered") or []
+    if lost:
+        shown = ", ".join(str(name) for name in lost[:5]) + (", ..." if len(lost) > 5 else "")
+        lie = "run lies" if len(lost) == 1 else "runs lie"
+        words += (
+            f" {len(lost)} {lie} beside this one without being in it ({shown}): the register was deleted or is "
+            "younger, and the count is too low."
+        )
+    return words
+
+
+def path_pictures(run: RunView) -> list[tuple[str, Markup]]:
+    """One picture per pod: growth of 1 along each path."""
+    if run.paths is None:
+        return []
+    return [(pod.name, _path_picture(run.paths, pod.name)) for pod in run.pods]
+
+
+def path_grid(run: RunView) -> Grid | None:
+    """Measures over the paths of each pod: lowest, quartiles, highest, and that of the account beside them."""
+    if run.paths is None:
+        return None
+    rows: list[Any] = []
+    forms: dict[str, tuple[str, Callable[[Any], str], str]] = {
+        "sharpe": ("Sharpe ratio (over CDI)", lambda v: number(v, 2), "sharpe"),
+        "annual_return": ("Annual return", lambda v: percent(v, 2, signed=True), "annual_return"),
+        "max_drawdown": ("Largest drawdown", lambda v: percent(v, 2), "max_drawdown"),
+        "final_value": ("Final value, R$", money, ""),
+    }
+    for pod in run.pods:
+        rows.append(Group(pod.name))
+        for name, (words, form, own) in forms.items():
+            found = run.paths.record["pods"][pod.name][name]
+            quantiles = [form(found[level]) for level in LEVELS]
+            account = find(pod.statistics, own) if own else None
+            rows.append((words, *quantiles, form(account) if is_number(account) else "–"))
+    count = len(run.paths.record["paths"])
+    head = ("Over the paths", "Lowest", "Lower quartile", "Median", "Upper quartile", "Highest", "Walk-forward account")
+    return Grid(
+        key="paths", head=tuple(Cell(name) for name in head), rows=rows, style="wide", note=path_note(count, run)
+    )
+
+
+LEVELS = ("lowest", "lower_quartile", "median", "upper_quartile", "highest")
+
+
+def path_note(count: int, run: RunView) -> str:
+    """What the paths are and are not."""
+    record = run.paths.record if run.paths is not None else {"splits": [], "groups": []}
+    return (
+        f"{count} paths from {len(record['splits'])} splits of {len(record['groups'])} groups (Lopez de Prado 2018), "
+        f"labels purged over {record.get('purge', 0)} sessions, embargo {record.get('embargo', 0)}. In a split a pod "
+        "also trains on sessions after those that it is tested on: nobody could have traded a path. Each group starts "
+        "from cash with the whole capital, and what it holds at its last close is marked there. Paths share sessions "
+        "and training, so their spread is no standard error. The account beside them trained on the past alone."
+    )
+
+
+def _path_picture(paths: Paths, pod: str) -> Markup:
+    mine = paths.table["pod"] == pod
+    number_of = paths.table["path"][mine]
+    returns = paths.table["return"][mine]
+    growth = np.array([np.cumprod(1.0 + returns[number_of == path]) for path in np.unique(number_of)])
+    sessions = paths.table["session"][mine][number_of == 1]
+    words = f"Growth of 1 along {len(growth)} paths of {pod}, after costs"
+    return charts.time_lines(sessions, _lines(growth), words, charts.growth, include=[1.0], height=260.0)
+
+
+def _lines(growth: NDArray[np.float64]) -> list[Series]:
+    if len(growth) <= MOST_LINES:
+        return [
+            Series(f"path {row + 1}", values, f"s{row % charts.SERIES_STYLES}") for row, values in enumerate(growth)
+        ]
+    levels = zip(LEVELS, np.quantile(growth, [0.0, 0.25, 0.5, 0.75, 1.0], axis=0), strict=True)
+    return [Series(name.replace("_", " "), values, f"s{row}") for row, (name, values) in enumerate(levels)]
+
+
+def _all_trials(comparison: Mapping[str, Any]) -> str:
+    found = comparison.get("all_trials")
+    if not isinstance(found, Mapping) or not is_number(found.get("probability_of_backtest_overfitting")):
+        return ""
+    return (
+        f" All {integer(found['trials'])} sets of all pods together: PBO "
+        f"{probability(found['probability_of_backtest_overfitting'])}, SPA p value "
+        f"{probability(found['superior_predictive_ability'])}."
+    )
