@@ -210,9 +210,9 @@ def method(run: Run) -> list[tuple[str, str]]:
         (
             "Statistics",
             f"Probabilistic Sharpe ratio: form of {form}, and that of 2025 (Lopez de Prado, Lipton & Zoonekynd). "
-            "Deflated: the 2012 form at what the best of as many trials without skill would show (Bailey & Lopez de Prado "
-            "2014). Trials are counted by the framework from its register: every parameter set of every pod in every fold, of "
-            "this run and of earlier ones on the same data.",
+            "Deflated: the 2012 form at what the best of as many trials without skill would show (Bailey & Lopez de "
+            "Prado 2014). Trials are counted by the framework from its register: every parameter set of every pod in "
+            "every fold, of this run and of earlier ones on the same data.",
         ),
         (
             "Not modelled",

@@ -1,0 +1,208 @@
+"""The intraday walk-forward end to end: money by hand, the same bytes however it is run, and nothing of the future."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backtests.errors import WalkForwardError, WindowError
+from backtests.walk import intraday_tasks
+from backtests.walk.folds import FoldSettings, make_folds
+from backtests.walk.intraday_rules import read_rule
+from backtests.walk.intraday_sessions import list_sessions, session_hash, trading_span
+from backtests.walk.intraday_tasks import Market, SessionName, run_session
+from backtests.walk.intraday_walkforward import run_intraday_walkforward
+from backtests.walk.result_files import read_run
+from data_pipeline.store import Store
+from data_pipeline.tasks.executor import LocalProcesses
+from data_pipeline.tasks.report import RunInterruptedError
+
+sys.path.insert(0, str(Path(__file__).parent))
+from intraday_market import BOOK, COUNT, FEES, SYMBOL, VENUE, make_plan, make_raw, make_store
+
+HERE = LocalProcesses(0)
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    return make_raw(tmp_path_factory.mktemp("raw"))
+
+
+@pytest.fixture(scope="module")
+def store(raw, tmp_path_factory):
+    return make_store(tmp_path_factory.mktemp("makers") / "store", raw)
+
+
+@pytest.fixture(scope="module")
+def folder(store, tmp_path_factory):
+    return run_intraday_walkforward(make_plan(store), tmp_path_factory.mktemp("runs"), executor=HERE)
+
+
+def tree(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_the_account_is_the_cash_of_its_fills_less_fees(folder):
+    for result in read_run(folder).results:
+        account, sessions, fills = (result.tables[name] for name in ("account", "sessions", "fills"))
+        assert account["session"].size == COUNT - 2 + 1
+        assert account["net_asset_value"][0] == 1000.0
+        value = 1000.0
+        for row, day in enumerate(account["session"][1:], start=1):
+            own = fills["session"] == day
+            assert own.sum() > 20
+            cash, fees = 0.0, 0.0
+            for side, price, lots, maker in zip(
+                *(fills[name][own] for name in ("side", "price", "lots", "maker")), strict=True
+            ):
+                cash -= side * price * lots
+                fees += round((FEES.maker if maker else FEES.taker) * price * lots, 6)
+            main = (sessions["session"] == day) & (sessions["fill_case"] == "main")
+            assert sessions["position_left"][main].tolist() == [0]
+            assert account["profit"][row] == pytest.approx(cash - fees, abs=1e-6)
+            assert account["cost_fees"][row] == pytest.approx(fees, abs=1e-6)
+            assert account["return"][row] == pytest.approx((cash - fees) / value, abs=1e-9)
+            value += account["profit"][row]
+            assert account["net_asset_value"][row] == pytest.approx(value, abs=1e-9)
+        parts = ("captured", "auctioned", "crossed", "liquidated", "inventory", "fees")
+        np.testing.assert_allclose(sum(sessions[name] for name in parts), sessions["profit"], rtol=0, atol=1e-9)
+
+
+def test_every_test_session_is_there_under_every_case(folder):
+    for result in read_run(folder).results:
+        sessions = result.tables["sessions"]
+        assert sessions["fill_case"].tolist() == ["main", "assumed_high"] * (COUNT - 2)
+        assert sessions["fold"].tolist() == [0] * 6 + [1] * 6
+        assert set(result.statistics["fill_cases"]) == {"main", "assumed_high"}
+        total = float(result.statistics["fill_cases"]["main"]["money"]["profit"])
+        assert total == pytest.approx(result.tables["account"]["profit"].sum(), abs=1e-9)
+
+
+def test_the_best_set_of_the_training_sessions_is_chosen(folder, store):
+    plan, opened = make_plan(store), Store.open(store)
+    sessions, partial = list_sessions(opened, plan)
+    assert partial == ()
+    assert len(sessions) == COUNT
+    folds = read_run(folder).result("skewed").tables["folds"]
+    market = Market(str(store), folder.parent / ".ledger", VENUE, plan.day)
+    rules = [read_rule(path.read_bytes()) for path in sorted((folder / "rules").iterdir())]
+    shown = {rule.notes["skew"]: rule for rule in rules if rule.name == "skewed"}
+    for fold in make_folds(COUNT, plan.folds):
+        chosen = json.loads(folds["parameters"][fold.index])["skew"]
+        assert folds["trials"][fold.index] == 2
+        rule = read_rule((folder / "rules" / f"{folds['rule_hash'][fold.index]}.npz").read_bytes())
+        assert rule.notes["skew"] == chosen
+        assert chosen in shown
+        names = [
+            SessionName(plan.instruments[0], sessions[row], session_hash(opened, VENUE, sessions[row], SYMBOL))
+            for row in fold.train
+        ]
+        profits = np.array([run_session(market, rule, name, plan.fills, plan.seed, 0).profit for name in names])
+        score = profits.mean() / profits.std(ddof=1) * np.sqrt(252)
+        assert folds["training_score"][fold.index] == pytest.approx(score, rel=1e-12)
+
+
+def test_two_processes_write_the_same_bytes_as_none(folder, store, tmp_path):
+    again = run_intraday_walkforward(make_plan(store), tmp_path, executor=LocalProcesses(2))
+    assert again.name == folder.name
+    assert tree(again) == tree(folder)
+
+
+def test_an_interrupted_run_goes_on_where_it_was(folder, store, tmp_path):
+    seen = []
+
+    def stop(event):
+        seen.append(event.kind)
+        if seen.count("finished") == 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(RunInterruptedError, match="12 of"):
+        run_intraday_walkforward(make_plan(store), tmp_path, executor=HERE, progress=stop)
+    kinds = []
+    again = run_intraday_walkforward(
+        make_plan(store), tmp_path, executor=HERE, progress=lambda event: kinds.append(event.kind)
+    )
+    assert kinds.count("skipped") == 12
+    assert set(kinds) == {"skipped", "finished"}
+    assert tree(again) == tree(folder)
+
+
+def test_later_sessions_change_no_earlier_fold(folder, raw, tmp_path):
+    other = make_raw(tmp_path / "other", book=dataclasses.replace(BOOK, seed=99))
+    changed = make_store(tmp_path / "store", (*raw[:5], *other[5:]))
+    found = []
+    again = run_intraday_walkforward(
+        make_plan(changed), folder.parent, executor=HERE, progress=lambda event: found.append(event)
+    )
+    assert again != folder
+    skipped = {event.name for event in found if event.kind == "skipped"}
+    finished = {event.name for event in found if event.kind == "finished"}
+    assert {name for name in skipped | finished if name.startswith("fold 0")} <= skipped
+    assert finished  # fold 1 trades other sessions
+    before, after = read_run(folder), read_run(again)
+    for one, two in zip(before.results, after.results, strict=True):
+        for name in ("sessions", "fills", "inventory", "mark_outs"):
+            first = one.tables["account"]["session"][3]
+            for column, values in one.tables[name].items():
+                early, same = one.tables[name]["session"] <= first, two.tables[name]["session"] <= first
+                np.testing.assert_array_equal(values[early], two.tables[name][column][same])
+        assert one.tables["folds"]["rule_hash"][0] == two.tables["folds"]["rule_hash"][0]
+        late = one.tables["sessions"]["fold"] == 1
+        assert not np.array_equal(one.tables["sessions"]["profit"][late], two.tables["sessions"]["profit"][late])
+
+
+def test_events_after_a_moment_change_no_fill_before_it(folder, store, monkeypatch):
+    plan, opened = make_plan(store), Store.open(store)
+    session = list_sessions(opened, plan)[0][4]
+    name = SessionName(plan.instruments[0], session, session_hash(opened, VENUE, session, SYMBOL))
+    market = Market(str(store), folder.parent / ".ledger", VENUE, plan.day)
+    rule = read_rule(sorted((folder / "rules").iterdir())[0].read_bytes())
+    whole = run_session(market, rule, name, plan.fills, 1, 1)
+    events = opened.event_array(VENUE, SYMBOL, session)
+    span = trading_span(VENUE, session, plan.day)
+    moment = span.start + (span.liquidate - span.start) // 2
+    altered = events.copy()
+    later = altered["exch_ts"] > moment
+    altered["qty"][later] *= 3.0
+    monkeypatch.setattr(intraday_tasks, "read_events", lambda *place: altered)
+    other = run_session(market, rule, name, plan.fills, 1, 1)
+    early = whole.fills["exch_ts"] <= moment
+    assert early.sum() > 10
+    np.testing.assert_array_equal(whole.fills[early], other.fills[other.fills["exch_ts"] <= moment])
+    seen = whole.samples["local_ts"] <= moment
+    np.testing.assert_array_equal(whole.samples[seen], other.samples[other.samples["local_ts"] <= moment])
+    assert not np.array_equal(whole.fills, other.fills)
+
+
+def test_a_repeated_ingestion_in_another_order_has_the_same_hash(store, raw, tmp_path):
+    other = make_store(tmp_path / "store", raw[::-1])
+    for session in ("2021-03-15", "2021-03-17"):
+        hashes = {session_hash(Store.open(place), VENUE, session, SYMBOL) for place in (store, other)}
+        assert len(hashes) == 1
+    assert session_hash(Store.open(store), VENUE, "2021-03-15", SYMBOL) not in hashes
+
+
+def test_folds_that_do_not_fit_are_refused(store, tmp_path):
+    with pytest.raises(WindowError, match="the training window must fit into the data"):
+        run_intraday_walkforward(make_plan(store, folds=FoldSettings(train=9, test=1, purge=0)), tmp_path)
+    with pytest.raises(WindowError, match=r"at least 5 sessions together.*held 4 of the 8"):
+        run_intraday_walkforward(make_plan(store, folds=FoldSettings(train=4, test=2, purge=0)), tmp_path)
+
+
+def test_a_symbol_that_the_store_does_not_have_is_named(store, tmp_path):
+    plan = make_plan(store)
+    missing = dataclasses.replace(plan.instruments[0], symbol="NONE")
+    with pytest.raises(WindowError, match="no session of BINANCE_USDM has market events of NONE"):
+        run_intraday_walkforward(make_plan(store, instruments=(missing,)), tmp_path)
+
+
+def test_a_task_that_fails_is_named_with_its_reason(store, tmp_path):
+    plan = make_plan(store)
+    wrong = dataclasses.replace(plan.instruments[0], tick_size=0.03)
+    with pytest.raises(WalkForwardError, match=r"SYNUSDT 2021-03-15: measured: .*tick"):
+        run_intraday_walkforward(make_plan(store, instruments=(wrong,)), tmp_path, executor=HERE)
