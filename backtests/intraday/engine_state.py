@@ -160,8 +160,8 @@ def _phase_changes(span: TradingSpan) -> tuple[Ints, Ints]:
     phases: list[int] = []
     for first, last, phase in span.phases:
         if times and times[-1] == first:
-            phases[-1] = phase
-        else:
+            del times[-1], phases[-1]
+        if not phases or phases[-1] != phase:
             times.append(first)
             phases.append(phase)
         times.append(last)

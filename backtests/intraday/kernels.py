@@ -603,9 +603,8 @@ def _printed(
         n = 0
         if beyond:
             n = own[O_LEFT] if whole else min(own[O_LEFT], int(min(np.floor(rest_of_print), 1e18)))
-            ahead[passive, j, A_AHEAD] = (
-                min(ahead[passive, j, A_AHEAD], 0.0) if not whole else ahead[passive, j, A_AHEAD]
-            )
+            if not whole and kind != EXACT:
+                ahead[passive, j, A_AHEAD] = min(ahead[passive, j, A_AHEAD], 0.0)
         elif kind != EXACT:
             left_ahead = ahead[passive, j, A_AHEAD] - rest_of_print
             if kind != TRADE_THROUGH:
@@ -1285,7 +1284,7 @@ def march(
     """
     stop, start, liquidate = conf[C_STOP], conf[C_START], conf[C_LIQUIDATE]
     totals, sums = scratch[8:10], real[8:11]
-    queue, source = conf[C_QUEUE], conf[C_SOURCE]
+    queue = conf[C_QUEUE]
     last = stop
     if not final:
         if xs[S_SIZE] == 0 or ls[S_SIZE] == 0:
