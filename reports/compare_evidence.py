@@ -109,7 +109,7 @@ def _after_trials(statistics: Mapping[str, Record]) -> Fact | None:
     trials = integer(item.get("trials"))
     shown = f"{best}: Sharpe {number(item.get('sharpe'), 2)}, deflated {probability(item['deflated_sharpe'])}"
     later = item.get("deflated_sharpe_2025")
-    form = f" (2012 form; {probability(later)} in the form of 2025 with serial correlation)" if is_number(later) else ""
+    form = f" (form of 2014; {probability(later)} in that of 2025 with serial correlation)" if is_number(later) else ""
     luck = f"The best of {trials} trials without skill would show {number(item.get('deflated_sharpe_threshold'), 2)}."
     if float(item["deflated_sharpe"]) > EVIDENCE:
         return Fact("ok", f"After {trials} trials there is evidence of skill.", f"{shown}{form}. {luck}")

@@ -8,14 +8,13 @@ infinity. The formulas of the Sharpe ratio are in `backtests.evidence.sharpe`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from backtests.evidence.sharpe import (
-    SharpeSample,
     checked_returns,
     deflated_sharpe,
     disperses,
@@ -136,20 +135,21 @@ def sharpe_statistics(
         "probabilistic_sharpe_2025_serial": probabilistic_sharpe(
             *observed, 0.0, *moments, form="2025", autocorrelation=serial
         ),
-        "sharpe_standard_error_serial": year * _serial_error(sample),
+        "sharpe_standard_error_serial": year
+        * _where_it_exists(lambda: sharpe_standard_error(*observed, *moments, serial)),
         "min_track_record_sessions": min_track_record_length(sample.sharpe, 0.0, *moments),
         "deflated_sharpe": deflated.probability,
-        "deflated_sharpe_2025": deflated_sharpe(sample, trials, trial_variance, form="2025").probability,
+        "deflated_sharpe_2025": _where_it_exists(
+            lambda: deflated_sharpe(sample, trials, trial_variance, form="2025").probability
+        ),
         "deflated_sharpe_threshold": year * deflated.threshold,
     }
 
 
-def _serial_error(sample: SharpeSample) -> float:
-    """Standard error with serial correlation; NaN for moments that no autoregression has (a handful of sessions)."""
+def _where_it_exists(number: Callable[[], float]) -> float:
+    """The number; NaN for moments that no autoregression has, as those of a handful of sessions may be."""
     try:
-        return sharpe_standard_error(
-            sample.sharpe, sample.observations, sample.skewness, sample.kurtosis, sample.autocorrelation
-        )
+        return number()
     except ValueError:
         return math.nan
 

@@ -17,12 +17,14 @@ from backtests.evidence.discovery import (
 from backtests.evidence.sharpe import (
     SharpeSample,
     deflated_sharpe,
+    expected_maximum,
     min_track_record_length,
     probabilistic_sharpe,
     sharpe_sample,
     sharpe_standard_error,
     variance_of_maximum,
 )
+from backtests.evidence.statistics import sharpe_statistics
 
 SHARPE, MONTHS, SKEW, KURTOSIS = 0.036 / 0.079, 24, -2.448, 10.164
 
@@ -131,6 +133,17 @@ def test_false_discoveries_as_simulated():
     above = sharpes >= 0.35
     observed = observed_false_discovery_rate(0.35, sessions, alternative, prior)
     assert (~skilled)[above].mean() == pytest.approx(observed, abs=0.02)
+
+
+def test_moments_that_no_autoregression_has_leave_the_serial_numbers_out():
+    """Of two values the kurtosis is 1 + skewness^2, the least there can be."""
+    variance = (2.37 / expected_maximum(10)) ** 2
+    with pytest.raises(ValueError, match="moments of one law"):
+        deflated_sharpe(sharpe_sample([0.0, 0.0, 1.0]), 10, variance, form="2025")
+    found = sharpe_statistics([0.0, 0.0, 1.0], 10, variance)
+    assert math.isnan(found["deflated_sharpe_2025"])
+    assert math.isfinite(found["sharpe_standard_error_serial"])
+    assert math.isfinite(found["deflated_sharpe"])
 
 
 @pytest.mark.parametrize(
