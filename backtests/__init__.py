@@ -15,8 +15,10 @@ from typing import Any
 _HOME = {
     "Account": "daily.account",
     "BacktestError": "errors",
+    "CombinatorialSettings": "walk.combinatorial",
     "FoldSettings": "walk.folds",
     "PodPlan": "walk.plan",
+    "Register": "walk.register",
     "Result": "walk.result",
     "Run": "walk.result",
     "Segment": "daily.simulator",
@@ -30,6 +32,7 @@ _HOME = {
     "effective_trials": "evidence.trials",
     "harvey_liu_haircut": "evidence.haircut",
     "make_folds": "walk.folds",
+    "make_splits": "walk.combinatorial",
     "pairwise_differences": "evidence.pairs",
     "performance": "evidence.statistics",
     "probabilistic_sharpe": "evidence.sharpe",
@@ -38,6 +41,7 @@ _HOME = {
     "read_run": "walk.result_files",
     "run_walkforward": "walk.walkforward",
     "simulate": "daily.simulator",
+    "sweep": "walk.sweep",
     "superior_predictive_ability": "evidence.snooping",
     "to_vectorbt": "daily.vectorbt_bridge",
 }

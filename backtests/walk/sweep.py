@@ -73,7 +73,7 @@ def sweep(
 ) -> Sweep:
     """Scores of `pods` (one pod under several parameter sets: `parameter_grid`) over the sessions `start` to `end`.
 
-    The sets are written into the register before they are tried. Keep the sessions that a backtest is to be judged on
+    The sets are written into the register before anybody sees their scores. Keep the sessions that a backtest is to be judged on
     out of the window, or choose them knowing that every set tried here deflates it.
 
     Parameters
@@ -120,8 +120,8 @@ def sweep(
         described = describe_pod(pod)
         kind = described.pop("kind")
         trials.append(Trial(kind, described, window, {"screening": {"cost_bps": cost_bps}}))
-    count = register.count(register.record(study, trials))
     found = screen(panel, rows, pods, _flat_costs(len(panel.instruments), cost_bps))
+    count = register.count(register.record(study, trials))
     return Sweep(tuple(pods), found, count, _deflated(found, count.of_data))
 
 
