@@ -71,9 +71,11 @@ def check_values(paths: int, seed: int) -> None:
     print("\nValue of the equilibrium policy less V(0, x0), Poisson fills\n")
     print("| case | V(0, 0) | simulated less V | standard errors | with expected fills | standard errors |")
     print("|---|---|---|---|---|---|")
-    for name in CASES:
+    for place, name in enumerate(CASES):
         equilibrium = solve(name)
-        run = simulate_poisson(market_of(equilibrium), {"crowd": equilibrium.policy.quotes}, paths=paths, seed=seed)
+        run = simulate_poisson(
+            market_of(equilibrium), {"crowd": equilibrium.policy.quotes}, paths=paths, seed=100 * seed + place
+        )
         plain = run.value_gap("crowd", equilibrium.value[0], controlled=False)
         tight = run.value_gap("crowd", equilibrium.value[0])
         print(
@@ -141,9 +143,9 @@ def check_engine(sessions: int, seed: int) -> None:
     print("\nThe equilibrium's pod in the event engine, less V(0, 0)\n")
     print("| case | V(0, 0) | engine less V | s.e. off | with expected fills | s.e. off | rounding to ticks predicts |")
     print("|---|---|---|---|---|---|---|")
-    for name in ENGINE:
+    for place, name in enumerate(ENGINE):
         equilibrium = solve(name)
-        engine_row(name, simulate_exchange(equilibrium, sessions=sessions, seed=seed))
+        engine_row(name, simulate_exchange(equilibrium, sessions=sessions, seed=100_000 * (seed + place)))
     equilibrium = solve("base")
     for tick in (0.0625, 0.25, 0.5):
         exchange = known_exchange(equilibrium, tick=tick)
