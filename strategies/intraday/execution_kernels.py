@@ -43,7 +43,10 @@ ROUNDING = 1e-9
 """Lots by which the schedule may miss a whole lot through rounding alone."""
 
 
-@njit(cache=True)
+# Helpers are inlined: calls between compiled functions count references of every array, a third of a rule's time.
+
+
+@njit(cache=True, inline="always")
 def scheduled_lots(market: Integers, table: Floats, numbers: Floats) -> tuple[float, float]:
     """(lots that should be done by now, lots that may be missing): linear between the schedule's equal steps."""
     session = 1e-9 * (market[CLOSE] - market[OPEN])
@@ -62,7 +65,7 @@ def scheduled_lots(market: Integers, table: Floats, numbers: Floats) -> tuple[fl
     return numbers[LOTS] * (1.0 - left), numbers[TOLERANCE_LOTS]
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def put_order(
     requests: Rows, count: int, action: int, order_id: int, side: int, tick: int, lots: int, kind: int
 ) -> int:

@@ -49,7 +49,10 @@ ROUNDING = 1e-9
 """Ticks by which a wanted price may miss a whole tick through rounding of the half-spread alone."""
 
 
-@njit(cache=True)
+# Helpers are inlined: calls between compiled functions count references of every array, a third of a rule's time.
+
+
+@njit(cache=True, inline="always")
 def table_quotes(
     table: Floats, numbers: Floats, regime: int, orders_held: float, time_to_close: float
 ) -> tuple[float, float]:
@@ -106,7 +109,7 @@ def table_quotes(
     return bid, ask
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def follow_regime(market: Integers, flow: Floats, numbers: Floats, memory: Floats) -> int:
     """Regime 0 or 1 after the intervals that are complete; remembers their flow.
 
@@ -145,7 +148,7 @@ def follow_regime(market: Integers, flow: Floats, numbers: Floats, memory: Float
     return int(memory[REGIME])
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def wanted_quotes(
     market: Integers, flow: Floats, table: Floats, numbers: Floats, regime: int
 ) -> tuple[int, int, int, int]:
@@ -182,7 +185,7 @@ def wanted_quotes(
     return bid, ask, bid_lots, ask_lots
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def put_request(requests: Rows, count: int, action: int, order_id: int, side: int, tick: int, lots: int) -> int:
     """`count` + 1, with the request written at `count`."""
     requests[count].action = action
@@ -194,7 +197,7 @@ def put_request(requests: Rows, count: int, action: int, order_id: int, side: in
     return count + 1
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def move_side(
     numbers: Floats,
     own: Rows,
