@@ -1165,6 +1165,7 @@ def _clear(
     pages: Any,
     count: Any,
     taken: Any,
+    traded: Any,
     rest: Any,
     ahead: Any,
 ) -> None:
@@ -1179,6 +1180,11 @@ def _clear(
             else:
                 _level_told(k, rest[k, j, O_TICK], before, 0.0, 0.0, xs, conf, rates, rest, ahead)
         taken[k] = 0.0
+        if conf[C_QUEUE] == PROBABILISTIC:
+            traded[k] = 0.0
+    elif conf[C_SOURCE] == BEST_ONLY:
+        for j in range(xs[S_REST + k]):
+            ahead[k, j, A_SHOWN] = 0.0
     _clear_side(k, limit, xs, book, pages, count)
 
 
@@ -1397,9 +1403,22 @@ def march(
             elif act == CLEAR:
                 xs[S_PICTURE] = time
                 if k != 1:
-                    _clear(0, tick if k == 0 else NO_BID, xs, conf, rates, x_book, x_pages, x_count, taken, rest, ahead)
+                    _clear(
+                        0,
+                        tick if k == 0 else NO_BID,
+                        xs,
+                        conf,
+                        rates,
+                        x_book,
+                        x_pages,
+                        x_count,
+                        taken,
+                        traded,
+                        rest,
+                        ahead,
+                    )
                 if k != 0:
-                    _clear(1, tick, xs, conf, rates, x_book, x_pages, x_count, taken, rest, ahead)
+                    _clear(1, tick, xs, conf, rates, x_book, x_pages, x_count, taken, traded, rest, ahead)
             elif act == BEST:
                 traded_then = 0.0
                 if queue == PROBABILISTIC and lots > 0.0:
