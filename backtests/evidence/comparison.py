@@ -167,8 +167,10 @@ def _on(sessions: NDArray[np.datetime64], result: Result, column: str) -> Floats
 def _shared_statistics(
     returns: Mapping[str, Floats], risk_free: Floats, runs: Mapping[str, Run]
 ) -> dict[str, dict[str, Any]]:
+    from backtests.walk.register import trials_of_runs
+
     known = [run.results[0].statistics for run in runs.values()]
-    trials = sum(int(item.get("trials") or 1) for item in known)
+    trials = trials_of_runs(runs.values())
     variance = max(
         trial_variance_over(
             risk_free.size, float(item.get("trial_sharpe_variance") or 0.0), 1.0 / int(item["observations"])

@@ -16,10 +16,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data_pipeline.disk import canonical_json, plain_json, sha256_hex, write_atomic
 from data_pipeline.errors import DataError
+
+if TYPE_CHECKING:
+    from backtests.walk.result import Run
 
 REGISTER_FOLDER = ".trials"
 """Folder, inside the output folder and beside the ledger, of the register."""
@@ -166,24 +169,29 @@ class Register:
         """Whether a record is in the register."""
         return self._path(record).is_file()
 
-    def count(self, record: str) -> TrialCount:
+    def count(self, record: str, *more: str) -> TrialCount:
         """The trials of the study that wrote `record`, and of all studies on the same data.
+
+        Several records are taken for one study: what whoever lays runs side by side chose from.
 
         Raises
         ------
         DataError
-            When the record is not there, or one of the register is not what was written.
+            When a record is not there, or one of the register is not what was written.
         """
-        if not self.holds(record):
-            raise DataError(f"{self._path(record)}: missing from the register of trials: run the same command again")
+        for record in records:
+            if not self.holds(record):
+                raise DataError(
+                    f"{self._path(record)}: missing from the register of trials: run the same command again"
+                )
         spans: dict[str, list[TrialWindow]] = {}
         mine: set[str] = set()
         for path in sorted(self.folder.glob("*.json")):
             found = _read(path)
             for key, window in found:
                 spans.setdefault(key, []).append(window)
-            if path.stem == record:
-                mine = {key for key, _ in found}
+            if path.stem in records:
+                mine |= {key for key, _ in found}
         scope = [window for key in mine for window in spans[key]]
         first, last = min(window.first for window in scope), max(window.last for window in scope)
         instruments = {name for names in {window.instruments for window in scope} for name in names}
@@ -216,6 +224,24 @@ def unregistered_runs(out_folder: Path, register: Register) -> tuple[str, ...]:
         if not isinstance(record, str) or not register.holds(record):
             names.append(path.parent.name)
     return tuple(names)
+
+
+def trials_of_runs(runs: Iterable[Run]) -> int:
+    """Trials from which the pods of several runs were chosen, each counted once.
+
+    Runs whose register lies beside them are counted in it together. Others count by what they say themselves, which
+    may count a trial that two of them share twice.
+    """
+    registered: dict[Path, list[str]] = {}
+    total = 0
+    for run in runs:
+        record = (run.provenance.get("trials") or {}).get("record")
+        register = Register(run.folder.resolve().parent / REGISTER_FOLDER) if run.folder is not None else None
+        if register is not None and isinstance(record, str) and register.holds(record):
+            registered.setdefault(register.folder, []).append(record)
+        else:
+            total += int(run.results[0].statistics.get("trials") or 1)
+    return total + sum(Register(folder).count(*records).of_data for folder, records in registered.items())
 
 
 def _key(kind: str, parameters: Mapping[str, Any], conditions: Mapping[str, Any], digest: str) -> str:

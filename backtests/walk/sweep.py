@@ -73,8 +73,8 @@ def sweep(
 ) -> Sweep:
     """Scores of `pods` (one pod under several parameter sets: `parameter_grid`) over the sessions `start` to `end`.
 
-    The sets are written into the register before anybody sees their scores. Keep the sessions that a backtest is to be judged on
-    out of the window, or choose them knowing that every set tried here deflates it.
+    The sets are written into the register before anybody sees their scores. Keep the sessions that a backtest is to be
+    judged on out of the window, or choose them knowing that every set tried here deflates it.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ from backtests.walk.folds import FoldSettings, make_folds
 from backtests.walk.overfit_record import grid_record, haircut_record
 from backtests.walk.plan import PodPlan, WalkForwardPlan, describe
 from backtests.walk.policy_files import read_policy
-from backtests.walk.register import REGISTER_FOLDER, Register, unregistered_runs
+from backtests.walk.register import REGISTER_FOLDER, Register, trials_of_runs, unregistered_runs
 from backtests.walk.result_files import read_run
 from backtests.walk.training import training_view
 from backtests.walk.walkforward import run_walkforward
@@ -218,6 +218,10 @@ def test_trials_of_earlier_runs_on_the_same_data_deflate_the_next(tmp_path):
     assert one["min_backtest_years"] < other["min_backtest_years"]
     assert one["deflated_sharpe"] > other["deflated_sharpe"]
     np.testing.assert_array_equal(fresh.result("momentum").returns, second.result("momentum").returns)
+    assert trials_of_runs([first, second]) == 10
+    assert trials_of_runs([first, fresh]) == 10 + 8  # two registers: nobody can tell what they share
+    unknown = dataclasses.replace(second, provenance={})
+    assert trials_of_runs([unknown]) == second.result("hold").statistics["trials"]
 
 
 def test_a_deleted_register_shows(tmp_path):
