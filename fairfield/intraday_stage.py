@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 FIRST_SESSION = "2021-03-15"
 LIQUIDATION_SECONDS = 30.0
+QUEUE = 4
+"""Orders on each level: enough that a place in the queue matters."""
 
 
 def is_intraday(path: Path) -> bool:
@@ -138,7 +140,7 @@ def write_synthetic_sessions(
 
     if feed not in SYMBOLS:
         raise ConfigError(f"--sessions must be with --feed {' or '.join(SYMBOLS)}; was {feed}")
-    book = BookConfig(seed=seed, seconds=seconds)
+    book = BookConfig(seed=seed, seconds=seconds, queue=QUEUE)
     try:
         with console.status(f"simulating {sessions} sessions of an order book in {folder}"), disk_of(folder):
             files = write_sessions(folder / "raw", book, first=FIRST_SESSION, count=sessions, feed=feed)
