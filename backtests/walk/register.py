@@ -179,11 +179,10 @@ class Register:
         DataError
             When a record is not there, or one of the register is not what was written.
         """
-        for record in records:
-            if not self.holds(record):
-                raise DataError(
-                    f"{self._path(record)}: missing from the register of trials: run the same command again"
-                )
+        records = (record, *more)
+        for name in records:
+            if not self.holds(name):
+                raise DataError(f"{self._path(name)}: missing from the register of trials: run the same command again")
         spans: dict[str, list[TrialWindow]] = {}
         mine: set[str] = set()
         for path in sorted(self.folder.glob("*.json")):
