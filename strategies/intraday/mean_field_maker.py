@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 CALIBRATED, SHARE, OUTSIDE = "calibrated", "share", "outside"
 FROM_RISK, FROM_LIQUIDATION = "from_risk", "from_liquidation"
+RTOL, ATOL = 1e-6, 1e-9
+"""Tolerances of the solve, the first relative to 1/fill_decay and the quotes: far below a tick."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +60,7 @@ class MeanFieldMaker(MakerStyle):
     symmetric, with_costs : bool
         One arrival for both sides; fee and adverse selection in the quotes.
     min_half_spread_ticks, max_half_spread_ticks : float
-        Bounds of the quotes, infinite for none. Orders are post-only, so quotes far beyond the mid cannot be had:
-        a lower bound spares a solve that does not converge on a steep terminal penalty.
+        Bounds of the game's quotes, infinite for none.
     """
 
     name: str = "mean_field_maker"
@@ -132,7 +133,15 @@ class MeanFieldMaker(MakerStyle):
 
     def quotes(self, training: IntradayTraining) -> FittedQuotes:
         """The table, fitted."""
-        equilibrium = solve_without_edge_warning(self.game(training))
+        from mfg_core.errors import SolveError
+
+        try:
+            equilibrium = solve_without_edge_warning(self.game(training), rtol=RTOL, atol=ATOL)
+        except SolveError as error:
+            raise SolveError(
+                f"pod {self.name!r}: {error}. A shorter horizon_seconds often helps: long before the close the quotes "
+                "hardly move, and those of the horizon's start hold there"
+            ) from error
         tolerance = TIME_TOLERANCE * training.instrument.tick_size
         return equilibrium_quotes(equilibrium, tolerance, 1e-3 * self.interval_ms, self.name)
 
@@ -169,13 +178,15 @@ def equilibrium_notes(equilibrium: MarketMakingEquilibrium) -> dict[str, Any]:
     }
 
 
-def solve_without_edge_warning(game: MarketMakingGame) -> MarketMakingEquilibrium:
+def solve_without_edge_warning(
+    game: MarketMakingGame, *, rtol: float = 1e-9, atol: float = 1e-12
+) -> MarketMakingEquilibrium:
     """The equilibrium; makers at the ends of the grid are no flaw of it where the position limit puts them there."""
     from mfg_core import EdgeMassWarning, solve_mfg
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", EdgeMassWarning)
-        equilibrium: MarketMakingEquilibrium = solve_mfg(game)
+        equilibrium: MarketMakingEquilibrium = solve_mfg(game, rtol=rtol, atol=atol)
     return equilibrium
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mfg_core.errors import SolveError
 from strategies.intraday import quoting_kernels as places
 from strategies.intraday.makers import AvellanedaStoikov, ConstantSpread, SingleMaker, SkewedSpread
 from strategies.intraday.mean_field_maker import MeanFieldMaker, solve_without_edge_warning
@@ -256,6 +257,15 @@ def test_a_training_without_features_cannot_switch_regimes():
 def test_a_parameter_that_makes_no_sense_is_named(kind, parameters, message):
     with pytest.raises(ValueError, match=message):
         kind(**parameters)
+
+
+def test_a_game_that_cannot_be_solved_names_the_pod_and_a_shorter_horizon_can():
+    """A day of risk aversion 1 is too stiff; its last ten minutes are not, and give the quotes of the last five."""
+    day = replace(TRAINING, seconds=23_400.0, max_position=40)
+    with pytest.raises(SolveError, match=r"pod 'mean_field_maker': .* A shorter horizon_seconds often helps"):
+        MeanFieldMaker(risk_aversion=1.0).fit(day)
+    short, shorter = (MeanFieldMaker(risk_aversion=1.0, horizon_seconds=t).fit(day) for t in (600.0, 300.0))
+    np.testing.assert_allclose(ticks_at(short, 3, 9e3), ticks_at(shorter, 3, 9e3), atol=3e-4)
 
 
 def test_a_half_spread_of_nothing_is_refused():
