@@ -231,7 +231,7 @@ def lines(name: str, market: Market, result: dict[str, Any]) -> list[str]:
     """The market's table in Markdown."""
     training, guess = result["training"], result["guess"]
     tick, truth = market.instrument.tick_size, training.truth
-    made = [
+    return [
         f"### {name}: {market.instrument.symbol}, {market.session}",
         "",
         f"Trained on {market.train[1] - market.train[0]:,.0f} s, traded {training.seconds:,.0f} s. "
@@ -242,43 +242,54 @@ def lines(name: str, market: Market, result: dict[str, Any]) -> list[str]:
         f"ticks, competition {truth.competition:.2g}. Assumed queues: {guess.low:.4g} and {guess.high:.4g} lots, "
         f"{guess.words}.",
         "",
-        "| pod | model | profit ± error | captured | inventory | 10 s after | fees | crossed | fills | "
-        "filled | at touch |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+        *_profits(result["bounds"]),
+        "",
+        f"Under {SHOWN}:",
+        "",
+        *_splits(result["bounds"]),
+        "",
+        *(f"- {pod}: {bounds.why}" for pod, bounds in result["bounds"].items()),
+        *(f"- {pod}: not run: {why}" for pod, why in result["refused"].items()),
     ]
-    for pod, bounds in result["bounds"].items():
-        mark = " (*)" if bounds.model_dependent else ""
-        for row in bounds.table():
-            made.append(f"| {pod}{mark} | " + " | ".join(_cells(bounds, row)) + " |")
-            pod, mark = "", ""
-    made += ["", *(f"- {pod}: {bounds.why}" for pod, bounds in result["bounds"].items())]
-    made += [f"- {pod}: not run: {why}" for pod, why in result["refused"].items()]
+
+
+SHOWN = "pessimistic"
+"""The model whose split the second table has; the JSON has all."""
+
+
+def _profits(found: dict[str, FillBounds]) -> list[str]:
+    """One row a pod, one column a model: profit after fees ± its error, ! where significant."""
+    models = [row["model"] for row in next(iter(found.values())).table()]
+    made = ["| pod | " + " | ".join(models) + " | model dependent |", "|---|" + "--:|" * len(models) + "---|"]
+    for pod, bounds in found.items():
+        rows = {row["model"]: row for row in bounds.table()}
+        cells = [_profit(rows[model]) if model in rows else "" for model in models]
+        made.append(f"| {pod} | " + " | ".join(cells) + f" | {'yes' if bounds.model_dependent else 'no'} |")
     return made
 
 
-def _cells(bounds: FillBounds, row: dict[str, Any]) -> list[str]:
-    stars = "" if row["verdict"] == 0 else " !"
-    profit = f"{row['profit']:,.2f} ± {_number(row['error'])}{stars}"
-    if row["model"] == "poisson":
-        return ["poisson", profit, "", "", "", "", "", f"{row['fills']:,.0f}", "", ""]
-    parts = next(found for found in bounds.rows if found.model.name == row["model"]).accounts
-    adverse = sum(float(one.split.money()["adverse_10s"]) for one in parts)
-    return [
-        row["model"],
-        profit,
-        f"{row['captured']:,.2f}",
-        f"{row['inventory']:,.2f}",
-        f"{adverse:,.2f}",
-        f"{row['fees']:,.2f}",
-        f"{row['crossed'] + row['liquidated'] + 0.0:,.2f}",
-        f"{row['fills']:,}",
-        "" if row["fill_ratio"] is None else f"{100 * row['fill_ratio']:.1f} %",
-        "" if row["touch_share"] is None else f"{100 * row['touch_share']:.0f} %",
+def _profit(row: dict[str, Any]) -> str:
+    error = "" if row["error"] is None else f" ± {row['error']:,.1f}"
+    return f"{row['profit']:,.1f}{error}{' !' if row['verdict'] else ''}"
+
+
+def _splits(found: dict[str, FillBounds]) -> list[str]:
+    """Where the money came from under one model, and how orders fared."""
+    made = [
+        "| pod | captured | inventory | of it 10 s after fills | crossed | fees | fills | lots filled | at the price |"
+        " uptime, both | mean abs. position |",
+        "|---|" + "--:|" * 10,
     ]
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.2f}"
+    for pod, bounds in found.items():
+        row = next(row for row in bounds.table() if row["model"] == SHOWN)
+        parts = next(one for one in bounds.rows if one.model.name == SHOWN).accounts
+        adverse = sum(float(one.split.money()["adverse_10s"]) for one in parts)
+        money = (row["captured"], row["inventory"], adverse, row["crossed"] + row["liquidated"] + 0.0, row["fees"])
+        shares = (row["fill_ratio"], row["touch_share"], row["uptime_both"])
+        told = ["-" if share is None else f"{100 * share:.0f} %" for share in shares]
+        cells = [*(f"{value:,.1f}" for value in money), f"{row['fills']:,}", *told]
+        made.append(f"| {pod} | " + " | ".join(cells) + f" | {row['mean_absolute_inventory']:,.0f} |")
+    return made
 
 
 def main() -> None:

@@ -23,6 +23,8 @@ from backtests.intraday.session_account import session_account
 from backtests.intraday.settings import Fees, FillSettings, Latency, OwnLimits, QueueModel, TradingSpan
 from backtests.intraday.simulator import simulate_session
 from data_pipeline.book.events import KIND_MASK, TRADE
+from data_pipeline.ingest import ingest
+from data_pipeline.store import Store
 from data_pipeline.synthetic.order_book import BookConfig, simulate_book
 from data_pipeline.synthetic.order_book_events import book_events
 from strategies.intraday.makers import ConstantSpread
@@ -253,3 +255,22 @@ def test_real_makers_run_on_the_real_book(realdata, tmp_path):
         assert len(bounds.rows) == 5
         assert all(row.accounts[0].orders.orders > 100 for row in bounds.rows)
     assert "| poisson |" in "\n".join(makers["lines"](name, market, result))
+
+
+@pytest.mark.realdata
+def test_the_engines_mids_on_a_real_book_are_those_of_a_replay_apart_from_it(realdata, tmp_path):
+    ingest(sorted(realdata.glob("lobster/AMZN_2012-06-21_*_1.csv")), tmp_path / "store")
+    events = Store.open(tmp_path / "store").event_array("NASDAQ", "AMZN", "2012-06-21")
+    amzn = Instrument("AMZN", "NASDAQ", tick_size=0.01, lot_size=1.0)
+    first = int(events["local_ts"][0])
+    span = TradingSpan(first + 3600 * SECOND, first + 5400 * SECOND, first + 5390 * SECOND)
+    made = simulate_session(events, maker(), amzn, span, settings())
+    path, fills = quote_path(events, amzn, until=span.stop), made.fills
+    replayed = np.where(fills["maker"] == 1, path.before(fills["exch_ts"]), path.at(fills["exch_ts"]))
+    assert fills.size > 50
+    np.testing.assert_array_equal(fills["mid2"], replayed)
+    account = session_account(made, path, span, settings())
+    assert account.gains.sum() == pytest.approx(made.profit, abs=1e-6)
+    # the engine's own sum of the time that quotes stood, and that from the orders
+    quoted = made.quoted_ns / made.quoted_ns[3]
+    assert (account.uptime.bid, account.uptime.ask, account.uptime.both) == pytest.approx(tuple(quoted[:3]), abs=1e-12)
