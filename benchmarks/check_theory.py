@@ -170,7 +170,7 @@ def check_engine(sessions: int, seed: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--paths", type=int, default=20_000)
-    parser.add_argument("--sessions", type=int, default=2_000)
+    parser.add_argument("--sessions", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="values,deviations,makers,engine")
     words = parser.parse_args()
