@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from backtests.walk.result import Result, Run
-from reports.formats import MISSING, integer, is_number, number, percent, probability, significant
+from reports.formats import MINUS, MISSING, integer, is_number, number, percent, probability, significant
 from reports.tables import Cell, Grid, Group, light
 
 MAIN = "main"
@@ -317,7 +317,7 @@ def fee_words(fees: Mapping[str, float], role: str) -> str:
     rate, each = fees[role], fees[f"{role}_per_lot"]
     parts = [f"{1e4 * rate:g} bps"] if rate or not each else []
     parts += [f"{each:g} a lot"] if each else []
-    return " + ".join(parts)
+    return " + ".join(parts).replace("-", MINUS)
 
 
 def clock(seconds: float) -> str:

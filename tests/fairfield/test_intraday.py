@@ -1,0 +1,171 @@
+"""Event runs from the command line: raw files, store, backtest, report; and configurations that cannot be used."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from typer.testing import CliRunner
+
+from fairfield.cli import app
+from fairfield.errors import ConfigError
+from fairfield.intraday_catalog import intraday_pod_kinds, make_intraday_plan
+from fairfield.intraday_config import load_intraday_config
+from fairfield.intraday_stage import is_intraday, write_synthetic_sessions
+from fairfield.stages import CONFIGURATIONS
+
+SHIPPED = CONFIGURATIONS / "market_makers.toml"
+
+SMALL = """
+benchmark = "constant"
+[run]
+name = "small"
+workers = 1
+[intraday]
+store = "store"
+venue = "NASDAQ"
+clock = "UTC"
+session_start = 10:00:05
+liquidate_at = 10:02:50
+session_stop = 10:03:00
+max_position = 4
+[[intraday.instruments]]
+symbol = "SYN"
+tick_size = 0.01
+lot_size = 100.0
+[intraday.fees]
+maker_per_lot = -0.2
+taker_per_lot = 0.3
+[intraday.calibration]
+blocks = 10
+feature_seconds = 10.0
+[walkforward]
+train = 2
+test = 5
+[account]
+capital = 1e5
+[[pods]]
+name = "constant"
+kind = "constant_spread"
+[[pods]]
+name = "skewed"
+kind = "skewed_spread"
+"""
+
+
+def run(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("makers")
+    written = run("synthetic-book", folder, "--feed", "lobster", "--sessions", 7, "--seconds", 180)
+    assert written.exit_code == 0, written.output
+    assert run("ingest", folder / "raw", "--store", folder / "store").exit_code == 0
+    (folder / "small.toml").write_text(SMALL.replace('clock = "UTC"\n', ""), encoding="utf-8")
+    found = run("backtest", folder / "small.toml")
+    assert found.exit_code == 0, found.output
+    return folder, found.output
+
+
+def test_raw_files_become_a_run_with_a_report(made):
+    folder, output = made
+    assert "data: 5 tested sessions 2021-03-17 to 2021-03-23 of SYN at NASDAQ" in output
+    (place,) = (folder / "runs").glob("small-*")
+    page = (place / "report.html").read_text(encoding="utf-8")
+    for words in ("Every pod under every fill model", "trade through", "Where the money came from", "After the fills",
+                  "Folds and calibration", "Only 5 test sessions.", "−0.2 a lot"):  # fmt: skip
+        assert words in page, words
+    assert "<script" not in page
+    assert not re.search(r"\b(nan|None|inf)\b", re.sub(r"<code.*?</code>", "", page.split("Provenance</h2>")[0]))
+    totals = json.loads((place / "pods" / "constant" / "statistics.json").read_bytes())["fill_cases"]
+    assert set(totals) == {"main", "trade_through", "assumed_high", "assumed_low", "probabilistic"}
+
+
+def test_the_report_is_written_again_with_the_same_bytes_and_has_no_date(made, tmp_path):
+    folder, _ = made
+    (place,) = (folder / "runs").glob("small-*")
+    first = (place / "report.html").read_bytes()
+    again = run("report", place, "--output", tmp_path / "page.html")
+    assert again.exit_code == 0, again.output
+    assert (tmp_path / "page.html").read_bytes() == first
+    dated = run("report", place, "--date", "2021-03-18")
+    assert dated.exit_code != 0
+    assert "the report of an event run is of the whole run" in dated.output
+
+
+def test_the_configuration_beside_the_files_fits_them(made):
+    folder, _ = made
+    plan = make_intraday_plan(load_intraday_config(folder / "market_makers.toml"))
+    assert (plan.venue, plan.instruments[0].symbol, plan.instruments[0].lot_size) == ("NASDAQ", "SYN", 100.0)
+    assert plan.day.stop == 36_000.0 + 180.0
+    assert plan.day.liquidate == plan.day.stop - 30.0
+    assert plan.store == folder / "store"
+
+
+def test_the_shipped_configuration_has_every_kind_of_case():
+    assert is_intraday(SHIPPED)
+    assert not is_intraday(CONFIGURATIONS / "demo.toml")
+    plan = make_intraday_plan(load_intraday_config(SHIPPED))
+    assert [case.name for case in plan.cases] == [
+        "main", "trade_through", "assumed_high", "assumed_low", "probabilistic",
+    ]  # fmt: skip
+    assert [case.guess for case in plan.cases] == [None, None, "high", "low", None]
+    assert plan.fills.fees.maker == pytest.approx(2e-4)
+    assert plan.fills.latency.entry_ns == 5_000_000
+    assert {case.settings.fees for case in plan.cases} == {plan.fills.fees}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('venue = "NASDAQ"', 'venu = "NASDAQ"', r"unknown key intraday.venu; did you mean venue\?"),
+        ("max_position = 4", "max_position = 0", "intraday.max_position: .*greater than or equal to 1"),
+        (
+            "liquidate_at = 10:02:50",
+            "liquidate_at = 10:04:00",
+            "intraday: session_start, liquidate_at and session_stop",
+        ),
+        ('kind = "skewed_spread"', 'kind = "skewed"', "pod skewed: unknown kind skewed; did you mean skewed_spread"),
+        (
+            'kind = "skewed_spread"',
+            'kind = "skewed_spread"\nparameters = {skw = 1.0}',
+            "unknown parameter skw; did you",
+        ),
+        ('kind = "skewed_spread"', 'kind = "skewed_spread"\nparameters = {skew = -1.0}', "pod skewed: .*skew"),
+        ('name = "skewed"', 'name = "constant"', "pod names must differ; 'constant' is used twice"),
+        ("max_position = 4", 'max_position = 4\nbounds = [{name = "main"}]', "names of intraday.bounds must differ"),
+        (
+            "max_position = 4",
+            'max_position = 4\nbounds = [{name = "x", kind = "exact", guess = "low"}]',
+            "queue of case 'x' must be assumed",
+        ),
+        (
+            "max_position = 4",
+            "max_position = 4\norder_lots = 5",
+            "order_lots must be at least 1 and within max_position",
+        ),
+        ("train = 2", "train = 1", "walkforward.train"),
+        ("tick_size = 0.01", "tick_size = 0.0", "intraday.instruments.0.tick_size"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(tmp_path, old, new, message):
+    path = tmp_path / "config.toml"
+    assert old in SMALL
+    path.write_text(SMALL.replace(old, new), encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        make_intraday_plan(load_intraday_config(path))
+
+
+def test_every_kind_of_pod_can_be_made_with_its_defaults():
+    for kind, maker in intraday_pod_kinds().items():
+        pod = maker(name="x")
+        assert pod.name == "x", kind
+        assert pod.parameters, kind
+
+
+def test_sessions_are_written_in_feeds_that_a_backtest_reads(tmp_path):
+    with pytest.raises(ConfigError, match="--sessions must be with --feed binance or lobster; was b3_orders"):
+        write_synthetic_sessions(tmp_path, feed="b3_orders")
