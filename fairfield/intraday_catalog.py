@@ -29,6 +29,7 @@ def intraday_pod_kinds() -> dict[str, Callable[..., Any]]:
     from strategies.intraday.makers import AvellanedaStoikov, ConstantSpread, SingleMaker, SkewedSpread
     from strategies.intraday.mean_field_maker import MeanFieldMaker
     from strategies.intraday.regime_switch import RegimeSwitch
+    from strategies.intraday.worked_order import WorkedOrder
 
     return {
         "mean_field_maker": MeanFieldMaker,
@@ -37,6 +38,7 @@ def intraday_pod_kinds() -> dict[str, Callable[..., Any]]:
         "constant_spread": ConstantSpread,
         "skewed_spread": SkewedSpread,
         "regime_switch": RegimeSwitch,
+        "worked_order": WorkedOrder,
     }
 
 
