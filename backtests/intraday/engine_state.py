@@ -95,8 +95,9 @@ class Depth:
             low, high = low // _PAGE * _PAGE, -(-high // _PAGE) * _PAGE
         if high - low > MOST_TICKS:
             raise DataError(
-                f"the price {float(grid.prices(np.array([tick]))[0])!r} of the event at {when} is more than {MOST_TICKS:,} "
-                f"ticks away from others ({grid.words()}): is the tick size too small, or is the price damaged?"
+                f"the price {float(grid.prices(np.array([tick]))[0])!r} of the event at {when} is more than "
+                f"{MOST_TICKS:,} ticks away from others ({grid.words()}): is the tick size too small, or is the price "
+                "damaged?"
             )
         shift = base - low if width else 0
         self.book, self.count = self.moved(self.book, high - low, shift), self.moved(self.count, high - low, shift)
@@ -177,12 +178,6 @@ def _writable(values: Ints) -> Ints:
 class EngineState:
     """Everything that `kernels.march` works in, in the order of its arguments."""
 
-    __slots__ = (
-        "beside", "conf", "engine", "entry", "exchange", "fills", "flow", "function", "grid", "local", "market", "memory",
-        "messages", "numbers", "orders", "own", "pending", "phase_times", "phases", "places", "rates", "real", "resting",
-        "resting_ahead", "requests", "response", "samples", "scratch", "streams", "table", "taken", "times", "traded",
-    )  # fmt: skip
-
     def __init__(
         self, rule: Rule, span: TradingSpan, settings: FillSettings, grid: PriceGrid, sample_every: int, source: str
     ) -> None:
@@ -239,7 +234,8 @@ class EngineState:
             self.taken = self.exchange.moved(self.taken, width, shift)
             self.traded = self.exchange.moved(self.traded, width, shift)
         elif status == kernels.NEED_L_ROOM:
-            self.local.widen(*self._next_event(1)[:1], self.grid, self._next_event(1)[1])
+            tick, when = self._next_event(1)
+            self.local.widen(tick, self.grid, when)
         elif status == kernels.NEED_X_ORDERS:
             self.exchange.widen_orders()
         elif status == kernels.NEED_L_ORDERS:

@@ -1,11 +1,11 @@
 """The compiled event engine: two places with a book each, own orders at the exchange, messages between them.
 
     classify       events of the store's layout -> the stream of each place: time, tick, lots, what it does
-    march          both streams, own requests and answers in the order of docs/event-engine.md; the rule is called from here
+    march          both streams, own requests and answers in the order of docs/event-engine.md; calls the rule
 
-Everything is in arrays that the caller made (`backtests.intraday.engine_state`); numbers are under the places below. `march`
-does as much as is certain and says why it stopped; it goes on from there when it is called again. It has a declared
-signature, a rule being any compiled function of `rule.SIGNATURE`: it is compiled once for all rules.
+Everything is in arrays that the caller made (`backtests.intraday.engine_state`); numbers are under the places below.
+`march` does as much as is certain and says why it stopped; it goes on from there when it is called again. It has a
+declared signature, a rule being any compiled function of `rule.SIGNATURE`: it is compiled once for all rules.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ BY_QUEUE, BY_PRINT_THROUGH, BY_BOOK_THROUGH, BY_CROSSING, BY_AUCTION, BY_LIQUIDA
 STILL_OPEN, FILLED, CANCELLED, REPLACED = 0, 1, 2, 3
 REJECTED_POST_ONLY, REJECTED_PHASE, REJECTED_LIMIT, EXPIRED, REJECTED_FORM, TOO_LATE = 4, 5, 6, 7, 8, 9
 
-# What an event does; its code is 8 * act + 4 where its price is off the tick + its side (0 bid or bought, 1, 2 neither).
+# What an event does; its code is 8 * act + 4 where its price is off the tick + its side (0 bid or bought, 1; 2 none).
 PASS, SET, SNAP, CLEAR, BEST, ADD, TAKE_OUT, CHANGE, REPORT, PRINT = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
 L2, L3, BEST_ONLY = 0, 1, 2
 F_TIME, F_SIDE, F_PRICE, F_QUANTITY, F_TICK, F_RANGE = 0, 1, 2, 3, 4, 5
@@ -78,8 +78,10 @@ E_IN_SYNC, E_ROUND, E_REASONS, E_SYNC_AT, E_ANSWER, E_STEPS = 19, 20, 21, 22, 23
 E_QUOTED, E_COUNTS = 25, 29  # four numbers from E_QUOTED on
 ENGINE: Final = 60
 # Counts, from E_COUNTS on.
-(N_CALLS, N_CLOCK, N_SUBMITTED, N_CANCELS, N_REPLACES, N_REFUSED_FORM, N_REFUSED_LIMIT, N_FORM, N_PHASE, N_POST_ONLY, N_EXPIRED,
- N_LATE_CANCELS, N_LATE_REPLACES, N_LIQUIDATION, N_CAUSE) = range(15)  # fmt: skip
+(
+    N_CALLS, N_CLOCK, N_SUBMITTED, N_CANCELS, N_REPLACES, N_REFUSED_FORM, N_REFUSED_LIMIT, N_FORM, N_PHASE, N_POST_ONLY,
+    N_EXPIRED, N_LATE_CANCELS, N_LATE_REPLACES, N_LIQUIDATION, N_CAUSE,
+) = range(15)  # fmt: skip
 
 # Columns.
 (O_ID, O_TICK, O_LEFT, O_KIND, O_ROW, O_DONE, O_SEQ) = range(7)  # an own order at rest at the exchange
@@ -143,8 +145,8 @@ def classify(
 ) -> None:
     """Append events to both streams, from place xs[S_SIZE] and ls[S_SIZE] on.
 
-    x_times, l_times (n,) int64; x_whole, l_whole (n, 3) int64: tick, code, order number; x_lots, l_lots (n,). faults, first
-    (FAULTS,) int64: how many events break each rule and the row of the first.
+    x_times, l_times (n,) int64; x_whole, l_whole (n, 3) int64: tick, code, order number; x_lots, l_lots (n,). faults,
+    first (FAULTS,) int64: how many events break each rule and the row of the first.
     """
     xn, ln = xs[S_SIZE], ls[S_SIZE]
     x_last = x_times[xn - 1] if xn > 0 else xs[S_NOW]
@@ -222,7 +224,7 @@ def classify(
 
 
 @njit(cache=True)
-def _behind(k: int, i: int, s: Any, book: Any, pages: Any) -> int:
+def _behind(k: int, i: int, s: Any, book: Any, pages: Any) -> Any:
     """Tick of the best level of side k behind place i, NO_BID or NO_ASK where there is none."""
     if s[S_LEVELS + k] > 0:
         if k == 0:
@@ -247,7 +249,7 @@ def _behind(k: int, i: int, s: Any, book: Any, pages: Any) -> int:
 
 
 @njit(cache=True, inline="always")
-def _set_level(k: int, i: int, lots: float, s: Any, book: Any, pages: Any) -> float:
+def _set_level(k: int, i: int, lots: float, s: Any, book: Any, pages: Any) -> Any:
     """Lots that the level had before."""
     before = book[k, i]
     book[k, i] = lots
@@ -280,7 +282,7 @@ def _clear_side(k: int, limit: int, s: Any, book: Any, pages: Any, count: Any) -
 
 
 @njit(cache=True)
-def _slot(order: int, table: Any) -> int:
+def _slot(order: int, table: Any) -> Any:
     """Slot of an order, or the empty one where it would stand: linear probing, at most half full; side -1 is empty."""
     mask = table.shape[0] - 1
     mixed = order * -7046029254386353131  # Fibonacci hashing: 2**64 over the golden ratio
@@ -305,7 +307,7 @@ def rehash(s: Any, table: Any, left: Any, new_table: Any, new_left: Any) -> None
 
 
 @njit(cache=True)
-def _shift_level(k: int, i: int, lots: float, orders: int, s: Any, book: Any, pages: Any, count: Any) -> float:
+def _shift_level(k: int, i: int, lots: float, orders: int, s: Any, book: Any, pages: Any, count: Any) -> Any:
     """Add lots and orders to a level; without orders it is empty, whatever rounding left. What it had before."""
     count[k, i] += orders
     after = book[k, i] + lots if count[k, i] > 0 else 0.0
@@ -314,12 +316,13 @@ def _shift_level(k: int, i: int, lots: float, orders: int, s: Any, book: Any, pa
 
 @njit(cache=True)
 def _order_event(
-    act: int, order: int, k: int, tick: int, lots: float, s: Any, book: Any, pages: Any, count: Any, table: Any, left: Any,
+    act: int, order: int, k: int, tick: int, lots: float, s: Any, book: Any, pages: Any, count: Any,
+    table: Any, left: Any,
     whole: Any, real: Any,
 ) -> None:  # fmt: skip
     """One order added, changed or taken out; what it did to levels goes into whole and real.
 
-    whole: changes (0 to 2), then for each side, tick, and the place in the queue of what was taken out (-1 nothing was);
+    whole: changes (0 to 2), then for each side, tick, and the number under which what was taken out joined (-1 none);
     real: for each lots before, lots after, lots taken out.
     """
     whole[0] = 0
@@ -382,7 +385,7 @@ def _order_event(
 
 
 @njit(cache=True)
-def _mixed_row(j: int, seed: int, rows: int) -> int:
+def _mixed_row(j: int, seed: int, rows: int) -> Any:
     """Row that the j-th draw of splitmix64 (Steele, Lea and Flood 2014) takes."""
     z = np.uint64(seed) + (np.uint64(j) + _1) * _G
     z = (z ^ (z >> _30)) * _M1
@@ -391,7 +394,7 @@ def _mixed_row(j: int, seed: int, rows: int) -> int:
 
 
 @njit(cache=True)
-def _interpolated(time: int, times: Any, values: Any) -> int:
+def _interpolated(time: int, times: Any, values: Any) -> Any:
     low, high = 0, times.size
     while low < high:
         middle = (low + high) >> 1
@@ -408,7 +411,7 @@ def _interpolated(time: int, times: Any, values: Any) -> int:
 
 
 @njit(cache=True)
-def _delay(back: bool, time: int, j: int, conf: Any, times: Any, entry: Any, response: Any) -> int:
+def _delay(back: bool, time: int, j: int, conf: Any, times: Any, entry: Any, response: Any) -> Any:
     if conf[C_LATENCY] == CONSTANT:
         return conf[C_RESPONSE] if back else conf[C_ENTRY]
     values = response if back else entry
@@ -418,7 +421,7 @@ def _delay(back: bool, time: int, j: int, conf: Any, times: Any, entry: Any, res
 
 
 @njit(cache=True)
-def _unasked(time: int, e: Any, conf: Any, times: Any, entry: Any, response: Any) -> int:
+def _unasked(time: int, e: Any, conf: Any, times: Any, entry: Any, response: Any) -> Any:
     """When a message that no request asked for, sent now, arrives (before it queues behind earlier ones)."""
     arrives = time + _delay(True, time, 2 * e[E_UNASKED] + 1, conf, times, entry, response)
     e[E_UNASKED] += 1
@@ -426,7 +429,7 @@ def _unasked(time: int, e: Any, conf: Any, times: Any, entry: Any, response: Any
 
 
 @njit(cache=True)
-def _tell(arrives: int, what: int, order: int, side: int, tick: int, lots: int, e: Any, messages: Any) -> int:
+def _tell(arrives: int, what: int, order: int, side: int, tick: int, lots: int, e: Any, messages: Any) -> Any:
     """When the message arrives, never before an earlier one."""
     arrives = max(arrives, e[E_LAST_MSG])
     e[E_LAST_MSG] = arrives
@@ -506,7 +509,7 @@ def _insert(
 
 
 @njit(cache=True, inline="always")
-def _mid2(s: Any) -> int:
+def _mid2(s: Any) -> Any:
     return s[S_BEST] + s[S_BEST + 1] if s[S_BEST] != NO_BID and s[S_BEST + 1] != NO_ASK else NO_MID
 
 
@@ -529,7 +532,7 @@ def _fill_resting(
 
 
 @njit(cache=True)
-def _share_behind(shape: int, exponent: float, version: int, ahead: float, behind: float) -> float:
+def _share_behind(shape: int, exponent: float, version: int, ahead: float, behind: float) -> Any:
     """Probability that a withdrawal is from behind; forms of hftbacktest's probability queue models."""
     if version == 3:
         x = ahead / (ahead + behind)
@@ -547,7 +550,7 @@ def _level_told(
 ) -> None:
     """Own orders at a level that is told as `after`: what that leaves ahead of them."""
     kind = conf[C_QUEUE]
-    if kind == ASSUMED or kind == EXACT:
+    if kind in (ASSUMED, EXACT):
         return
     for j in range(xs[S_REST + k]):
         if rest[k, j, O_TICK] != tick:
@@ -572,7 +575,7 @@ def _level_told(
 def _better_than_best(k: int, vanished: bool, xs: Any, conf: Any, rest: Any, ahead: Any) -> None:
     """Nothing is ahead of own orders better than the side's best, of those whose level was never seen (or all)."""
     kind = conf[C_QUEUE]
-    if kind == ASSUMED or kind == EXACT:
+    if kind in (ASSUMED, EXACT):
         return
     best = xs[S_BEST + k]
     for j in range(xs[S_REST + k]):
@@ -630,7 +633,8 @@ def _printed(
 
 @njit(cache=True)
 def _reported(
-    k: int, tick: int, seq: int, lots: float, time: int, xs: Any, e: Any, conf: Any, times: Any, entry: Any, response: Any,
+    k: int, tick: int, seq: int, lots: float, time: int, xs: Any, e: Any, conf: Any, times: Any, entry: Any,
+    response: Any,
     rest: Any, ahead: Any, fills: Any, orders: Any, places: Any, messages: Any,
 ) -> None:  # fmt: skip
     """A FILL of a market order that joined as number `seq`: own orders at its price that were there before it."""
@@ -681,7 +685,8 @@ def _take_level(k: int, i: int, most: int, xs: Any, book: Any, taken: Any) -> in
 
 @njit(cache=True)
 def _book_reached(
-    k: int, tick: int, time: int, xs: Any, e: Any, conf: Any, times: Any, entry: Any, response: Any, book: Any, pages: Any,
+    k: int, tick: int, time: int, xs: Any, e: Any, conf: Any, times: Any, entry: Any, response: Any, book: Any,
+    pages: Any,
     taken: Any, rest: Any, ahead: Any, fills: Any, orders: Any, places: Any, messages: Any,
 ) -> None:  # fmt: skip
     """Side k shows something at a tick: fill the own orders of the other side that it reaches."""
@@ -700,7 +705,8 @@ def _book_reached(
                 left -= _take_level(k, at - xs[S_BASE], left, xs, book, taken)
                 at = _behind(k, at - xs[S_BASE], xs, book, pages)
         if n == 0 or not _fill_resting(
-            other, j, n, own[O_TICK], BY_BOOK_THROUGH, time, xs, e, conf, times, entry, response, rest, ahead, fills, orders,
+            other, j, n, own[O_TICK], BY_BOOK_THROUGH, time, xs, e, conf, times, entry, response, rest, ahead,
+            fills, orders,
             places, messages,
         ):  # fmt: skip
             j += 1
@@ -710,7 +716,7 @@ def _book_reached(
 
 
 @njit(cache=True)
-def _lots_ahead(k: int, tick: int, xs: Any, conf: Any, rates: Any, book: Any, pages: Any) -> float:
+def _lots_ahead(k: int, tick: int, xs: Any, conf: Any, rates: Any, book: Any, pages: Any) -> Any:
     """What is ahead of an order that arrives at a tick."""
     if conf[C_QUEUE] == ASSUMED:
         return rates[R_ASSUMED]
@@ -731,7 +737,7 @@ def _verdict(
 ) -> int:
     """Why the exchange does not take an order, STILL_OPEN where it does."""
     phase = xs[S_PHASE]
-    if phase == HALTED or phase == CLOSED or (phase == AUCTION and kind >= IOC):
+    if phase in (HALTED, CLOSED) or (phase == AUCTION and kind >= IOC):
         return REJECTED_PHASE
     other = 1 - k
     if xs[S_REST + other] > 0:
@@ -752,7 +758,8 @@ def _verdict(
 
 @njit(cache=True)
 def _place(
-    k: int, order: int, tick: int, lots: int, kind: int, row: int, done: int, engine: int, arrives: int, time: int, xs: Any,
+    k: int, order: int, tick: int, lots: int, kind: int, row: int, done: int, engine: int, arrives: int,
+    time: int, xs: Any,
     e: Any, conf: Any, rates: Any, book: Any, pages: Any, taken: Any, rest: Any, ahead: Any, fills: Any, orders: Any,
     places: Any, messages: Any,
 ) -> int:  # fmt: skip
@@ -838,7 +845,8 @@ def _arrive(
             _tell(arrives, M_ENDED, order, 0, 0, 0, e, messages)
             return
         left = _place(
-            k, order, tick, lots, kind, row, 0, request[Q_ENGINE], arrives, time, xs, e, conf, rates, book, pages, taken,
+            k, order, tick, lots, kind, row, 0, request[Q_ENGINE], arrives, time, xs, e, conf, rates, book,
+            pages, taken,
             rest, ahead, fills, orders, places, messages,
         )  # fmt: skip
         _tell(arrives, M_ACCEPTED if left > 0 else M_ENDED, order, 0, 0, 0, e, messages)
@@ -914,7 +922,7 @@ def _forget(j: int, e: Any, own: Any, beside: Any) -> None:
 
 
 @njit(cache=True)
-def _hear(message: Any, e: Any, own: Any, beside: Any) -> int:
+def _hear(message: Any, e: Any, own: Any, beside: Any) -> Any:
     """What a message changes of what is known; the reason that it is."""
     what, order = message[M_WHAT], message[M_ID]
     if what == M_PHASE:
@@ -950,7 +958,8 @@ def _hear(message: Any, e: Any, own: Any, beside: Any) -> int:
 
 @njit(cache=True)
 def _send(
-    action: int, order: int, side: int, tick: int, lots: int, kind: int, row: int, engine: int, now: int, e: Any, conf: Any,
+    action: int, order: int, side: int, tick: int, lots: int, kind: int, row: int, engine: int, now: int,
+    e: Any, conf: Any,
     times: Any, entry: Any, response: Any, pending: Any,
 ) -> None:  # fmt: skip
     """Put a request on its way."""
@@ -974,7 +983,7 @@ def _send(
 
 
 @njit(cache=True)
-def _new_row(order: int, side: int, tick: int, lots: int, kind: int, now: int, e: Any, orders: Any, places: Any) -> int:
+def _new_row(order: int, side: int, tick: int, lots: int, kind: int, now: int, e: Any, orders: Any, places: Any) -> Any:
     row = e[E_ORDERS]
     o = orders[row]
     o[0], o[1], o[2], o[3], o[4], o[5] = order, side, tick, lots, kind, now
@@ -1063,7 +1072,8 @@ def _change(
 
 @njit(cache=True)
 def _liquidate(
-    now: int, e: Any, conf: Any, times: Any, entry: Any, response: Any, own: Any, beside: Any, pending: Any, orders: Any,
+    now: int, e: Any, conf: Any, times: Any, entry: Any, response: Any, own: Any, beside: Any, pending: Any,
+    orders: Any,
     places: Any,
 ) -> None:  # fmt: skip
     """Withdraw every order of the rule's and send what closes the position."""
@@ -1106,7 +1116,8 @@ def _settle(time: int, ls: Any) -> None:
 
 @njit(cache=True, inline="always")
 def _show(
-    now: int, reasons: int, e: Any, ls: Any, conf: Any, book: Any, own: Any, beside: Any, totals: Any, sums: Any, market: Any,
+    now: int, reasons: int, e: Any, ls: Any, conf: Any, book: Any, own: Any, beside: Any, totals: Any,
+    sums: Any, market: Any,
     flow: Any,
 ) -> None:  # fmt: skip
     """Write what the rule sees."""
@@ -1190,7 +1201,8 @@ def _clear(
 
 @njit(cache=True)
 def _best_told(
-    k: int, tick: int, lots: float, traded_then: float, xs: Any, conf: Any, rates: Any, book: Any, pages: Any, count: Any,
+    k: int, tick: int, lots: float, traded_then: float, xs: Any, conf: Any, rates: Any, book: Any, pages: Any,
+    count: Any,
     taken: Any, rest: Any, ahead: Any,
 ) -> None:  # fmt: skip
     """A best quote replaces its side; prices better than it are gone."""
@@ -1285,8 +1297,8 @@ def march(
 ) -> int:  # fmt: skip
     """Do all that is certain; why it stopped.
 
-    scratch (12,) int64 and real (12,) float64: 0 to 5 what an order's event did, the last ones sums. `final`: no event will
-    follow. The other arguments are those of `engine_state.EngineState`, in its order.
+    scratch (12,) int64 and real (12,) float64: 0 to 6 what an order's event did, from 8 on sums. `final`: no event
+    will follow. The other arguments are those of `engine_state.EngineState`, in its order.
     """
     stop, start, liquidate = conf[C_STOP], conf[C_START], conf[C_LIQUIDATE]
     totals, sums = scratch[8:10], real[8:11]
@@ -1345,9 +1357,9 @@ def march(
             code, tick, lots = x_whole[xi, 1], x_whole[xi, 0], x_lots[xi]
             act, k = code >> 3, code & 3
             i = tick - xs[S_BASE]
-            if (SET <= act <= SNAP or act == ADD or act == CHANGE or (act == BEST and lots > 0.0)) and not (
-                0 <= i < x_book.shape[1]
-            ):
+            if (
+                SET <= act <= SNAP or (ADD <= act <= CHANGE and act != TAKE_OUT) or (act == BEST and lots > 0.0)
+            ) and not (0 <= i < x_book.shape[1]):
                 status = NEED_X_ROOM
                 break
             if ADD <= act <= CHANGE and 2 * (xs[S_SLOTS] + 1) > x_table.shape[0]:
@@ -1356,7 +1368,7 @@ def march(
             if time != xs[S_NOW]:
                 _turn(time, xs)
             told = False
-            if act == SET or act == SNAP:
+            if SET <= act <= SNAP:
                 if act == SET:
                     xs[S_PICTURE] = -NEVER
                 elif xs[S_PICTURE] != time:
@@ -1397,7 +1409,8 @@ def march(
                             best = rest[passive, 0, O_TICK]
                             if best >= tick if passive == 0 else best <= tick:
                                 left = _printed(
-                                    passive, tick, off, left, time, xs, e, conf, times, entry, response, rest, ahead, fills,
+                                    passive, tick, off, left, time, xs, e, conf, times, entry, response, rest,
+                                    ahead, fills,
                                     orders, places, messages,
                                 )  # fmt: skip
             elif act == CLEAR:
@@ -1449,7 +1462,8 @@ def march(
                 best = rest[1 - k, 0, O_TICK]
                 if best >= tick if k == 1 else best <= tick:
                     _book_reached(
-                        k, tick, time, xs, e, conf, times, entry, response, x_book, x_pages, taken, rest, ahead, fills, orders,
+                        k, tick, time, xs, e, conf, times, entry, response, x_book, x_pages, taken, rest,
+                        ahead, fills, orders,
                         places, messages,
                     )  # fmt: skip
             xs[S_EVENTS] += 1
@@ -1461,7 +1475,7 @@ def march(
             return status
         meets = sync <= last
         until = sync if meets else last
-        # ---- requests that arrive at that instant, then the trader's side, then the rule; again while answers come at once
+        # ---- requests that arrive then, the trader's side, the rule; again while answers come at once
         while True:
             if meets:
                 if not e[E_IN_SYNC]:
@@ -1506,9 +1520,9 @@ def march(
                 code, tick, lots = l_whole[li, 1], l_whole[li, 0], l_lots[li]
                 act, k = code >> 3, code & 3
                 i = tick - ls[S_BASE]
-                if (SET <= act <= SNAP or act == ADD or act == CHANGE or (act == BEST and lots > 0.0)) and not (
-                    0 <= i < l_book.shape[1]
-                ):
+                if (
+                    SET <= act <= SNAP or (ADD <= act <= CHANGE and act != TAKE_OUT) or (act == BEST and lots > 0.0)
+                ) and not (0 <= i < l_book.shape[1]):
                     status = NEED_L_ROOM
                     break
                 if ADD <= act <= CHANGE and 2 * (ls[S_SLOTS] + 1) > l_table.shape[0]:

@@ -78,7 +78,7 @@ def simulate_session(
     Parameters
     ----------
     events : array of EVENT_DTYPE, or an iterable of such arrays
-        In both places' orders; the outcome does not depend on how it is cut, and a generator is held one piece at a time.
+        In both places' orders. The outcome does not depend on how it is cut; one piece of a generator is held.
     rule : Rule
         Its function compiled with `rule.SIGNATURE`.
     sample_every : int
@@ -200,9 +200,9 @@ def _take_in(session: Session, block: Events) -> None:
         row = int(rows[fault])
         shown = block[row]
         raise DataError(
-            f"{int(faults[fault]):,} of {block.size:,} events {_FAULTS[fault]}; the first is event {session.events + row:,} "
-            f"(exchange time {shown['exch_ts']}, local time {shown['local_ts']}, price {float(shown['px'])!r}, quantity "
-            f"{float(shown['qty'])!r}; {state.grid.words()})"
+            f"{int(faults[fault]):,} of {block.size:,} events {_FAULTS[fault]}; the first is event "
+            f"{session.events + row:,} (exchange time {shown['exch_ts']}, local time {shown['local_ts']}, price "
+            f"{float(shown['px'])!r}, quantity {float(shown['qty'])!r}; {state.grid.words()})"
         )
 
 
