@@ -35,7 +35,7 @@ class Event:
     lots: float
     number: int
     time: int
-    limit: float  # of a clear: the last price taken out, in ticks
+    limit: float | None  # of a clear: the last price taken out, in ticks; None: the whole side
     between: bool  # of a print: above its tick, below the next one
 
 
@@ -69,6 +69,9 @@ class Book:
     hidden: dict[tuple[int, int], float] = field(default_factory=dict)
     cleared_at: int | None = None
     joined: int = 0
+    unknown: int = 0
+    added_twice: int = 0
+    first_seen: int = 0
 
     def best(self, side: int) -> int | None:
         """The best tick of a side."""
@@ -147,8 +150,11 @@ class Book:
         left = 0.0 if event.kind == ev.CANCEL else event.lots
         modified = held if event.kind == ev.MODIFY else None
         side = modified.side if modified is not None else event.side
-        if held is None and (left <= 0 or side == 0):
+        if held is None and (event.kind == ev.CANCEL or side == 0):
+            self.unknown += 1
             return []
+        self.added_twice += held is not None and event.kind == ev.ADD
+        self.first_seen += held is None and event.kind == ev.MODIFY
         self.joined += 1
         if modified is not None and modified.tick == event.tick and left > 0:
             joined = modified.joined if left <= modified.left else self.joined
@@ -178,7 +184,7 @@ def read_events(events: Any, instrument: Instrument) -> Iterator[tuple[int, Even
     for flags, exch_ts, local_ts, px, qty, number, *_ in events.tolist():
         kind = flags & ev.KIND_MASK
         side = 1 if flags & ev.BUY else -1 if flags & ev.SELL else 0
-        tick, between, limit = 0, False, -side * math.inf
+        tick, between, limit = 0, False, None
         if kind == ev.TRADE:
             tick, between = _print_tick(px, grid)
         elif kind == ev.DEPTH_CLEAR:

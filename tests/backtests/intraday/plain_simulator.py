@@ -94,6 +94,7 @@ class Known:
     left: int
     state: int
     sent: int
+    kind: int
     engine: bool = False
     wanted: int = 0
     filled: int = 0
@@ -170,7 +171,7 @@ class Session:
         self.flow = np.zeros(r.FLOW_SIZE)
         self.last_trade = (0, 0)
         self.flow_until, self.quoted_ns, self.spread_ns = self.span.start, 0, 0
-        self.seen_mid2 = out.NO_MID
+        self.seen_mid2, self.flow_begun = out.NO_MID, False
         self.memory = np.zeros(self.rule.memory_size)
         self.asked = np.zeros(r.MOST_REQUESTS, dtype=r.REQUEST_DTYPE)
         self.called_at: int | None = None
@@ -307,10 +308,10 @@ class Session:
     def moved(self, own: Own, change: Change, traded: float) -> float:
         """Lots ahead of an own order after its level changed."""
         queue = self.settings.queue
-        if queue.kind == "exact":
-            return self.standing_before(own)
         if queue.kind == "assumed" or own.ahead <= 0:
             return own.ahead
+        if queue.kind == "exact":
+            return self.standing_before(own)
         d = change.before - change.after - traded
         if queue.kind != "probabilistic" or d <= 0 or own.ahead == math.inf:
             return min(own.ahead, change.after)
@@ -346,11 +347,11 @@ class Session:
         """A trade: fills what it reaches, of one side or in an auction of both."""
         auction = phase == r.AUCTION
         sides = [BID, ASK] if auction else [-event.side] if event.side else []
+        if phase not in (r.CONTINUOUS, r.AUCTION):
+            return
         if not event.between:
             for side in sides:
                 self.traded[(side, event.tick)] += event.lots
-        if phase not in (r.CONTINUOUS, r.AUCTION):
-            return
         left = event.lots
         for side in sides:
             for own in self.in_priority(side):
@@ -358,8 +359,10 @@ class Session:
                 if beyond < 0:
                     break
                 if beyond > 0:
-                    n = own.left if self.settings.sizes == "whole" else min(own.left, floor(left))
-                    own.ahead = min(own.ahead, 0.0)
+                    n = own.left
+                    if self.settings.sizes == "traded":
+                        n = min(own.left, floor(left))
+                        own.ahead = own.ahead if self.settings.queue.kind == "exact" else min(own.ahead, 0.0)
                 else:
                     n = self.reached_by_print(own, left, event.lots)
                 if n > 0:
@@ -544,7 +547,6 @@ class Session:
             row.update(end=out.TOO_LATE, ended=time)
             self.tell(Message(request.number, r.REPLACE, accepted=False), time, request)
             return
-        row["kind"] = old.kind
         left = request.lots - (old.filled - request.known_filled)
         new = Own(old.number, old.side, request.tick, max(left, 0), old.kind, row, old.engine, old.filled)
         stays = left <= 0 or (request.tick == old.tick and left <= old.left)
@@ -564,6 +566,7 @@ class Session:
             self.end(new, out.CANCELLED, time)
         else:
             self.rest(new, old.ahead)
+            row["ahead"] = max(0.0, old.ahead)
             new.joined, new.arrival = old.joined, old.arrival
         self.tell(Message(new.number, r.REPLACE, True, new.left, new.tick), time, request)
 
@@ -591,6 +594,9 @@ class Session:
 
     def advance_flow(self, time: int) -> None:
         """The book stood as it is until `time`: its last instant is over."""
+        if time >= self.span.start and not self.flow_begun:
+            self.flow_begun = True
+            self.note_mid()
         if time <= self.flow_until:
             return
         self.note_mid()
@@ -745,7 +751,7 @@ class Session:
             row.update(end=out.REJECTED_LIMIT if formed else out.REJECTED_FORM, ended=time)
             self.counts["refused_limit" if formed else "refused_form"] += 1
             return
-        self.known.append(Known(number, side, tick, lots, r.SENT, time))
+        self.known.append(Known(number, side, tick, lots, r.SENT, time, kind))
         self.counts["submitted"] += 1
         self.send(Request(r.SUBMIT, number, side, tick, lots, kind, time, row=row))
 
@@ -754,7 +760,7 @@ class Session:
         if self.breaks_limit(known.side, lots, max(lots - known.left, 0)):
             self.counts["refused_limit"] += 1
             return
-        row = new_row(known.number, known.side, tick, lots, -1, time)
+        row = new_row(known.number, known.side, tick, lots, known.kind, time)
         self.rows.append(row)
         known.state, known.wanted = r.REPLACE_SENT, lots
         self.counts["replaces_sent"] += 1
@@ -806,7 +812,7 @@ class Session:
         self.next_id += 1
         row = new_row(number, side, 0, lots, r.MARKET, time)
         self.rows.append(row)
-        self.known.append(Known(number, side, 0, lots, r.SENT, time, engine=True))
+        self.known.append(Known(number, side, 0, lots, r.SENT, time, r.MARKET, engine=True))
         self.counts["submitted"] += 1
         self.counts["liquidation_orders"] += 1
         self.send(Request(r.SUBMIT, number, side, 0, lots, r.MARKET, time, engine=True, row=row))
@@ -833,6 +839,13 @@ def simulate_plainly(
     """What a rule does in one session: the same as the compiled engine, slowly."""
     session = Session(rule, instrument, span, settings, source, sample_every)
     session.run(events)
+    if source == "l3":
+        book = session.book
+        session.counts.update(
+            orders_unknown=book.unknown,
+            orders_added_twice=book.added_twice,
+            orders_first_seen_in_a_change=book.first_seen,
+        )
     fills = np.array([tuple(row.values()) for row in session.fills], dtype=out.FILL_DTYPE)
     orders = np.array([tuple(row.values()) for row in session.rows], dtype=out.ORDER_DTYPE)
     return out.SessionOutcome(

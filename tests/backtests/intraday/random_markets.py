@@ -18,14 +18,31 @@ INSTRUMENT = r.Instrument("X", "TEST", tick_size=0.05, lot_size=2.0, multiplier=
 _SIGNATURE = r.SIGNATURE
 
 
+@njit(cache=True)
+def _tell(requests, row, place, value):
+    requests[row]["action"] = 1
+    requests[row]["order_id"] = 0
+    if place == 0:
+        requests[row]["side"] = value
+    elif place == 1:
+        requests[row]["tick"] = value
+    elif place == 2:
+        requests[row]["lots"] = value
+    else:
+        requests[row]["kind"] = value
+
+
 @njit([_SIGNATURE], cache=True)
 def random_rule(market, flow, book, own, table, numbers, memory, requests):
     """Requests drawn by a linear congruential generator that takes in all that the rule sees.
 
-    numbers: seed, requests at most at a call, reach in ticks around the mid, chance of an illegal request, of 1024.
+    numbers: seed, requests at most at a call, reach in ticks around the mid, chance of an illegal request (of 1024),
+    the middle tick, and whether all that it sees is told in refused requests, whose rows show it.
     """
     state = int(memory[0]) + int(numbers[0])
     for i in range(17):
+        if i == 7:  # where `book` begins is the engine's own affair
+            continue
         state = (state * 1103515245 + 12345 + int(market[i]) % 65536) % 2147483648
     for i in range(10):
         state = (state * 1103515245 + 12345 + int(flow[i] * 4096.0) % 65536) % 2147483648
@@ -43,11 +60,24 @@ def random_rule(market, flow, book, own, table, numbers, memory, requests):
         seen += 101 * int(own[i]["state"]) + int(own[i]["sent"])
         state = (state * 1103515245 + 12345 + seen % 65536) % 2147483648
     state = (state * 1103515245 + 12345) % 2147483648
+    told = 0
+    if numbers[5] > 0.0:
+        for i in range(24):
+            _tell(requests, told + i // 4, i % 4, 0 if i == 7 else market[i])
+        for i in range(16):
+            _tell(requests, told + 6 + i // 4, i % 4, int(flow[i] * 4096.0))
+        told = 10
+        for i in range(min(n_own, 10)):
+            _tell(requests, told, 0, own[i]["order_id"])
+            _tell(requests, told, 1, own[i]["tick"] * own[i]["side"])
+            _tell(requests, told, 2, own[i]["lots"])
+            _tell(requests, told, 3, own[i]["state"])
+            told += 1
     wanted = (state >> 8) % (int(numbers[1]) + 1)
     if market[4] == 2 and (state >> 16) % 4:
         wanted = 0
     next_id = int(market[14])
-    for n in range(wanted):
+    for n in range(told, told + wanted):
         state = (state * 1103515245 + 12345) % 2147483648
         what = (state >> 10) % 16
         state = (state * 1103515245 + 12345) % 2147483648
@@ -89,7 +119,7 @@ def random_rule(market, flow, book, own, table, numbers, memory, requests):
         requests[n]["lots"] = lots
         requests[n]["kind"] = kind
     memory[0] = state
-    return wanted
+    return told + wanted
 
 
 def _row(kind: int, side: int, time: int, tick: int, lots: float, number: int = 0) -> tuple[Any, ...]:
@@ -263,9 +293,9 @@ def random_span(rng: np.random.Generator, last: int) -> TradingSpan:
     return TradingSpan(start, stop, liquidate, phases, "cross" if rng.random() < 0.8 else "mark")
 
 
-def random_rule_of(rng: np.random.Generator) -> r.Rule:
+def random_rule_of(rng: np.random.Generator, *, tells: bool = False) -> r.Rule:
     """The rule with random numbers."""
-    numbers = [rng.integers(0, 1 << 30), rng.integers(1, 5), rng.integers(1, 6), rng.choice([0, 100]), MID]
+    numbers = [rng.integers(0, 1 << 30), rng.integers(1, 5), rng.integers(1, 6), rng.choice([0, 100]), MID, tells]
     return r.Rule(
         "random",
         random_rule,
