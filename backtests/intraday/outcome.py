@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -92,7 +93,8 @@ class SessionOutcome:
     position : int
         Lots left at the end (0 after a complete liquidation).
     last_mid2 : int
-        At which it is marked: best bid + best ask tick of the exchange's last two-sided book.
+        At which it is marked: best bid + best ask tick of the exchange's last two-sided book; twice the last print's
+        tick where there never was one, NO_MID where there was no print either.
     quoted_ns : (4,) int64
         Exchange time in which an own bid stood, an own ask, both, and the session's continuous time.
     counts : mapping of str to int
@@ -112,6 +114,8 @@ class SessionOutcome:
 
     @property
     def profit(self) -> float:
-        """Money: cash, the position at the last mid, less fees."""
+        """Money: cash, the position at the last mid, less fees; nan for a position that no mid and no print marks."""
+        if self.position != 0 and self.last_mid2 == NO_MID:
+            return math.nan
         marked = 0.0 if self.position == 0 else 0.5 * self.position * self.last_mid2
         return (self.cash_ticks + marked) * self.instrument.tick_value - self.fees
