@@ -219,6 +219,23 @@ def backtest(
 
 @app.command()
 @answering
+def audit(
+    config: Annotated[Path, typer.Argument(help="Configuration file (TOML), of a daily or an event run.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; audit.json in the run's output folder.")
+    ] = None,
+    cuts: Annotated[int, typer.Option(help="Places at which each pod's data are cut.", min=1, max=1000)] = 3,
+    seed: Annotated[int, typer.Option(help="Seed of the scrambling.", min=0)] = 0,
+) -> None:
+    """Change the future (and the forgotten past) of a configuration's data; nothing decided before may change."""
+    from fairfield.audit_stage import run_audit
+
+    if not run_audit(config, output, cuts=cuts, seed=seed):
+        say(f"{config}: the audit found something, see above", EXIT_FAILED)
+
+
+@app.command()
+@answering
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
     output: OutputOption = None,

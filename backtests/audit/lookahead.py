@@ -3,57 +3,36 @@
     assert_no_lookahead(pod, panel, executor=Twap(3))
     assert_warm_up(pod, panel)
 
-Both answer a question that reading the code does not: the first re-runs the pod on panels whose later rows are
-scrambled and requires identical bytes before them; the second shows a decision only the `lookback` sessions that the
-pod declares and requires the decision that all of history gives.
+Both answer a question that reading the code does not: the first runs the pod on panels with another future and
+requires identical bytes before it; the second shows a decision only the `lookback` sessions that the pod declares and
+requires the decision that all of history gives. What fails names the pod, the first decision that changed and the field
+that was read. `fairfield audit` asks the same of a whole configuration (docs/audit.md).
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from backtests.audit.accounts import account_difference, spread
+from backtests.audit.decisions import Decision, Difference, Recorder, decision_of, first_difference, replayed
+from backtests.audit.variants import FIELDS, UNPUBLISHED, VARIANTS, scramble_future, vary
 from backtests.daily.account import Account
 from backtests.daily.accounting import TradingRules
 from backtests.daily.simulator import Segment, simulate
-from data_pipeline.daily.panel import PRICE_FIELDS, CorporateEvent, DailyPanel
+from data_pipeline.daily.panel import CorporateEvent, DailyPanel
 from data_pipeline.daily.view import MarketView
 from mfg_core.daily.costs import TradingCosts
 from risk.limits import LimitSet
 from strategies.execution import Executor, Immediate
-from strategies.pod import Decider, Pod, Targets
+from strategies.pod import Pod
+
+__all__ = ["LookaheadError", "assert_no_lookahead", "assert_warm_up", "random_panel", "scramble_future"]
 
 
 class LookaheadError(AssertionError):
     """What happened before a session depended on the sessions after it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Recorder:
-    """A decider that writes down what another one decides."""
-
-    decider: Decider
-    log: list[tuple[str, bytes]]
-
-    def decide(self, view: MarketView) -> Targets | None:
-        """The other one's decision."""
-        targets = self.decider.decide(view)
-        self.log.append((str(view.session), _bytes_of(targets)))
-        return targets
-
-
-def _bytes_of(targets: Targets | None) -> bytes:
-    if targets is None:
-        return b"none"
-    given = targets.weights if targets.weights is not None else targets.orders
-    kind = b"weights" if targets.weights is not None else b"orders"
-    values = repr(sorted(given.items())).encode() if isinstance(given, dict) else np.asarray(given).tobytes()
-    return kind + values
 
 
 def random_panel(
@@ -109,38 +88,6 @@ def random_panel(
     )
 
 
-def scramble_future(panel: DailyPanel, after: int, seed: int = 0) -> DailyPanel:
-    """The panel with every row later than `after` replaced by other, valid numbers; earlier rows keep their bytes.
-
-    Prices jump by up to a factor of about ten, some trades vanish, volumes and the risk-free return are drawn anew,
-    events of later ex sessions are replaced by others, later members of the universe join at other sessions.
-    """
-    random = np.random.default_rng([seed, after])
-    rows, n = panel.sessions.size - after - 1, len(panel.instruments)
-    jump = np.exp(random.normal(0.0, 0.8, (rows, n)))
-    silent = random.random((rows, n)) < 0.1
-    changed: dict[str, Any] = {}
-    for name in (*PRICE_FIELDS, "volume", "traded_value", "trade_count"):
-        values = np.array(getattr(panel, name))
-        future = values[after + 1 :]
-        if name in PRICE_FIELDS:
-            future[:] = np.where(silent, np.nan, np.where(np.isnan(future), 7.0, future) * jump)
-        else:
-            future[:] = np.where(silent, 0.0, random.integers(1, 10_000_000, (rows, n)))
-        changed[name] = values
-    risk_free = np.array(panel.risk_free)
-    risk_free[after + 1 :] = random.uniform(0.0, 0.01, rows)
-    events = [event for event in panel.events if event.ex_session <= after]
-    for row in range(after + 1, panel.sessions.size, 3):
-        column = int(random.integers(n))
-        events.append(
-            CorporateEvent(column, row, row, float(random.choice([0.1, 2.0])), 0.0, 0.0, "split", 1.0, "drawn")
-        )
-    joins = random.integers(after + 1, panel.sessions.size, n)
-    changed["member_from"] = np.where(panel.member_from > after, joins, panel.member_from)
-    return dataclasses.replace(panel, **changed, risk_free=risk_free, events=tuple(events))
-
-
 def assert_no_lookahead(
     pod: Pod,
     panel: DailyPanel,
@@ -155,6 +102,8 @@ def assert_no_lookahead(
 ) -> None:
     """Pass when fit, decisions, orders, fills and accounts up to each cut do not depend on later rows, to the byte.
 
+    Later rows are scrambled, cut off and delayed (`backtests.audit.variants`).
+
     Parameters
     ----------
     pod : Pod
@@ -165,12 +114,12 @@ def assert_no_lookahead(
     first : int, optional
         First decision row; default: the pod's lookback.
     cuts : sequence of int, optional
-        Rows after which everything is scrambled; default: three rows between `first` and the end.
+        Rows after which the future is another; default: three at which the pod decides, the first and last among them.
 
     Raises
     ------
     LookaheadError
-        Naming pod, cut and the first table or session that differs.
+        Naming pod, cut, the first decision or row of the account that differs, and the fields that change it.
     ValueError
         When the panel is too short to test anything, or the pod never trades on it.
     """
@@ -178,49 +127,68 @@ def assert_no_lookahead(
     start = pod.lookback if first is None else first
     if not 1 <= start < last - 1:
         raise ValueError(f"first must be in [1, {last - 1}), so that sessions come before and after it; was {start}")
-    rows = cuts if cuts is not None else [start + (last - start) * part // 4 for part in (1, 2, 3)]
-    chosen = executor if executor is not None else Immediate()
-    settings = rules if rules is not None else TradingRules()
     charged = costs if costs is not None else _plain_costs(len(panel.instruments))
+    chosen, settings = executor or Immediate(), rules or TradingRules()
 
-    def run(data: DailyPanel) -> tuple[list[tuple[str, bytes]], Account]:
-        log: list[tuple[str, bytes]] = []
-        decider = pod.fit(MarketView(data, start - 1))
-        segment = Segment(start, last, _Recorder(decider, log), charged, chosen)
-        return log, simulate(data, [segment], rules=settings, limits=limits, capital=capital, pod=pod.name)
+    def run(data: DailyPanel, until: int, log: list[Decision]) -> Account:
+        decider = Recorder(pod.fit(MarketView(data, start - 1)), log)
+        segment = Segment(start, until, decider, charged, chosen)
+        return simulate(data, [segment], rules=settings, limits=limits, capital=capital, pod=pod.name)
 
-    log, account = run(panel)
-    if account.fills.row.size == 0:
+    recorded: list[Decision] = []
+    account = run(panel, last, recorded)
+    decided = [item.row for item in recorded if item.kind != "none" and item.row < last]
+    if account.fills.row.size == 0 or not decided:
         raise ValueError(f"panel must make pod {pod.name!r} trade, or nothing is tested; there was no fill")
-    for cut in rows:
-        other_log, other = run(scramble_future(panel, cut))
-        seen = cut - start + 1
-        for (session, before), (_, after) in zip(log[:seen], other_log[:seen], strict=True):
-            if before != after:
-                raise LookaheadError(
-                    f"pod {pod.name!r}: the decision at {session} changed when rows after {panel.sessions[cut]} did"
-                )
-        _same_until(
-            account, other, seen, f"pod {pod.name!r}, executor {chosen.name!r}, rows after {panel.sessions[cut]}"
+    fitted_late = _fit_check(pod, panel, start, recorded)
+    _require(fitted_late, panel, start - 1, f"pod {pod.name!r}: after its fit the decision at", unpublished=False)
+    for cut in spread(decided, 3) if cuts is None else cuts:
+        _require(
+            _decision_check(pod, panel, start, [item for item in recorded if item.row <= cut]),
+            panel,
+            cut,
+            f"pod {pod.name!r}: the decision at",
+            unpublished=True,
         )
 
+        def accounted(data: DailyPanel, cut: int = cut) -> Difference | None:
+            return account_difference(account, run(data, cut, []), panel.sessions[cut])
 
-def _same_until(account: Account, other: Account, seen: int, place: str) -> None:
-    until = account.sessions[seen - 1]
-    for name, table in account.tables().items():
-        key = "decision_session" if name == "orders" else "session"
-        twin = other.tables()[name]
-        kept, twin_kept = table[key] <= until, twin[key] <= until
-        for column, values in table.items():
-            if column == "cleared_session":
-                continue
-            left, right = values[kept], twin[column][twin_kept]
-            if left.shape != right.shape or _as_bytes(left) != _as_bytes(right):
-                raise LookaheadError(f"{place}: column {column} of {name} up to {until} depends on them")
+        place = f"pod {pod.name!r}, executor {chosen.name!r}: the account of"
+        _require(accounted, panel, cut, place, unpublished=False)
 
 
-def _as_bytes(values: NDArray[np.generic]) -> bytes:
-    return repr(values.tolist()).encode() if values.dtype.kind in "OU" else values.tobytes()
+Compare = Callable[[DailyPanel], Difference | None]
+
+
+def _fit_check(pod: Pod, panel: DailyPanel, start: int, recorded: Sequence[Decision]) -> Compare:
+    """Fitted beside another future, deciding on the true one."""
+    return lambda data: first_difference(
+        panel, recorded, replayed(lambda: pod.fit(MarketView(data, start - 1)), panel, recorded)
+    )
+
+
+def _decision_check(pod: Pod, panel: DailyPanel, start: int, recorded: Sequence[Decision]) -> Compare:
+    """Fitted and deciding beside another future, the account as it was."""
+    return lambda data: first_difference(
+        panel, recorded, replayed(lambda: pod.fit(MarketView(data, start - 1)), data, recorded)
+    )
+
+
+def _require(compare: Compare, panel: DailyPanel, cut: int, place: str, *, unpublished: bool) -> None:
+    for variant in VARIANTS:
+        found = compare(vary(panel, cut, variant, unpublished=unpublished))
+        if found is None:
+            continue
+        names = [name for name in FIELDS if unpublished or name != UNPUBLISHED]
+        read = [name for name in names if compare(scramble_future(panel, cut, 0, [name])) is not None]
+        if not read:
+            read = ["the number of sessions" if variant == "truncate" else "several fields together"]
+        of = f" of {found.instrument}" if found.instrument else ""
+        raise LookaheadError(
+            f"{place} {found.session}{of} changed when rows after {panel.sessions[cut]} did ({variant}): "
+            f"{found.before} -> {found.after}; it reads {', '.join(read)}"
+        )
 
 
 def _plain_costs(instruments: int) -> TradingCosts:
@@ -257,13 +225,21 @@ def assert_warm_up(pod: Pod, panel: DailyPanel, *, rows: Sequence[int] | None = 
     for row in chosen:
         if row < pod.lookback - 1:
             raise ValueError(f"rows must be at least {pod.lookback - 1}, so that the lookback fits before; was {row}")
-        whole, short = MarketView(panel, row), MarketView(panel, row, first=row - pod.lookback + 1)
-        decisions = [_bytes_of(pod.fit(view).decide(view)) for view in (whole, short)]
-        decided += decisions[0] != b"none"
-        if decisions[0] != decisions[1]:
+        whole = MarketView(panel, row)
+        before = decision_of(row, pod.fit(whole).decide(whole), whole)
+        decided += before.kind != "none"
+        found = _shortened(pod, panel, before)
+        if found is not None:
+            of = f" of {found.instrument}" if found.instrument else ""
             raise LookaheadError(
-                f"pod {pod.name!r}: the decision at {whole.session} needs more than its declared lookback of "
-                f"{pod.lookback} sessions"
+                f"pod {pod.name!r}: the decision at {whole.session}{of} needs more than its declared lookback of "
+                f"{pod.lookback} sessions: {found.before} -> {found.after}"
             )
     if decided == 0:
         raise ValueError(f"rows must hold a decision of pod {pod.name!r}; it decided nothing at any of {list(chosen)}")
+
+
+def _shortened(pod: Pod, panel: DailyPanel, before: Decision) -> Difference | None:
+    """The same decision, fitted and made from the lookback alone."""
+    short = MarketView(panel, before.row, first=before.row - pod.lookback + 1)
+    return first_difference(panel, [before], replayed(lambda: pod.fit(short), panel, [before], visible=pod.lookback))

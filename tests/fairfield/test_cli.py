@@ -16,6 +16,7 @@ COMMANDS = (
     "ingest",
     "quality",
     "backtest",
+    "audit",
     "compare",
     "report",
     "demo",

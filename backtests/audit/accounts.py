@@ -1,0 +1,53 @@
+"""Where two accounts of one pod part, and which sessions to cut at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from backtests.audit.decisions import Difference
+from backtests.daily.account import Account
+
+T = TypeVar("T")
+
+
+def account_difference(before: Account, after: Account, until: np.datetime64) -> Difference | None:
+    """The first cell up to `until`, table by table in the order of time, in which two accounts differ to the byte."""
+    firsts: list[tuple[str, Difference]] = []
+    tables, twins = before.tables(), after.tables()
+    for name, table in tables.items():
+        key = "decision_session" if name == "orders" else "session"
+        kept, twin_kept = table[key] <= until, twins[name][key] <= until
+        for column, values in table.items():
+            if column == "cleared_session":  # a breach is cleared by what comes after
+                continue
+            old, new = values[kept], twins[name][column][twin_kept]
+            shared = min(old.size, new.size)
+            apart = [row for row in range(shared) if _bytes(old[row : row + 1]) != _bytes(new[row : row + 1])]
+            if not apart and old.size == new.size:
+                continue
+            row = apart[0] if apart else shared
+            longer = (table, kept) if row < old.size else (twins[name], twin_kept)
+            session = str(longer[0][key][longer[1]][row])
+            instrument = str(longer[0]["instrument"][longer[1]][row]) if "instrument" in table else ""
+            told = [f"{name}.{column} {part[row]!r}" if row < part.size else "no row" for part in (old, new)]
+            firsts.append((session, Difference(session, instrument, told[0], told[1])))
+    return min(firsts, key=lambda item: item[0])[1] if firsts else None
+
+
+def _bytes(values: np.ndarray[Any, Any]) -> bytes:
+    return repr(values.tolist()).encode() if values.dtype.kind in "OU" else values.tobytes()
+
+
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """At most `count` of the items, spread evenly, first and last among them, each once."""
+    if not items:
+        return []
+    places = np.linspace(0, len(items) - 1, min(count, len(items))).astype(int).tolist()
+    chosen: list[T] = []
+    for place in places:
+        if items[place] not in chosen:
+            chosen.append(items[place])
+    return chosen
