@@ -183,8 +183,8 @@ class _Work:
                             pod.name, "account", variant, cut, self._accounted(pod, cut)
                         ),
                     )
+            yield f"warm-up of {pod.name}", lambda cut=cut: self._warm_up(pod, cut)  # type: ignore[misc]
         for fold in spread([self._fold_of(row) for row in places], self.cuts):
-            yield f"warm-up of {pod.name}", lambda fold=fold: self._warm_up(pod, fold)  # type: ignore[misc]
             if fold.train.start > 0:
                 yield f"history of {pod.name}", lambda fold=fold: self._history(pod, fold)  # type: ignore[misc]
 
@@ -264,16 +264,22 @@ class _Work:
 
         return compare
 
-    def _warm_up(self, pod: PodPlan, fold: Fold) -> Check:
-        recorded = [item for item in self.decided[pod.name] if item.row in fold.test]
+    def _warm_up(self, pod: PodPlan, cut: int) -> Check:
+        """The decision at the cut without what is older than the pod's lookback; those before it as they were."""
+        fold = self._fold_of(cut)
+        recorded = [item for item in self.decided[pod.name] if fold.test.start <= item.row <= cut]
         lookback = pod.grid[self.choices[pod.name, fold.index].chosen].lookback
-        cut = str(self.panel.sessions[fold.test.start])
-        found = replayed(lambda: self._fitted(pod, fold, self.panel), self.panel, recorded, visible=lookback)
-        different = first_difference(self.panel, recorded, found)
-        variant = f"lookback of {lookback}"
-        if different is None:
-            return Check(pod.name, "warm-up", variant, cut, "same")
-        return Check(pod.name, "warm-up", variant, cut, "changed", different)
+        variant, session = "forget before lookback", str(self.panel.sessions[cut])
+        if cut - lookback + 1 < 1:
+            why = f"no session before the lookback of {lookback}"
+            return Check(pod.name, "warm-up", variant, session, "untested", why=why)
+
+        def compare(fields: Sequence[str]) -> Difference | None:
+            short = forget_before(self.panel, cut - lookback + 1, fields)
+            found = replayed(lambda: self._fitted(pod, fold, self.panel), self.panel, recorded, last_on=short)
+            return first_difference(self.panel, recorded, found)
+
+        return _past_check(pod.name, "warm-up", variant, session, compare)
 
     def _history(self, pod: PodPlan, fold: Fold) -> Check:
         recorded = [item for item in self.decided[pod.name] if item.row in fold.test]
@@ -285,11 +291,7 @@ class _Work:
                 self.panel, recorded, replayed(lambda: self._fitted(pod, fold, panel), panel, recorded)
             )
 
-        found = compare(PAST_FIELDS)
-        if found is None:
-            return Check(pod.name, "history", "forget", cut, "same")
-        guilty = tuple(name for name in PAST_FIELDS if compare([name]) is not None)
-        return Check(pod.name, "history", "forget", cut, "changed", found, guilty or ("several together",))
+        return _past_check(pod.name, "history", "forget before training", cut, compare)
 
     def _fitted(self, pod: PodPlan, fold: Fold, panel: DailyPanel) -> Decider:
         return pod.grid[self.choices[pod.name, fold.index].chosen].fit(training_view(panel, fold))
@@ -340,6 +342,17 @@ class _Work:
         place = Workplace(self.folder / f"panel-{self.panels}", policies, "0" * 64)
         save_panel(panel, place.panel)
         yield place
+
+
+def _past_check(
+    pod: str, test: Test, variant: str, cut: str, compare: Callable[[Sequence[str]], Difference | None]
+) -> Check:
+    """Compare without the past; where something changed, name the fields that change it alone."""
+    found = compare(PAST_FIELDS)
+    if found is None:
+        return Check(pod, test, variant, cut, "same")
+    guilty = tuple(name for name in PAST_FIELDS if compare([name]) is not None)
+    return Check(pod, test, variant, cut, "changed", found, guilty or ("several together",))
 
 
 def _policy_difference(session: str, before: PolicyArtefact, after: PolicyArtefact) -> Difference:

@@ -87,6 +87,7 @@ def replayed(
     recorded: Sequence[Decision],
     *,
     visible: int | None = None,
+    last_on: DailyPanel | None = None,
 ) -> list[Decision]:
     """The decisions of a newly fitted decider at the rows of `recorded`, beside the accounts that were recorded.
 
@@ -96,13 +97,16 @@ def replayed(
     ----------
     visible : int, optional
         Sessions of history that each view has; default: all.
+    last_on : DailyPanel, optional
+        What the last decision is made on, instead of `panel`.
     """
     found: list[Decision] = []
     decider: Decider | None = None
     for old in recorded:
         first = 0 if visible is None else max(old.row - visible + 1, 0)
         try:
-            view = MarketView(panel, old.row, first=first, weights=old.weights, net_asset_value=old.net_asset_value)
+            data = last_on if last_on is not None and old is recorded[-1] else panel
+            view = MarketView(data, old.row, first=first, weights=old.weights, net_asset_value=old.net_asset_value)
             decider = fit() if decider is None else decider
             found.append(decision_of(old.row, decider.decide(view), view))
         except Exception as error:  # noqa: BLE001  a user's pod may raise anything

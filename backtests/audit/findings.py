@@ -33,7 +33,7 @@ class Check:
         "history": decisions without the sessions before the training window. "rule": measures and rule of intraday
         training. "fills": requests, fills and samples of an intraday session up to the cut.
     variant : str
-        What was done to the data: scramble, truncate, delay, lookback or forget.
+        What was done to the data: scramble, truncate, delay, or what was forgotten.
     cut : str
         The last session (or time) whose data stayed.
     verdict : "same", "changed" or "untested"
