@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import log_ndtr, ndtr, ndtri_exp
 
+_LOG_2 = math.log(2.0)
 Adjustment = Literal["independent", "bonferroni", "holm", "bhy"]
 Floats = NDArray[np.float64]
 
@@ -52,22 +54,25 @@ def adjusted_p_values(p_values: ArrayLike, method: Adjustment) -> Floats:
     p = np.asarray(p_values, dtype=np.float64)
     if p.ndim != 1 or p.size == 0 or not ((p >= 0.0) & (p <= 1.0)).all():
         raise ValueError(f"p_values must be one-dimensional, each in [0, 1]; were {p_values!r}")
-    order = np.argsort(p, kind="stable")
-    place = np.arange(1, p.size + 1)
     if method == "independent":
         return independent_p_value(p, p.size)
-    if method == "bonferroni":
-        return np.minimum(p.size * p, 1.0)
-    if method == "holm":
-        stepped = np.maximum.accumulate((p.size + 1 - place) * p[order])
-    elif method == "bhy":
-        penalty = p.size * float(np.sum(1.0 / place)) / place
-        stepped = np.minimum.accumulate((penalty * p[order])[::-1])[::-1]
-    else:
-        raise ValueError(f"method must be 'independent', 'bonferroni', 'holm' or 'bhy'; was {method!r}")
+    factors, step = _factors(p.size, method)
+    order = np.argsort(p, kind="stable")
     adjusted = np.empty(p.size)
-    adjusted[order] = np.minimum(stepped, 1.0)
+    adjusted[order] = np.minimum(step(factors * p[order]), 1.0)
     return adjusted
+
+
+def _factors(count: int, method: Adjustment) -> tuple[Floats, Callable[[Floats], Floats]]:
+    """By rank, what the p-value is multiplied by, and the step that keeps the products in order."""
+    place = np.arange(1.0, count + 1.0)
+    if method == "bonferroni":
+        return np.full(count, float(count)), np.asarray
+    if method == "holm":
+        return count + 1.0 - place, np.maximum.accumulate
+    if method == "bhy":
+        return count * float(np.sum(1.0 / place)) / place, lambda p: np.minimum.accumulate(p[::-1])[::-1]
+    raise ValueError(f"method must be 'independent', 'bonferroni', 'holm' or 'bhy'; was {method!r}")
 
 
 def independent_p_value(p_value: ArrayLike, trials: float) -> Floats:
@@ -116,25 +121,32 @@ def harvey_liu_haircut(
     if isinstance(trials, bool) or trials < 1:
         raise ValueError(f"trials must be at least 1; was {trials}")
     ratio = sharpe * math.sqrt(years)
-    p_value = 2.0 * float(ndtr(-abs(ratio)))
-    adjusted = _adjusted(p_value, years, trials, method, other_sharpes)
-    left = abs(float(ndtri(adjusted / 2.0))) / math.sqrt(years) if sharpe > 0.0 else math.nan
-    return Haircut(sharpe, ratio, p_value, adjusted, left, 1.0 - left / sharpe if sharpe > 0.0 else math.nan)
+    adjusted = _adjusted_log(ratio, years, trials, method, other_sharpes)
+    left = max(0.0, -float(ndtri_exp(adjusted - _LOG_2))) / math.sqrt(years) if sharpe > 0.0 else math.nan
+    cut = 1.0 - left / sharpe if sharpe > 0.0 else math.nan
+    return Haircut(sharpe, ratio, 2.0 * float(ndtr(-abs(ratio))), math.exp(adjusted), left, cut)
 
 
-def _adjusted(p_value: float, years: float, trials: int, method: Adjustment, other_sharpes: ArrayLike | None) -> float:
-    if method == "bonferroni":
-        return min(trials * p_value, 1.0)
+def _adjusted_log(
+    ratio: float, years: float, trials: int, method: Adjustment, other_sharpes: ArrayLike | None
+) -> float:
+    """Logarithm of the adjusted p-value: that of a t-ratio above 38 is no float64, and what is left of it is."""
+    log_p = min(_LOG_2 + float(log_ndtr(-abs(ratio))), 0.0)
     if method == "independent":
-        return float(independent_p_value(p_value, trials))
+        rare = log_p < -40.0  # then 1 - (1 - p)^N is N p to rounding
+        return min(math.log(trials) + log_p if rare else math.log(independent_p_value(math.exp(log_p), trials)), 0.0)
+    if method == "bonferroni":
+        return min(math.log(trials) + log_p, 0.0)
     if other_sharpes is None:
         if trials > 1:
             raise ValueError(
                 f"method {method!r} needs other_sharpes, the Sharpe ratios of the other {trials - 1} trials"
             )
-        return p_value
+        return log_p
     others = np.asarray(other_sharpes, dtype=np.float64)
     if others.shape != (trials - 1,) or not np.isfinite(others).all():
         raise ValueError(f"other_sharpes must be {trials - 1} finite numbers; was of shape {others.shape}")
-    every = np.concatenate(([p_value], 2.0 * ndtr(-np.abs(others) * math.sqrt(years))))
-    return float(adjusted_p_values(every, method)[0])
+    every = np.concatenate(([log_p], _LOG_2 + log_ndtr(-np.abs(others) * math.sqrt(years))))
+    factors, step = _factors(trials, method)
+    order = np.argsort(every, kind="stable")
+    return min(float(step(np.log(factors) + every[order])[np.flatnonzero(order == 0)[0]]), 0.0)

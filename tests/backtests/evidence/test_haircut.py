@@ -77,3 +77,28 @@ def test_there_is_nothing_to_cut_from_a_loss_and_nothing_left_when_all_is_luck()
 def test_bad_input_is_one_clear_error(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def log_upper_tail(x):
+    """Of a standard normal, by the asymptotic series: 1e-10 of the logarithm at 38 and above."""
+    series = 1 - x**-2 + 3 * x**-4 - 15 * x**-6 + 105 * x**-8
+    return -0.5 * x * x - math.log(x * math.sqrt(2 * math.pi)) + math.log(series)
+
+
+@pytest.mark.parametrize("method", ["bonferroni", "independent", "holm", "bhy"])
+@pytest.mark.parametrize("t_ratio", [39.0, 60.0, 500.0])
+def test_a_ratio_whose_p_value_is_no_float64_is_cut_all_the_same(method, t_ratio):
+    others = np.zeros(99)
+    cut = harvey_liu_haircut(t_ratio / 2.0, 4.0, 100, method, other_sharpes=others)
+    factor = 100 * sum(1 / k for k in range(1, 101)) if method == "bhy" else 100
+    assert cut.adjusted_p_value < 1e-300
+    assert 0.0 < cut.haircut < 0.01
+    left = log_upper_tail(2.0 * cut.adjusted_sharpe)
+    # 1e-11 of the logarithm is what scipy.special.ndtri_exp holds
+    assert left == pytest.approx(log_upper_tail(t_ratio) + math.log(factor), rel=1e-11)
+
+
+@pytest.mark.parametrize("method", ["bonferroni", "independent", "holm", "bhy"])
+def test_nothing_is_left_of_no_ratio(method):
+    cut = harvey_liu_haircut(1e-300, 4.0, 3, method, other_sharpes=[0.5, 1.0])
+    assert (cut.p_value, cut.adjusted_p_value, cut.adjusted_sharpe, cut.haircut) == (1.0, 1.0, 0.0, 1.0)
