@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from strategies.checks import require
 from strategies.intraday.lone_maker import LoneMaker
 from strategies.intraday.pod import IntradayTraining
-from strategies.intraday.quote_table import QuoteTable, QuotingStyle
+from strategies.intraday.quote_table import REFERENCES, QuoteTable, QuotingStyle
 from strategies.pod import Parameter, parameters_of
 
 Floats = NDArray[np.float64]
@@ -72,7 +72,7 @@ class MakerStyle:
         """Raise ValueError unless they make sense."""
         require_whole(self.name, "interval_ms", self.interval_ms, 1)
         require_whole(self.name, "requote_ticks", self.requote_ticks, 0)
-        require(self.reference in ("mid", "microprice"), self.name, "reference", "mid or microprice", self.reference)
+        require(self.reference in REFERENCES, self.name, "reference", " or ".join(REFERENCES), self.reference)
         require_number(self.name, "withdraw_seconds", self.withdraw_seconds, low=0.0)
 
 

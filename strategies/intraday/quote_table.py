@@ -19,6 +19,8 @@ QuoteFunction = Callable[[Floats], Floats]
 
 REFRESH = 0.5
 """Part of its wanted lots below which a standing order is filled up, at the cost of its place in the queue."""
+REFERENCES = ("mid", "microprice", "last_trade")
+"""What half-spreads may be measured from, by their numbers in the rule."""
 MOST_TICKS = 1e9
 MOST_PAIRS = 4096
 _PLACES = (np.arange(9) / 8.0)[None, None, :, None]
@@ -92,8 +94,9 @@ class QuotingStyle:
         Step of the clock on which quotes are reconsidered.
     requote_ticks : int
         A standing order stays while it is at most so many ticks off.
-    reference : "mid" or "microprice"
-        What half-spreads are measured from; the microprice weighs the best prices with the other side's quantity.
+    reference : "mid", "microprice" or "last_trade"
+        What half-spreads are measured from. The microprice weighs the best prices with the other side's quantity. The
+        last trade needs no book: its price less the training's half-spread in the direction of its aggressor.
     withdraw_seconds : float
         No quotes so long before the close.
     """
@@ -208,15 +211,16 @@ def quoting_rule_of(
     numbers[places.WITHDRAW_NS] = round(1e9 * style.withdraw_seconds)
     numbers[places.REQUOTE_TICKS] = style.requote_ticks
     numbers[places.REFRESH] = REFRESH
-    numbers[places.MICROPRICE] = float(style.reference == "microprice")
+    numbers[places.REFERENCE] = REFERENCES.index(style.reference)
+    numbers[places.MARKET_HALF] = training.truth.half_spread / tick
     numbers[places.REGIMES] = len(tables)
-    memory = 1
+    memory = places.FIRST_SLOT
     if signals is not None:
         numbers[places.INTERVAL_NS] = round(1e9 * signals.interval_seconds)
         numbers[places.WINDOW] = signals.window
         numbers[[places.TOXIC_IN, places.TOXIC_OUT]] = signals.toxicity
         numbers[[places.VOLATILE_IN, places.VOLATILE_OUT]] = signals.volatility
-        memory = places.FIRST_SLOT + places.SLOT * signals.window
+        memory += places.SLOT * signals.window
     return Rule(
         name=name,
         function=places.quoting_rule,

@@ -18,32 +18,41 @@ if TYPE_CHECKING:
     Rows = NDArray[Any]
 
 # Of strategies.intraday.rule; compiled functions read numbers of their own file only.
-NOW, OPEN, CLOSE, PHASE = 0, 1, 2, 3
+NOW, OPEN, CLOSE, PHASE, WHY = 0, 1, 2, 3, 4
 BEST_BID, BEST_ASK = 5, 6
+LAST_TICK, LAST_SIDE = 8, 9
 POSITION, N_OWN, NEXT_ID, MAX_POSITION, MAX_ORDER = 10, 13, 14, 15, 16
 BID_LOTS, ASK_LOTS = 0, 1
 BOUGHT, SOLD, SQUARED_MOVES = 3, 4, 6
 NO_BID = -(1 << 62)
 NO_ASK = (1 << 62) - 1
 CONTINUOUS, CLOSED = 0, 3
+ON_CLOCK = 1
 SUBMIT, CANCEL, REPLACE = 1, 2, 3
 POST_ONLY = 1
 WORKING, CANCEL_SENT = 2, 3
 
 # Places in `numbers`.
-ORDER_LOTS, POSITION_LIMIT, WITHDRAW_NS, REQUOTE_TICKS, REFRESH, MICROPRICE, REGIMES = 0, 1, 2, 3, 4, 5, 6
+ORDER_LOTS, POSITION_LIMIT, WITHDRAW_NS, REQUOTE_TICKS, REFRESH, REFERENCE, REGIMES = 0, 1, 2, 3, 4, 5, 6
 """Lots of an order; largest position; quiet time before the close; ticks that a standing order may be off; part of the
-wanted lots below which an order is filled up; 1 for the microprice; regimes of the table."""
+wanted lots below which an order is filled up; what half-spreads are measured from; regimes of the table."""
+MID, MICROPRICE, LAST_TRADE = 0.0, 1.0, 2.0
+"""The references."""
 INTERVAL_NS, WINDOW, TOXIC_IN, TOXIC_OUT, VOLATILE_IN, VOLATILE_OUT = 7, 8, 9, 10, 11, 12
 """Length and number of the intervals of the signals, and where regime 1 begins and ends."""
-FIRST_TABLE, TABLE_NUMBERS = 13, 4
+MARKET_HALF = 13
+"""Half-spread of the market in training, ticks: how far a trade was from the mid."""
+FIRST_TABLE, TABLE_NUMBERS = 14, 4
 PAIRS, TIMES, LOW, HIGH = 0, 1, 2, 3
 """Of each regime's table, from `FIRST_TABLE` on: pairs of steps of time, where in `numbers` the pairs' ends are
 (seconds from 0 to the horizon, one more than pairs), bounds of the quotes in ticks."""
 
 # Places in `memory`.
-REGIME, INTERVALS, MARK_BOUGHT, MARK_SOLD, MARK_SQUARED, FIRST_SLOT = 0, 1, 2, 3, 4, 5
-SLOT = 3
+REGIME, INTERVALS, MARK_BOUGHT, MARK_SOLD, MARK_SQUARED = 0, 1, 2, 3, 4
+TRIED, TRY = 5, 3
+"""`TRY` numbers of the bid, then of the ask: 1 while the answer to a price that was sent is not known, its tick, and
+the position when it was sent."""
+FIRST_SLOT, SLOT = 11, 3
 
 ROUNDING = 1e-9
 """Ticks by which a wanted price may miss a whole tick through rounding of the half-spread alone."""
@@ -149,21 +158,44 @@ def follow_regime(market: Integers, flow: Floats, numbers: Floats, memory: Float
 
 
 @njit(cache=True, inline="always")
+def reference_price(market: Integers, flow: Floats, numbers: Floats) -> tuple[float, int, int]:
+    """(what half-spreads are measured from, highest bid, lowest ask), ticks; nan where there is nothing to go by.
+
+    The last trade was half a spread from the mid, on its aggressor's side. Where the book does not show the other side,
+    it is taken to stand where the aggressor met it: a bid stays below the price that was paid, and may join a price
+    that was sold at; without aggressor both stay off it.
+    """
+    best_bid, best_ask = market[BEST_BID], market[BEST_ASK]
+    two_sided = best_bid != NO_BID and best_ask != NO_ASK
+    if two_sided and best_bid >= best_ask:
+        return math.nan, NO_BID, NO_ASK
+    if numbers[REFERENCE] == LAST_TRADE:
+        last, side = market[LAST_TICK], market[LAST_SIDE]
+        highest = best_ask - 1 if best_ask != NO_ASK else last - (side >= 0)
+        lowest = best_bid + 1 if best_bid != NO_BID else last + (side <= 0)
+        seen = last != 0 or side != 0
+        return (last - side * numbers[MARKET_HALF] if seen else math.nan), highest, lowest
+    if not two_sided:
+        return math.nan, NO_BID, NO_ASK
+    reference = 0.5 * (best_bid + best_ask)
+    shown = flow[BID_LOTS] + flow[ASK_LOTS]
+    if numbers[REFERENCE] == MICROPRICE and shown > 0.0:
+        reference = best_bid + (best_ask - best_bid) * flow[BID_LOTS] / shown
+    return reference, best_ask - 1, best_bid + 1
+
+
+@njit(cache=True, inline="always")
 def wanted_quotes(
     market: Integers, flow: Floats, table: Floats, numbers: Floats, regime: int
 ) -> tuple[int, int, int, int]:
     """(bid tick, ask tick, bid lots, ask lots) to have in the book; `NO_BID`, `NO_ASK` and 0 lots for none."""
     nothing = (NO_BID, NO_ASK, 0, 0)
-    best_bid, best_ask = market[BEST_BID], market[BEST_ASK]
     to_close = 1e-9 * (market[CLOSE] - market[NOW])
-    if market[PHASE] != CONTINUOUS or best_bid == NO_BID or best_ask == NO_ASK or best_bid >= best_ask:
+    if market[PHASE] != CONTINUOUS or market[CLOSE] - market[NOW] <= numbers[WITHDRAW_NS]:
         return nothing
-    if market[CLOSE] - market[NOW] <= numbers[WITHDRAW_NS]:
+    reference, highest_bid, lowest_ask = reference_price(market, flow, numbers)
+    if math.isnan(reference):
         return nothing
-    reference = 0.5 * (best_bid + best_ask)
-    shown = flow[BID_LOTS] + flow[ASK_LOTS]
-    if numbers[MICROPRICE] == 1.0 and shown > 0.0:
-        reference = best_bid + (best_ask - best_bid) * flow[BID_LOTS] / shown
     position = market[POSITION]
     bid_half, ask_half = table_quotes(table, numbers, regime, position / numbers[ORDER_LOTS], to_close)
     limit = min(int(numbers[POSITION_LIMIT]), market[MAX_POSITION])
@@ -171,11 +203,11 @@ def wanted_quotes(
     bid, ask = NO_BID, NO_ASK
     bid_lots, ask_lots = min(size, limit - position), min(size, limit + position)
     if bid_lots > 0 and not math.isnan(bid_half):
-        bid = min(math.floor(reference - bid_half + ROUNDING), best_ask - 1)
+        bid = min(math.floor(reference - bid_half + ROUNDING), highest_bid)
         if bid < 1:
             bid = NO_BID
     if ask_lots > 0 and not math.isnan(ask_half):
-        ask = max(math.ceil(reference + ask_half - ROUNDING), best_bid + 1)
+        ask = max(math.ceil(reference + ask_half - ROUNDING), lowest_ask)
     if bid >= ask:
         return nothing
     if bid == NO_BID:
@@ -183,6 +215,34 @@ def wanted_quotes(
     if ask == NO_ASK:
         ask_lots = 0
     return bid, ask, bid_lots, ask_lots
+
+
+@njit(cache=True, inline="always")
+def was_refused(market: Integers, own: Rows, row: int, side: int, memory: Floats) -> bool:
+    """Whether a side's last price was refused since the last step of the clock: it is not tried again before the next.
+
+    An answer that the order stands at the tick, or a position that went the order's way, says that it was taken. What
+    the local book shows may be older than the exchange's: to try again at once would be refused again, without end
+    where nothing takes any time.
+    """
+    first = TRIED + (TRY if side < 0 else 0)
+    if memory[first] == 0.0:
+        return False
+    stands = row >= 0 and own[row].state == WORKING and own[row].tick == int(memory[first + 1])
+    filled = side * (market[POSITION] - int(memory[first + 2])) > 0
+    if market[WHY] & ON_CLOCK or stands or filled:
+        memory[first] = 0.0
+        return False
+    return row < 0 or own[row].state == WORKING
+
+
+@njit(cache=True, inline="always")
+def remember_try(market: Integers, requests: Rows, first_request: int, count: int, memory: Floats) -> None:
+    """Keep what was just asked for until its answer is known."""
+    for place in range(first_request, count):
+        first = TRIED + (TRY if requests[place].side < 0 else 0)
+        memory[first] = 1.0 if requests[place].action != CANCEL else 0.0
+        memory[first + 1], memory[first + 2] = requests[place].tick, market[POSITION]
 
 
 @njit(cache=True, inline="always")
@@ -207,24 +267,26 @@ def move_side(
     lots: int,
     other_tick: int,
     order_id: int,
+    waits: bool,
     requests: Rows,
     count: int,
 ) -> tuple[int, int]:
     """(requests so far, own tick of this side once they have arrived: `NO_BID`, `NO_ASK` for none).
 
     `row` is the side's order, -1 for none; `other_tick` where an own order of the other side will stand. A request that
-    would meet it waits, and so does a new price for an order whose last request has no answer yet.
+    would meet it waits, and so does a new price for an order whose last request has no answer yet, or on a side that
+    `waits`.
     """
     none = NO_BID if side > 0 else NO_ASK
     meets = (side > 0 and tick >= other_tick) or (side < 0 and tick <= other_tick)
     if row < 0:
-        if lots == 0 or meets:
+        if lots == 0 or meets or waits:
             return count, none
         return put_request(requests, count, SUBMIT, order_id, side, tick, lots), tick
     standing, left, state = own[row].tick, own[row].lots, own[row].state
     if lots == 0 and state != CANCEL_SENT:
         return put_request(requests, count, CANCEL, own[row].order_id, side, standing, left), none
-    if state != WORKING:
+    if state != WORKING or waits:
         return count, standing
     if abs(tick - standing) <= numbers[REQUOTE_TICKS] and numbers[REFRESH] * lots <= left <= lots:
         return count, standing
@@ -264,12 +326,21 @@ def quoting_rule(
             count = put_request(requests, count, CANCEL, own[row].order_id, own[row].side, own[row].tick, own[row].lots)
     own_bid = own[buying].tick if buying >= 0 else NO_BID
     own_ask = own[selling].tick if selling >= 0 else NO_ASK
-    bid_id = market[NEXT_ID]
+    bid_id, first_request = market[NEXT_ID], count
+    bid_waits = was_refused(market, own, buying, 1, memory)
+    ask_waits = was_refused(market, own, selling, -1, memory)
     # The side that makes room goes first: requests arrive in the order of sending.
     if bid_lots > 0 and bid >= own_ask:
-        count, own_ask = move_side(numbers, own, selling, -1, ask, ask_lots, own_bid, bid_id, requests, count)
-        count, own_bid = move_side(numbers, own, buying, 1, bid, bid_lots, own_ask, bid_id + 1, requests, count)
+        count, own_ask = move_side(
+            numbers, own, selling, -1, ask, ask_lots, own_bid, bid_id, ask_waits, requests, count
+        )
+        count, own_bid = move_side(
+            numbers, own, buying, 1, bid, bid_lots, own_ask, bid_id + 1, bid_waits, requests, count
+        )
     else:
-        count, own_bid = move_side(numbers, own, buying, 1, bid, bid_lots, own_ask, bid_id, requests, count)
-        count, own_ask = move_side(numbers, own, selling, -1, ask, ask_lots, own_bid, bid_id + 1, requests, count)
+        count, own_bid = move_side(numbers, own, buying, 1, bid, bid_lots, own_ask, bid_id, bid_waits, requests, count)
+        count, own_ask = move_side(
+            numbers, own, selling, -1, ask, ask_lots, own_bid, bid_id + 1, ask_waits, requests, count
+        )
+    remember_try(market, requests, first_request, count, memory)
     return count

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from strategies.intraday.rule import CANCEL, CLOSED, CONTINUOUS, NO_ASK, NO_BID, POST_ONLY, REPLACE, SUBMIT
+from strategies.intraday.rule import CANCEL, CLOSED, CONTINUOUS, NO_ASK, NO_BID, ON_CLOCK, POST_ONLY, REPLACE, SUBMIT
 
 WORKING, CANCEL_SENT = 2, 3
 
@@ -19,11 +19,13 @@ class PlainMaker:
     limit: int
     tolerance: int = 0
     withdraw: float = 0.0
-    microprice: bool = False
+    reference: str = "mid"
+    half: float = 0.0
     refresh: float = 0.5
     signals: dict | None = None
     history: list = field(default_factory=list)
     regime: int = 0
+    tried: dict = field(default_factory=dict)
 
     def requests(self, seen, own):
         """`seen`: what the rule sees, by name; own: (number, side, tick, lots, state). Answers as the stepper's."""
@@ -42,11 +44,30 @@ class PlainMaker:
         stands = {side: orders[side][2] if side in orders else None for side in (1, -1)}
         bid_waits_for_ask = wanted[1] is not None and stands[-1] is not None and wanted[1][0] >= stands[-1]
         number = seen["NEXT_ID"]
+        refused = {side: self.refused(side, orders.get(side), seen) for side in (1, -1)}
         for side in (-1, 1) if bid_waits_for_ask else (1, -1):
-            request, stands[side] = self.move(side, wanted[side], orders.get(side), stands[-side], number)
+            request, after = self.move(side, wanted[side], orders.get(side), stands[-side], number)
+            if refused[side] and wanted[side] is not None:
+                request, after = [], stands[side]
+            stands[side] = after
+            for one in request:
+                self.tried.pop(side, None)
+                if one[0] != CANCEL:
+                    self.tried[side] = (one[3], seen["POSITION"])
             out += request
             number += 1
         return out
+
+    def refused(self, side, order, seen):
+        """Whether the last price sent has got no place, as far as can be seen before the clock's next step."""
+        if side not in self.tried:
+            return False
+        tick, held = self.tried[side]
+        taken = order is not None and order[4] == WORKING and order[2] == tick
+        if seen["WHY"] & ON_CLOCK or taken or side * seen["POSITION"] > side * held:
+            del self.tried[side]
+            return False
+        return order is None or order[4] == WORKING
 
     def move(self, side, wanted, order, other, number):
         if order is None:
@@ -68,16 +89,28 @@ class PlainMaker:
 
     def wanted(self, seen):
         none = {1: None, -1: None}
-        bid, ask = seen["BEST_BID"], seen["BEST_ASK"]
         left = (seen["CLOSE"] - seen["NOW"]) * 1e-9
-        if seen["PHASE"] != CONTINUOUS or bid == NO_BID or ask == NO_ASK or bid >= ask:
+        if seen["PHASE"] != CONTINUOUS or seen["CLOSE"] - seen["NOW"] <= self.withdraw * 10**9:
             return none
-        if seen["CLOSE"] - seen["NOW"] <= self.withdraw * 10**9:
+        bid = None if seen["BEST_BID"] == NO_BID else seen["BEST_BID"]
+        ask = None if seen["BEST_ASK"] == NO_ASK else seen["BEST_ASK"]
+        if bid is not None and ask is not None and bid >= ask:
             return none
-        middle = (bid + ask) / 2
-        quantity = seen["BID_LOTS"] + seen["ASK_LOTS"]
-        if self.microprice and quantity > 0:
-            middle = bid + (ask - bid) * seen["BID_LOTS"] / quantity
+        if self.reference == "last_trade":
+            last, side = seen["LAST_TICK"], seen["LAST_SIDE"]
+            if (last, side) == (0, 0):
+                return none
+            middle = last - {1: self.half, -1: -self.half, 0: 0}[side]
+            # The other side stands at a price that was taken from it, and beyond any other.
+            ask = ask if ask is not None else (last if side == 1 else last + (side == -1))
+            bid = bid if bid is not None else (last if side == -1 else last - (side == 1))
+        elif bid is None or ask is None:
+            return none
+        else:
+            middle = (bid + ask) / 2
+            quantity = seen["BID_LOTS"] + seen["ASK_LOTS"]
+            if self.reference == "microprice" and quantity > 0:
+                middle = bid + (ask - bid) * seen["BID_LOTS"] / quantity
         position = seen["POSITION"]
         below, above = self.tables[self.regime](position / self.order_lots, left)
         limit, size = min(self.limit, seen["MAX_POSITION"]), min(self.order_lots, seen["MAX_ORDER"])

@@ -246,7 +246,7 @@ def test_a_training_without_features_cannot_switch_regimes():
         (ConstantSpread, {"interval_ms": 0}, "interval_ms .* must be a whole number, at least 1; was 0"),
         (ConstantSpread, {"interval_ms": 2.5}, "interval_ms .* must be a whole number"),
         (ConstantSpread, {"requote_ticks": -1}, "requote_ticks .* at least 0"),
-        (ConstantSpread, {"reference": "last"}, "reference .* must be mid or microprice; was 'last'"),
+        (ConstantSpread, {"reference": "last"}, "reference .* must be mid or microprice or last_trade; was 'last'"),
         (SkewedSpread, {"skew": -1.0}, "skew of pod 'skewed_spread' must be"),
         (SkewedSpread, {"withdraw_seconds": math.inf}, "withdraw_seconds .* must be finite and at least 0"),
         (RegimeSwitch, {"toxicity_leave": 0.95}, r"toxicity_leave .* must be in \[0, toxicity_enter 0.9\]; was 0.95"),

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backtests.intraday.outcome import BY_CROSSING, BY_LIQUIDATION
+from backtests.intraday.outcome import BY_CROSSING, BY_LIQUIDATION, REJECTED_POST_ONLY
 from backtests.intraday.settings import FillSettings, Latency, OwnLimits, QueueModel, TradingSpan
 from backtests.intraday.simulator import feed_session, finish_session, simulate_session, start_session
 from data_pipeline.book.bar_session import quotes_of_events, trades_of_events
+from data_pipeline.book.events import KIND_MASK, TRADE
 from data_pipeline.synthetic.order_book import BookConfig, simulate_book
 from data_pipeline.synthetic.order_book_events import book_events
 from strategies.intraday import quoting_kernels as places
@@ -103,6 +104,40 @@ def test_makers_keep_the_limits_and_nothing_they_ask_is_refused(pod, events, tra
     if pod.withdraw_seconds:
         assert sent["sent"].max() < SPAN.liquidate - 20 * SECOND
         assert (outcome.samples["bid"][outcome.samples["local_ts"] > SPAN.liquidate - 19 * SECOND] < 0).all()
+
+
+def test_a_quote_refused_by_a_newer_book_waits_for_the_clock(events, training):
+    """The local book is 50 ms old and a request takes no time: a refused price would be sent again without end."""
+    late = events.copy()
+    late["local_ts"] += 50_000_000
+    pod = SkewedSpread(market_spreads=0.3, skew=3.0, reference="microprice")
+    for latency in (Latency(), Latency(entry_ns=1_000, response_ns=1_000)):
+        outcome = simulate_session(late, pod.fit(training), INSTRUMENT, SPAN, replace(SETTINGS, latency=latency))
+        refused = outcome.orders[outcome.orders["end"] == REJECTED_POST_ONLY]
+        assert refused.size > 20
+        steps = (refused["sent"] - SPAN.start) // 100_000_000
+        for side in (1, -1):
+            mine = refused["side"] == side
+            # twice within a step only where a fill came between
+            again = np.flatnonzero(np.diff(steps[mine]) == 0)
+            times = refused["sent"][mine]
+            for first, second in zip(times[again], times[again + 1], strict=True):
+                between = (outcome.fills["exch_ts"] >= first) & (outcome.fills["exch_ts"] <= second)
+                assert between.any()
+
+
+@pytest.mark.parametrize("pod", MAKERS, ids=lambda pod: f"{pod.name}-{pod.reference}")
+def test_makers_trade_on_prints_alone_when_they_quote_around_the_last_trade(pod, events, training):
+    prints = events[(events["ev"] & np.uint64(KIND_MASK)) == TRADE]
+    settings = replace(SETTINGS, queue=QueueModel("trade_through"))
+    blind = simulate_session(prints, pod.fit(training), INSTRUMENT, SPAN, settings)
+    assert blind.orders.size == 0
+    outcome = simulate_session(prints, replace(pod, reference="last_trade").fit(training), INSTRUMENT, SPAN, settings)
+    own = outcome.fills[outcome.fills["cause"] != BY_LIQUIDATION]
+    assert own.size > 20
+    assert {1, -1} == set(own["side"])
+    assert np.abs(own["position"]).max() <= 7
+    assert outcome.counts["refused_form"] == outcome.counts["refused_limit"] == outcome.counts["rejected_form"] == 0
 
 
 def test_the_future_changes_no_order(events, training):

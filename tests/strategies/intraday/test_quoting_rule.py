@@ -15,7 +15,7 @@ from strategies.intraday import execution_kernels, quoting_kernels
 from strategies.intraday import rule as places
 from strategies.intraday.makers import ConstantSpread, SkewedSpread
 from strategies.intraday.pod import IntradayTraining, MarketTruth
-from strategies.intraday.quote_table import QuoteTable, QuotingStyle, RegimeSignals, quoting_rule_of
+from strategies.intraday.quote_table import REFERENCES, QuoteTable, QuotingStyle, RegimeSignals, quoting_rule_of
 from strategies.intraday.rule import Instrument
 from tests.strategies.intraday.plain_quoting import PlainMaker
 from tests.strategies.intraday.stepping import OPENING, SECOND, Stepper
@@ -76,23 +76,27 @@ def situations(draw):
         "MAX_ORDER": draw(st.sampled_from([1_000, 4])),
         "BID_LOTS": draw(st.sampled_from([0.0, 3.0, 7.5])),
         "ASK_LOTS": draw(st.sampled_from([0.0, 1.0, 12.0])),
+        "LAST_SIDE": draw(st.sampled_from([1, -1, 0])),
+        "WHY": places.ON_CLOCK,
     }
+    seen["LAST_TICK"] = draw(st.integers(0, 20))
     seen["BEST_ASK"] = seen["BEST_BID"] + draw(st.integers(-1, 6))
-    empty = draw(st.sampled_from([None, None, None, "BEST_BID", "BEST_ASK"]))
-    if empty:
-        seen[empty] = places.NO_BID if empty == "BEST_BID" else places.NO_ASK
+    for side in draw(st.sampled_from([(), (), (), ("BID",), ("ASK",), ("BID", "ASK")])):
+        seen[f"BEST_{side}"] = getattr(places, f"NO_{side}")
     order = st.tuples(st.sampled_from([1, -1]), st.integers(1, 25), st.integers(1, 12), st.sampled_from(STATES))
     own = [(1 + i, *one) for i, one in enumerate(draw(st.lists(order, max_size=3)))]
     return seen, own
 
 
-@given(situation=situations(), seed=st.integers(0, 30), tolerance=st.integers(0, 2), microprice=st.booleans())
-def test_the_compiled_rule_does_what_the_plain_one_does(situation, seed, tolerance, microprice):
+@given(
+    situation=situations(), seed=st.integers(0, 30), tolerance=st.integers(0, 2), reference=st.sampled_from(REFERENCES)
+)
+def test_the_compiled_rule_does_what_the_plain_one_does(situation, seed, tolerance, reference):
     seen, own = situation
     table = table_of(np.random.default_rng(seed), largest=3, pairs=1 + seed % 4)
-    style = QuotingStyle(100, tolerance, "microprice" if microprice else "mid", withdraw_seconds=5.0)
+    style = QuotingStyle(100, tolerance, reference, withdraw_seconds=5.0)
     rule = quoting_rule_of("test", training(), [table], style)
-    plain = PlainMaker([looked_up(table)], 10, 35, tolerance, 5.0, microprice)
+    plain = PlainMaker([looked_up(table)], 10, 35, tolerance, 5.0, reference, half=1.2)
     assert Stepper(rule).see(**seen).hold(*own).call() == plain.requests(seen, own)
 
 
@@ -130,6 +134,68 @@ def test_the_microprice_moves_the_quotes_towards_the_thin_side():
     stepper = Stepper(ConstantSpread(reference="microprice").fit(training())).see(BID_LOTS=9.0, ASK_LOTS=1.0)
     assert [request[3] for request in stepper.call()] == [10_000, 10_003]
     assert [request[3] for request in stepper.see(BID_LOTS=0.0, ASK_LOTS=0.0).call()] == [9_999, 10_003]
+
+
+def test_without_a_book_quotes_stand_around_the_price_half_a_spread_off_the_last_trade():
+    """Half-spreads of 1.2 ticks. Bought at 10,000: the mid was 9,998.8, 9,997.6 to 10,000; sold: 10,000 to 10,002.4."""
+    stepper = Stepper(ConstantSpread(reference="last_trade").fit(training()))
+    stepper.see(BEST_BID=places.NO_BID, BEST_ASK=places.NO_ASK)
+    assert stepper.call() == []  # nothing traded yet
+    for side, quotes in ((1, [9_997, 10_000]), (-1, [10_000, 10_003]), (0, [9_998, 10_002])):
+        assert [request[3] for request in stepper.see(LAST_TICK=10_000, LAST_SIDE=side).call()] == quotes
+    mid = Stepper(ConstantSpread().fit(training())).see(BEST_BID=places.NO_BID, BEST_ASK=places.NO_ASK)
+    assert mid.see(LAST_TICK=10_000, LAST_SIDE=1).call() == []
+
+
+def test_without_a_book_no_quote_crosses_the_price_that_the_last_aggressor_met():
+    """Skew 6 at the largest position wants the ask 6 ticks through the reference, and the bid where nothing may be."""
+    stepper = Stepper(SkewedSpread(skew=6.0, reference="last_trade").fit(training()))
+    stepper.see(BEST_BID=places.NO_BID, BEST_ASK=places.NO_ASK, LAST_TICK=10_000)
+    for position, ticks in ((30, {1: 10_000, -1: 10_001, 0: 10_001}), (-30, {1: 9_999, -1: 10_000, 0: 9_999})):
+        for side, tick in ticks.items():
+            assert [request[3] for request in stepper.see(POSITION=position, LAST_SIDE=side).call()] == [tick]
+    assert [one[3] for one in stepper.see(POSITION=30, LAST_SIDE=1, BEST_BID=10_004).call()] == [10_005]
+
+
+def test_a_refused_price_waits_for_the_clock():
+    """Bid and ask are sent; the bid is refused: nothing before the next step of the clock, the ask is left alone."""
+    own = places.ON_OWN
+    stepper = Stepper(ConstantSpread().fit(training()))
+    first = stepper.call()
+    assert [request[0] for request in first] == [places.SUBMIT, places.SUBMIT]
+    answered = stepper.hold((2, -1, 10_003, 10)).see(NEXT_ID=3, WHY=own)
+    assert answered.call() == []
+    assert answered.see(BEST_BID=9_998, BEST_ASK=10_000).call() == [(3, 2, -1, 10_001, 10, 1)]  # the ask may move
+    # its replacement is refused too: the old order works on
+    assert answered.call() == []
+    assert [one[:2] for one in answered.see(WHY=places.ON_CLOCK | own).call()] == [(1, 3), (3, 2)]
+
+
+def test_a_filled_order_is_sent_again_at_once():
+    stepper = Stepper(ConstantSpread().fit(training()))
+    stepper.call()
+    filled = stepper.hold((2, -1, 10_003, 10)).see(NEXT_ID=3, WHY=places.ON_OWN, POSITION=10)
+    assert filled.call() == [(1, 3, 1, 9_999, 10, 1)]
+    # and one that was told to stand, whatever became of it
+    filled.hold((3, 1, 9_999, 10), (2, -1, 10_003, 10)).see(NEXT_ID=4).call()
+    assert filled.hold((2, -1, 10_003, 10)).call() == [(1, 4, 1, 9_999, 10, 1)]
+
+
+@given(data=st.data())
+def test_the_compiled_rule_remembers_refusals_as_the_plain_one_does(data):
+    table = table_of(np.random.default_rng(3), largest=3, pairs=2)
+    rule = quoting_rule_of("test", training(), [table], QuotingStyle())
+    stepper, plain = Stepper(rule), PlainMaker([looked_up(table)], 10, 35)
+    for step in range(12):
+        seen, own = data.draw(situations())
+        seen |= {
+            "PHASE": 0,
+            "BEST_BID": 10,
+            "BEST_ASK": 10 + data.draw(st.integers(1, 3)),
+            "WHY": data.draw(st.sampled_from([places.ON_OWN, places.ON_OWN, places.ON_CLOCK])),
+            "NOW": OPENING + step * SECOND,
+        }
+        assert stepper.see(**seen).hold(*own).call() == plain.requests(seen, own)
 
 
 def test_quotes_through_the_mid_stay_outside_of_the_other_best():
@@ -191,7 +257,7 @@ def test_the_regime_follows_the_signals_with_hysteresis(data, window):
         seen = {
             "NOW": OPENING + now * SECOND, "OPEN": OPENING, "CLOSE": OPENING + 600 * SECOND, "PHASE": 0, "BEST_BID": 50,
             "BEST_ASK": 53, "POSITION": 0, "NEXT_ID": 1, "MAX_POSITION": 99, "MAX_ORDER": 99, "BID_LOTS": 1.0,
-            "ASK_LOTS": 1.0, "BOUGHT": bought, "SOLD": sold, "SQUARED_MOVES": squared,
+            "ASK_LOTS": 1.0, "BOUGHT": bought, "SOLD": sold, "SQUARED_MOVES": squared, "WHY": places.ON_CLOCK,
         }  # fmt: skip
         assert stepper.see(**seen).call() == plain.requests(seen, [])
         assert int(stepper.memory[quoting_kernels.REGIME]) == plain.regime
