@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fairfield.errors import ConfigError
-from fairfield.stages import tell
+from fairfield.stages import task_bar, tell
+
+if TYPE_CHECKING:
+    from data_pipeline.tasks.executor import Engine
 
 
 def run_bars(
@@ -17,6 +21,8 @@ def run_bars(
     end: str | None = None,
     workers: int | None = None,
     cluster: str | None = None,
+    engine: Engine | None = None,
+    scheduler: str | None = None,
     check: bool = False,
 ) -> bool:
     """Make bars, or with `check` only say which are missing or stale; whether none is then.
@@ -24,7 +30,7 @@ def run_bars(
     Raises
     ------
     ConfigError
-        For a rule of another form, no rule where there are no bars, a date that is none, or workers and a cluster.
+        For a rule of another form, no rule where there are no bars, a date that is none, or options at odds with each other.
     DataError
         When the store cannot be read or written.
     """
@@ -36,8 +42,11 @@ def run_bars(
     try:
         first, last = iso_day(start, "--start"), iso_day(end, "--end")
         if not check:
-            executor = make_workforce(workers, cluster)
-            report = compute_bars(store, rules, venue=venue, start=first, end=last, executor=executor)
+            executor = make_workforce(workers, cluster, engine=engine, scheduler=scheduler)
+            with task_bar("bars") as progress:
+                report = compute_bars(
+                    store, rules, venue=venue, start=first, end=last, executor=executor, progress=progress
+                )
             if not (rules or report.made or report.fresh):
                 raise ConfigError("no session there has bars yet: say how to cut them, as in --rule time:60s")
             tell(f"{_sessions(len(report.made))} made, {report.rows:,} bars; {_sessions(len(report.fresh))} unchanged")

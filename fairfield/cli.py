@@ -43,6 +43,22 @@ class Source(StrEnum):
     url = "url"
 
 
+class Engine(StrEnum):
+    """Who does the tasks of a command."""
+
+    serial = "serial"
+    processes = "processes"
+    dask = "dask"
+
+
+EngineOption = Annotated[
+    Engine | None,
+    typer.Option(help="Who works: this process, processes (the default) or Dask. Never changes a result."),
+]
+SchedulerOption = Annotated[
+    str | None, typer.Option(help="With dask: tcp://host:port of a running scheduler, or local:N for N processes.")
+]
+ClusterOption = Annotated[str | None, typer.Option(help="Short for --engine dask --scheduler ADDRESS.")]
 PlaceOption = Annotated[str, typer.Option("--store", help="Folder of the store, or its URL (s3://bucket/store).")]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Where to write the page.")]
 
@@ -161,9 +177,9 @@ def ingest(
     workers: Annotated[
         int | None, typer.Option(help="Processes; by default one per core. Never changes a result.", min=0)
     ] = None,
-    cluster: Annotated[
-        str | None, typer.Option(help="Dask cluster instead: tcp://host:port, or local:N for N processes.")
-    ] = None,
+    engine: EngineOption = None,
+    scheduler: SchedulerOption = None,
+    cluster: ClusterOption = None,
     option: Annotated[
         list[str] | None,
         typer.Option(help="A fact that a file lacks: symbol=X, or for one format lobster.symbol=X (repeat)."),
@@ -179,7 +195,15 @@ def ingest(
     from fairfield.ingest_stage import ingest_files
 
     report = ingest_files(
-        paths, store, workers=workers, cluster=cluster, options=option or (), staging=staging, replace=replace
+        paths,
+        store,
+        workers=workers,
+        cluster=cluster,
+        engine=engine.value if engine else None,
+        scheduler=scheduler,
+        options=option or (),
+        staging=staging,
+        replace=replace,
     )
     if not report.complete:
         taken = bool(report.accepted or report.unchanged)
@@ -207,14 +231,14 @@ def quality(
 def backtest(
     config: Annotated[Path, typer.Argument(help="Configuration file (TOML).")],
     workers: Annotated[int | None, typer.Option(help="Processes; never changes a result.", min=1)] = None,
-    cluster: Annotated[
-        str | None, typer.Option(help="Dask cluster instead: tcp://host:port, or local:N for N processes.")
-    ] = None,
+    engine: EngineOption = None,
+    scheduler: SchedulerOption = None,
+    cluster: ClusterOption = None,
 ) -> None:
     """Run the walk-forward of a configuration and write its results and report; resumes where it was stopped."""
     from fairfield.stages import run_backtest
 
-    run_backtest(config, workers=workers, cluster=cluster)
+    run_backtest(config, workers=workers, cluster=cluster, engine=engine.value if engine else None, scheduler=scheduler)
 
 
 @app.command()
@@ -331,14 +355,25 @@ def bars(
     start: Annotated[str | None, typer.Option(help="First session (YYYY-MM-DD).")] = None,
     end: Annotated[str | None, typer.Option(help="Last session (YYYY-MM-DD).")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; never changes a result.", min=0)] = None,
-    cluster: Annotated[str | None, typer.Option(help="Dask cluster instead: tcp://host:port, or local:N.")] = None,
+    engine: EngineOption = None,
+    scheduler: SchedulerOption = None,
+    cluster: ClusterOption = None,
     check: Annotated[bool, typer.Option("--check", help="Make nothing; name what is missing or stale.")] = False,
 ) -> None:
     """Sum the store's trades and quotes into bars, again where they changed."""
     from fairfield.bars_stage import run_bars
 
     fresh = run_bars(
-        store, rule or (), venue=venue, start=start, end=end, workers=workers, cluster=cluster, check=check
+        store,
+        rule or (),
+        venue=venue,
+        start=start,
+        end=end,
+        workers=workers,
+        cluster=cluster,
+        engine=engine.value if engine else None,
+        scheduler=scheduler,
+        check=check,
     )
     if check and not fresh:
         say("bars are missing or stale, see above: run `fairfield bars`", EXIT_FAILED)

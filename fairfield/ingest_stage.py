@@ -14,7 +14,7 @@ from fairfield.stages import console
 
 if TYPE_CHECKING:
     from data_pipeline.ingestion.report import IngestReport
-    from data_pipeline.tasks.executor import Workforce
+    from data_pipeline.tasks.executor import Engine, Workforce
 
 _SMALL: Final = 64 << 20
 """Bytes of raw files below which starting other processes costs more than it saves."""
@@ -26,6 +26,8 @@ def ingest_files(
     *,
     workers: int | None = None,
     cluster: str | None = None,
+    engine: Engine | None = None,
+    scheduler: str | None = None,
     options: Sequence[str] = (),
     staging: Path | None = None,
     replace: bool = False,
@@ -35,11 +37,11 @@ def ingest_files(
     Raises
     ------
     ConfigError
-        When both workers and a cluster are named, or an option is not "name=value" or given twice.
+        When options contradict each other, or an option is not "name=value" or given twice.
     """
     from data_pipeline.ingest import ingest
 
-    executor = _workforce(paths, workers, cluster)
+    executor = _workforce(paths, workers, cluster, engine, scheduler)
     facts: dict[str, str] = {}
     for name, value in map(_fact, options):
         if facts.setdefault(name, value) != value:
@@ -60,13 +62,16 @@ def ingest_files(
     return report
 
 
-def _workforce(paths: Sequence[Path], workers: int | None, cluster: str | None) -> Workforce:
+def _workforce(
+    paths: Sequence[Path], workers: int | None, cluster: str | None, engine: Engine | None, scheduler: str | None
+) -> Workforce:
     from data_pipeline.tasks.executor import LocalProcesses, make_workforce
 
-    if workers is None and cluster is None and _size(paths) < _SMALL:
+    wishes = workers, cluster, engine, scheduler
+    if all(wish is None for wish in wishes) and _size(paths) < _SMALL:
         return LocalProcesses(0)
     try:
-        return make_workforce(workers, cluster)
+        return make_workforce(workers, cluster, engine=engine, scheduler=scheduler)
     except ValueError as error:
         raise ConfigError(f"--{error}") from error
 

@@ -21,6 +21,7 @@ from fairfield.tables import pod_table
 if TYPE_CHECKING:
     from data_pipeline.daily.panel import DailyPanel
     from data_pipeline.synthetic.exchange import ExchangeManifest
+    from data_pipeline.tasks.executor import Engine
 
 CONFIGURATIONS = Path(__file__).parent / "configurations"
 """The configurations that ship: demo.toml, b3.toml, b3_closes.toml."""
@@ -83,25 +84,34 @@ def write_synthetic_book(folder: Path, *, feed: str, seconds: float, seed: int) 
     return config
 
 
-def run_backtest(config_path: Path, *, workers: int | None = None, cluster: str | None = None) -> Path:
+def run_backtest(
+    config_path: Path,
+    *,
+    workers: int | None = None,
+    cluster: str | None = None,
+    engine: Engine | None = None,
+    scheduler: str | None = None,
+) -> Path:
     """Run a configuration's walk-forward and write its report; the run folder.
 
     Raises
     ------
     ConfigError
-        When the configuration cannot be used, or both workers and a cluster are named.
+        When the configuration cannot be used, or options contradict each other.
     """
     from backtests.walk.result_files import read_run
     from backtests.walk.walkforward import run_walkforward
-    from data_pipeline.tasks.executor import make_workforce
+    from data_pipeline.tasks.executor import LocalProcesses, make_workforce
     from fairfield.catalog import make_plan
     from fairfield.intraday_stage import is_intraday, run_intraday_backtest
     from reports.report import write_report
 
     try:
-        executor = None if cluster is None else make_workforce(workers, cluster)
+        chosen = make_workforce(workers, cluster, engine=engine, scheduler=scheduler)
     except ValueError as error:
         raise ConfigError(f"--{error}") from error
+    # processes without a number are as many as the configuration says
+    executor = chosen if engine == "serial" or not isinstance(chosen, LocalProcesses) else None
     if is_intraday(config_path):
         return run_intraday_backtest(config_path, workers=workers, executor=executor)
     config = load_config(config_path)
@@ -238,8 +248,8 @@ def disk_of(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def task_bar() -> Iterator[Any]:
-    """A progress bar over the tasks of a walk-forward, on a terminal; notices go above it.
+def task_bar(what: str = "walk-forward") -> Iterator[Any]:
+    """A progress bar over tasks, on a terminal; notices go above it.
 
     Failures are left to the error that ends the run: it names them all.
     """
@@ -247,7 +257,7 @@ def task_bar() -> Iterator[Any]:
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console, disable=not console.is_terminal or console.is_dumb_terminal) as bar:
-        task = bar.add_task("walk-forward", total=None)
+        task = bar.add_task(what, total=None)
 
         def progress(event: Any) -> None:
             bar.update(task, completed=event.done, total=event.total, description=event.name)

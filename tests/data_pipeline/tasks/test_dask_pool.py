@@ -162,6 +162,40 @@ def test_the_workforce_is_a_cluster_or_processes_one_per_core_unless_said():
         make_workforce(2, "local:2")
 
 
+@pytest.mark.parametrize(
+    ("wishes", "made"),
+    [
+        ({"engine": "serial"}, LocalProcesses(0)),
+        ({"engine": "serial", "workers": 0}, LocalProcesses(0)),
+        ({"engine": "processes", "workers": 3}, LocalProcesses(3)),
+        ({"engine": "dask", "workers": 2}, DaskCluster("local:2")),
+        ({"engine": "dask", "scheduler": "tcp://here:8786"}, DaskCluster("tcp://here:8786")),
+        ({"scheduler": "local:4"}, DaskCluster("local:4")),
+        ({"engine": "dask", "cluster": "local:4"}, DaskCluster("local:4")),
+    ],
+)
+def test_options_name_the_engine(wishes, made):
+    assert make_workforce(**wishes) == made
+
+
+@pytest.mark.parametrize(
+    ("wishes", "words"),
+    [
+        ({"engine": "serial", "workers": 2}, "workers must not be given with engine serial"),
+        ({"engine": "processes", "workers": 0}, "workers must be at least 1 with engine processes"),
+        ({"engine": "dask", "workers": 0}, "workers must be at least 1 with engine dask"),
+        ({"engine": "processes", "scheduler": "local:2"}, "scheduler must not be given with engine processes"),
+        ({"engine": "serial", "cluster": "local:2"}, "cluster must not be given with engine serial"),
+        ({"scheduler": "local:2", "cluster": "local:2"}, "scheduler must not be given with a cluster"),
+        ({"scheduler": "tcp://here:8786", "workers": 2}, "workers must not be given with a scheduler"),
+        ({"scheduler": "here"}, "cluster must be tcp://host:port or local:N"),
+    ],
+)
+def test_options_that_contradict_each_other_are_one_sentence(wishes, words):
+    with pytest.raises(ValueError, match=words):
+        make_workforce(**wishes)
+
+
 def test_a_local_cluster_ends_with_its_pool(tmp_path, jobs):
     before = {process.pid for process in multiprocessing.active_children()}
     with DaskPool(Ledger(tmp_path / "ledger"), "local:1") as pool:
