@@ -30,7 +30,7 @@ def run_bars(
     Raises
     ------
     ConfigError
-        For a rule of another form, no rule where there are no bars, a date that is none, or options at odds with each other.
+        For a rule of another form, no rule where there are no bars, a date that is none, or contradictory options.
     DataError
         When the store cannot be read or written.
     """

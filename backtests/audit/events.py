@@ -22,6 +22,7 @@ from backtests.intraday.outcome import SessionOutcome
 from backtests.intraday.settings import FillSettings, TradingSpan
 from backtests.intraday.simulator import simulate_session
 from data_pipeline.book.events import BUY, EXCH, KIND_MASK, LOCAL, SELL, TRADE
+from data_pipeline.book.grid import tick_grid
 from data_pipeline.book.replay import Source, book_source
 from data_pipeline.errors import DataError
 from strategies.intraday.rule import Instrument, Rule
@@ -78,7 +79,8 @@ def vary_events(
     turned = (future["ev"] & KIND_MASK == TRADE) & (random.random(future.size) < 0.5)
     if "px" in fields:
         known = np.isfinite(future["px"])
-        future["px"][known] = (np.rint(future["px"][known] / tick_size) + moves[known]) * tick_size
+        grid = tick_grid(tick_size)
+        future["px"][known] = grid.prices(grid.ticks(future["px"][known]) + moves[known])
     if "qty" in fields:
         future["qty"] *= factors
     if "side" in fields:
