@@ -20,9 +20,11 @@ def findings(record: Record, statistics: Mapping[str, Record]) -> list[Fact]:
     """The sentences: differences in mean, in Sharpe ratio, the best after the search, trials; `statistics` by pod."""
     pairs = record["pairs"]
     draws = int(record["method"]["draws"])
+    alike = f"No pod differs from {record['benchmark']}" if _few_pairs(record) else "No two pods differ"
     found = [
-        _different(pairs, "mean return", "p_value_adjusted", _mean_words),
-        _different(pairs, "Sharpe ratio", "sharpe_p_value_adjusted", _sharpe_words),
+        _lost(statistics),
+        _different(pairs, "mean return", "p_value_adjusted", _mean_words, alike),
+        _different(pairs, "Sharpe ratio", "sharpe_p_value_adjusted", _sharpe_words, alike),
         _beaten(record["snooping"]["benchmark"], record["benchmark"], _trials(statistics)),
         _beaten(record["snooping"]["cash"], "cash", _trials(statistics)),
         _after_trials(statistics),
@@ -36,7 +38,20 @@ def significant(pair: Record, key: str) -> bool:
     return is_number(pair[key]) and pair[key] <= SIGNIFICANT
 
 
-def _different(pairs: Pairs, what: str, key: str, words: Any) -> Fact | None:
+def _few_pairs(record: Record) -> bool:
+    return bool(record["method"].get("pairs") == "with the benchmark")
+
+
+def _lost(statistics: Mapping[str, Record]) -> Fact | None:
+    lost = [name for name, item in statistics.items() if item.get("lost")]
+    if not lost:
+        return None
+    return Fact(
+        "bad", f"All capital was lost: {', '.join(lost)}.", "What follows of it counts the sessions after as zeros."
+    )
+
+
+def _different(pairs: Pairs, what: str, key: str, words: Any, alike: str) -> Fact | None:
     plain = key.removesuffix("_adjusted")
     known = sorted((p for p in pairs if is_number(p[key])), key=lambda p: (float(p[key]), float(p[plain])))
     if not known:
@@ -47,7 +62,7 @@ def _different(pairs: Pairs, what: str, key: str, words: Any) -> Fact | None:
     if not beyond:
         return Fact(
             "none",
-            f"No two pods differ in {what} beyond chance.",
+            f"{alike} in {what} beyond chance.",
             f"Closest to it: {words(known[0])}, p {probability(known[0][key])} after adjustment for {counted}.",
         )
     named = "; ".join(f"{words(pair)} (p {probability(pair[key])})" for pair in beyond[:MOST_NAMED])
@@ -127,14 +142,14 @@ def _too_few_draws(pairs: int, draws: int) -> Fact | None:
     )
 
 
-def pair_table(pairs: Pairs) -> Grid:
-    """Every pair, the most certain differences first."""
+def pair_table(record: Record) -> Grid:
+    """Every pair that was tested, the most certain differences first."""
 
     def order(pair: Record) -> list[float]:
         return [float(pair[key]) if is_number(pair[key]) else 2.0 for key in ("p_value_adjusted", "p_value")]
 
     rows = []
-    for pair in sorted(pairs, key=order):
+    for pair in sorted(record["pairs"], key=order):
         mean, sharpe = (significant(pair, key) for key in ("p_value_adjusted", "sharpe_p_value_adjusted"))
         rows.append(
             (
@@ -153,6 +168,10 @@ def pair_table(pairs: Pairs) -> Grid:
         "Pair", "Mean return, a year", "95% interval", "p", "p, Holm", "Sharpe ratio", "95% interval", "p, Holm",
         "Block, days",
     )  # fmt: skip
+    few = (
+        f" Of {integer(len(record['pods']))} pods only the pairs with {record['benchmark']} are tested: of all pairs, "
+        "after adjustment, none could be significant."
+    )
     return Grid(
         key="pairs",
         head=head,
@@ -160,8 +179,8 @@ def pair_table(pairs: Pairs) -> Grid:
         style="wide",
         empty="There is one pod only.",
         note=(
-            "Both pods drawn on the same days, in blocks. Bold: at most 5% after Holm's adjustment for all pairs. "
-            "Intervals are for each pair alone."
+            "Both pods drawn on the same days, in blocks. Bold: at most 5% after Holm's adjustment for all these. "
+            "Intervals are for each pair alone." + (few if _few_pairs(record) else "")
         ),
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from backtests.evidence.comparison import compare_pods, compare_runs
@@ -19,7 +20,7 @@ from backtests.walk.result_files import read_run
 from data_pipeline.errors import DataError
 from reports import performance
 from reports.compare_evidence import findings, pair_table, snooping_table
-from reports.compare_regimes import crisis_table, regime_fact, regime_table
+from reports.compare_regimes import crisis_table, regime_table, regime_words
 from reports.compare_sensitivity import sensitivity_chapters
 from reports.compare_sharpe import sharpe_table
 from reports.formats import clip_text, day, integer, plain, short_hash
@@ -29,7 +30,7 @@ from reports.read_run import PodResult
 from reports.record import flat
 from reports.tables import Cell, Grid, Group, key_line
 
-MOST_PODS = 12
+MOST_DRAWN = 12
 """More lines than this in one picture cannot be told apart."""
 
 FEWEST = 4
@@ -61,7 +62,7 @@ def write_comparison_page(run_folders: Sequence[Path | str], output: Path | str)
     Raises
     ------
     DataError
-        When a folder is not that of a complete run, one is given twice, or the runs have too many pods.
+        When a folder is not that of a complete run, or one is given twice.
     ValueError
         When there is no folder.
     """
@@ -101,12 +102,10 @@ def _pod(result: Result) -> PodResult:
 def values(runs: Sequence[ComparedRun]) -> dict[str, Any]:
     """Everything that the comparison's template prints."""
     pods = labelled_pods(runs)
-    if len(pods) > MOST_PODS:
-        raise DataError(f"at most {MOST_PODS} pods fit on one page; the runs have {len(pods)}: compare fewer runs")
     benchmark = pods[[p.name for p in runs[0].pods].index(runs[0].benchmark)].name
     sessions = common_sessions(pods)
-    shared = [_restricted(pod, sessions) for pod in pods]
-    record = _record(runs, pods, benchmark) if len(sessions) > FEWEST else {}
+    drawn = [_restricted(pod, sessions) for i, pod in enumerate(pods) if i < MOST_DRAWN or pod.name == benchmark]
+    record = _record(runs, pods, benchmark) if len(sessions) >= FEWEST else {}
     several = len(runs) > 1 and bool(record)
     measured = (
         [
@@ -124,9 +123,10 @@ def values(runs: Sequence[ComparedRun]) -> dict[str, Any]:
         "n_common": integer(len(sessions)),
         "first": day(sessions[0]) if len(sessions) else "",
         "last": day(sessions[-1]) if len(sessions) else "",
-        "equity": performance.equity_chart(shared, benchmark) if len(sessions) > 1 else None,
-        "drawdown": performance.drawdown_chart(shared, benchmark, []) if len(sessions) > 1 else None,
-        "correlation": _correlation(shared) if len(sessions) > 2 else None,
+        "drawn": f"The first {len(drawn)} of the {len(pods)} pods." if len(drawn) < len(pods) else "",
+        "equity": performance.equity_chart(drawn, benchmark) if len(sessions) > 1 else None,
+        "drawdown": performance.drawdown_chart(drawn, benchmark, []) if len(sessions) > 1 else None,
+        "correlation": _correlation(drawn) if len(sessions) > 1 else None,
         "evidence": _evidence(record, measured) if record else None,
         "sensitivity": _sensitivity(runs, benchmark),
     }
@@ -160,11 +160,11 @@ def _renamed(value: Any, names: Mapping[str, str]) -> Any:
 
 def _evidence(record: Mapping[str, Any], pods: Sequence[PodResult]) -> dict[str, Any]:
     facts = findings(record, {pod.name: pod.statistics for pod in pods})
-    regimes = regime_fact(record["regimes"])
     return {
-        "facts": [*facts, regimes] if regimes else facts,
+        "facts": facts,
+        "in_stress": regime_words(record["regimes"]),
         "sharpe": sharpe_table(pods),
-        "pairs": pair_table(record["pairs"]),
+        "pairs": pair_table(record),
         "snooping": snooping_table(record),
         "regimes": regime_table(record["regimes"], record["pods"]),
         "crises": crisis_table(record["crises"], record["pods"]),
@@ -205,10 +205,10 @@ def run_labels(runs: Sequence[ComparedRun]) -> list[str]:
 
 
 def common_sessions(pods: Sequence[PodResult]) -> NDArray[np.datetime64]:
-    """Sessions that every pod has."""
-    shared = pods[0].sessions
+    """Sessions of which every pod has a return: those of its account after the opening one."""
+    shared = pods[0].sessions[1:]
     for pod in pods[1:]:
-        shared = np.intersect1d(shared, pod.sessions)
+        shared = np.intersect1d(shared, pod.sessions[1:])
     return shared
 
 
@@ -249,6 +249,13 @@ def _shared_statistics(own: Mapping[str, Any], record: Mapping[str, Any]) -> Map
     return dict(record) | {name: own.get(name) for name in ("annual_turnover", "annual_cost")}
 
 
+def _head(index: int, pod: PodResult, benchmark: str) -> str | Markup:
+    """The pod's name, with its line where it is drawn."""
+    if index >= MOST_DRAWN and pod.name != benchmark:
+        return pod.name
+    return key_line(performance.style_of(index, pod, benchmark), pod.name)
+
+
 def _pod_table(pods: Sequence[PodResult], benchmark: str, *, shared: bool) -> Grid:
     rows: list[Any] = [
         line if isinstance(line, Group) else (line.words, *(line.form(find(p.statistics, line.path)) for p in pods))
@@ -256,7 +263,7 @@ def _pod_table(pods: Sequence[PodResult], benchmark: str, *, shared: bool) -> Gr
     ]
     head = (
         "Out of sample, common sessions" if shared else "Out of sample, each run's own sessions",
-        *(key_line(performance.style_of(i, pod, benchmark), pod.name) for i, pod in enumerate(pods)),
+        *(_head(i, pod, benchmark) for i, pod in enumerate(pods)),
     )
     note = (
         "Computed again on the sessions that all runs have; with the cash of the first; deflated for the trials of "

@@ -7,26 +7,25 @@ from typing import Any
 
 from backtests.evidence.regimes import RegimeRule
 from reports.formats import integer, is_number, number, percent
-from reports.headline import Fact
 from reports.performance import shade
 from reports.tables import Cell, Grid, Group
 
 Record = Mapping[str, Any]
 
 
-def regime_fact(regimes: Record) -> Fact | None:
-    """How many sessions were stressed and which pods lost to cash in them; None where none was."""
+def regime_words(regimes: Record) -> str:
+    """How many sessions were stressed and which pods earned less than cash in them; empty where none was."""
     stressed = regimes["stressed"]
     total = stressed["sessions"] + regimes["calm"]["sessions"]
     known = {pod: item["annual_excess"] for pod, item in stressed["pods"].items() if is_number(item["annual_excess"])}
     if not known or not stressed["sessions"]:
-        return None
+        return ""
     behind = sorted((pod for pod, value in known.items() if value < 0), key=lambda pod: known[pod])
     count = f"{integer(stressed['sessions'])} of {integer(total)} sessions were stressed"
     if not behind:
-        return Fact("ok", f"{count}; every pod earned more than cash in them.")
+        return f"{count}; every pod earned at least as much as cash in them. This describes; it is no test."
     listed = ", ".join(f"{pod} {percent(known[pod], 1, signed=True)} a year" for pod in behind)
-    return Fact("warn", f"{count}; behind cash in them: {listed}.")
+    return f"{count}; less than cash in them earned {listed}. This describes; it is no test."
 
 
 def regime_table(regimes: Record, pods: Sequence[str]) -> Grid:

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from backtests.walk.result import Result, Run
 
 Floats = NDArray[np.float64]
+MOST_PAIRED = 14
+"""Pods of which every pair is tested, 91 pairs; of more only those with the benchmark.
+
+Holm's smallest p-value is pairs / (1 + draws): of many pods' pairs nothing could be significant.
+"""
 
 
 def compare_pods(
@@ -61,14 +66,22 @@ def compare_pods(
         pods, benchmark, sessions, correlation (list of rows in the order of pods, null without dispersion),
         differences (by pod: annual_difference, low, high, p_value, the same with the prefix sharpe_, block_length),
         pairs (list of first, second, the same numbers of first less second, p_value_adjusted and
-        sharpe_p_value_adjusted), snooping (against "benchmark" and "cash"), ranking (list of pod, deflated_sharpe,
-        sharpe), method; with sessions also regimes ("calm", "stressed", the rule, and the pod that is the market or
-        null) and crises.
+        sharpe_p_value_adjusted; of more than `MOST_PAIRED` pods only those with the benchmark), snooping (against
+        "benchmark" and "cash"), ranking (list of pod, deflated_sharpe, sharpe), method; with sessions also regimes
+        ("calm", "stressed", the rule, and the pod that is the market or null) and crises.
     """
     names = list(returns)
     if benchmark not in returns:
         raise ValueError(f"benchmark must be one of the pods {names}; was {benchmark!r}")
-    pairs = pairwise_differences(returns, risk_free, draws=draws, seed=seed, periods_per_year=periods_per_year)
+    many = len(names) > MOST_PAIRED
+    pairs = pairwise_differences(
+        returns,
+        risk_free,
+        draws=draws,
+        seed=seed,
+        periods_per_year=periods_per_year,
+        only_with=benchmark if many else None,
+    )
     record = {
         "pods": names,
         "benchmark": benchmark,
@@ -86,7 +99,8 @@ def compare_pods(
         "method": {
             "bootstrap": "stationary (Politis & Romano 1994), percentile interval, re-centred two-sided p-value",
             "block_length": "automatic (Politis & White 2004, corrected by Patton, Politis & White 2009)",
-            "adjustment": "Holm (1979) over all pairs, mean returns and Sharpe ratios each for themselves",
+            "pairs": "with the benchmark" if many else "all",
+            "adjustment": "Holm (1979) over these pairs, mean returns and Sharpe ratios each for themselves",
             "snooping": "Hansen (2005), White (2000), step-down of Romano & Wolf (2005), one-sided on mean returns",
             "draws": draws,
             "confidence": 0.95,
@@ -107,7 +121,9 @@ def compare_runs(
     Pods are named "run folder/pod". The record is that of `compare_pods` with `comparable` (whether sessions and data
     are the same), `differences_of_inputs` (sentences), and `statistics` by pod, computed anew on the shared sessions.
     The trials of all runs together deflate the Sharpe ratios, at the largest of the runs' variances, each brought to
-    the number of shared sessions: whoever lays runs side by side chooses among all of them.
+    the number of shared sessions: whoever lays runs side by side chooses among all of them. Annual figures have as
+    many sessions a year as the first run. A pod that lost its capital in its run has no ratios here either, also where
+    that was before the shared sessions.
 
     Parameters
     ----------
@@ -136,12 +152,15 @@ def compare_runs(
     chosen = benchmark or f"{first_name}/{first.benchmark}"
     risk_free = _on(shared, first.results[0], "risk_free")
     returns = {name: _on(shared, result, "return") for name, result in results.items()}
-    statistics = _shared_statistics(returns, risk_free, runs)
-    record = compare_pods(returns, risk_free, chosen, statistics, sessions=shared, seed=seed, draws=draws)
-    differences = _differences_of_inputs(runs)
+    year = _sessions_per_year(first)
+    statistics = _shared_statistics(returns, risk_free, runs, results, year)
+    record = compare_pods(
+        returns, risk_free, chosen, statistics, sessions=shared, seed=seed, draws=draws, periods_per_year=year
+    )
+    differences = [*_differences_of_inputs(runs), *_gaps(runs, shared)]
     return record | {
         "runs": list(runs),
-        "comparable": not any("sessions" in line or "data_hash" in line for line in differences),
+        "comparable": not any(line.startswith(("sessions:", "data_hash:", "gaps:")) for line in differences),
         "differences_of_inputs": differences,
         "first": shared[0],
         "last": shared[-1],
@@ -164,25 +183,53 @@ def _on(sessions: NDArray[np.datetime64], result: Result, column: str) -> Floats
     return values
 
 
+def _sessions_per_year(run: Run) -> int:
+    return int(run.configuration.get("sessions_per_year") or SESSIONS_PER_YEAR)
+
+
 def _shared_statistics(
-    returns: Mapping[str, Floats], risk_free: Floats, runs: Mapping[str, Run]
+    returns: Mapping[str, Floats],
+    risk_free: Floats,
+    runs: Mapping[str, Run],
+    results: Mapping[str, Result],
+    periods_per_year: int,
 ) -> dict[str, dict[str, Any]]:
     from backtests.walk.register import trials_of_runs
 
-    known = [run.results[0].statistics for run in runs.values()]
     trials = trials_of_runs(runs.values())
     variance = max(
         trial_variance_over(
-            risk_free.size, float(item.get("trial_sharpe_variance") or 0.0), 1.0 / int(item["observations"])
+            risk_free.size,
+            # a pod that lost its capital does not have it
+            float(result.statistics.get("trial_sharpe_variance") or 0.0),
+            1.0 / int(result.statistics["observations"]),
         )
-        for item in known
+        for result in results.values()
     )
-    return {
-        name: performance(values, risk_free) | sharpe_statistics(values - risk_free, trials, variance)
-        if values.min() > -1.0
-        else {"lost": True}
-        for name, values in returns.items()
-    }
+    year = {"periods_per_year": periods_per_year}
+    found = {}
+    for name, values in returns.items():
+        lost = bool(results[name].statistics.get("lost")) or values.min() <= -1.0
+        ratios: dict[str, Any] = {}
+        if not lost:
+            excess = values - risk_free
+            ratios = performance(values, risk_free, **year) | sharpe_statistics(excess, trials, variance, **year)
+        found[name] = ratios | {"lost": lost, "trials": trials, "sessions_per_year": periods_per_year}
+    return found
+
+
+def _gaps(runs: Mapping[str, Run], shared: NDArray[np.datetime64]) -> list[str]:
+    """One sentence for each run that has sessions between the shared ones which another run does not have."""
+    sentences = []
+    for name, run in runs.items():
+        own = run.results[0].sessions
+        left_out = int(((own > shared[0]) & (own < shared[-1])).sum()) - (shared.size - 2)
+        if left_out:
+            sentences.append(
+                f"gaps: left out of {name} between {shared[0]} and {shared[-1]}: {left_out} that not all runs have; on "
+                "the session after such a gap, a return may cover more days in one run than in another"
+            )
+    return sentences
 
 
 def _differences_of_inputs(runs: Mapping[str, Run]) -> list[str]:
@@ -195,6 +242,12 @@ def _differences_of_inputs(runs: Mapping[str, Run]) -> list[str]:
             sentences.append(
                 f"sessions: {first_name} has {mine.size} ({mine[0]} to {mine[-1]}), "
                 f"{name} has {theirs.size} ({theirs[0]} to {theirs[-1]})"
+            )
+        mine_a_year, theirs_a_year = _sessions_per_year(first), _sessions_per_year(run)
+        if mine_a_year != theirs_a_year:
+            sentences.append(
+                f"annual figures: {name} has {theirs_a_year} sessions a year; all pods are shown by the {mine_a_year} "
+                f"of {first_name}"
             )
         for key in ("data_hash", "code_hash", "libraries"):
             if first.provenance.get(key) != run.provenance.get(key):

@@ -53,11 +53,13 @@ def pairwise_differences(
     seed: int = 0,
     confidence: float = 0.95,
     periods_per_year: int = SESSIONS_PER_YEAR,
+    only_with: str | None = None,
 ) -> list[PairDifference]:
     """Differences of all pairs of pods, in the order of `returns`, by paired stationary bootstrap of the days.
 
     Each pair has its own automatic block length and the numbers of `bootstrap_differences`; the random numbers are
-    drawn once for all pairs. Cost: pairs x draws x sessions.
+    drawn once for all pairs. Cost: pairs x draws x sessions. With `only_with` the pairs that this pod is part of are
+    all that is tested, and all that the adjustment counts.
 
     Parameters
     ----------
@@ -70,7 +72,7 @@ def pairwise_differences(
     series = {name: np.asarray(returns[name], dtype=np.float64) for name in names}
     for name in names:
         check_days(series[name], cash, cash)
-    pairs = list(itertools.combinations(names, 2))
+    pairs = [pair for pair in itertools.combinations(names, 2) if only_with is None or only_with in pair]
     if not pairs:
         return []
     blocks = [automatic_block_length(series[first] - series[second]) for first, second in pairs]

@@ -113,11 +113,43 @@ def test_an_intraday_run_is_compared_with_a_daily_one(fabricate, tmp_path, read_
     made = Result("maker", tables, account_statistics(tables, 3, 0.01, kind=INTRADAY), {"code_hash": "c"}, INTRADAY)
     makers = write_run(tmp_path, Run("makers", "maker", (made,), {"seed": 1}, {"code_hash": "c"}, (), {}, {}))
     page = read_page(write_comparison_page([daily, makers], tmp_path / "c.html"))
-    assert "On the 200 sessions" in page.text
+    assert "On the 199 sessions" in page.text  # the first only opens the accounts
     assert "hold less maker" in page.rows("pairs")
     assert page.rows("pods")["Trials deflated for"] == ["15"] * 2
     alone = read_page(write_comparison_page([makers], tmp_path / "d.html"))
     assert "There is one pod only." in alone.text
+
+
+def test_capital_lost_is_said_first(fabricate, tmp_path, read_page):
+    def lose(pod, tables):
+        if pod == "hold":
+            account = tables["account"]
+            account["return"] = np.r_[account["return"][:50], -1.0, np.zeros(69)]
+            account["net_asset_value"] = np.r_[account["net_asset_value"][:50], np.zeros(70)]
+
+    folder = fabricate(tmp_path, pods=("hold", "fast"), sessions=120, edit=lose)
+    page = read_page(write_comparison_page([folder], tmp_path / "c.html"))
+    assert page.text.index("All capital was lost: hold.") < page.text.index("beyond chance")
+    assert page.rows("sharpe")["Sharpe ratio, annual"][0] == "n/a"
+
+
+def test_forty_pods_have_a_page_of_bounded_size(fabricate, tmp_path, read_page):
+    pods = [f"pod{i:02d}" for i in range(40)]
+
+    def better(pod, tables):
+        if pod == "pod33":
+            account = tables["account"]
+            account["return"] = account["return"] + np.where(np.arange(account["return"].size) > 0, 0.01, 0.0)
+
+    folder = fabricate(tmp_path, pods=pods, sessions=250, policy=False, edit=better)
+    path = write_comparison_page([folder], tmp_path / "c.html")
+    page = read_page(path)
+    assert path.stat().st_size < 300_000
+    assert "The first 12 of the 40 pods." in page.text
+    assert len(page.rows("pairs")) == 1 + 39
+    assert "Of 40 pods only the pairs with pod00 are tested" in page.text
+    assert "Different in mean return beyond chance: pod33 over pod00" in page.text
+    assert len(page.rows("pods")["Annual return"]) == 40
 
 
 def pair(first, second, p_value, difference=0.1):
