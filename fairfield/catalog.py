@@ -15,6 +15,7 @@ from fairfield.errors import ConfigError
 if TYPE_CHECKING:
     from backtests.walk.combinatorial import CombinatorialSettings
     from backtests.walk.plan import PodPlan, WalkForwardPlan
+    from backtests.walk.sensitivity import Sensitivity
     from risk.limits import LimitSet
     from strategies.pod import Pod
 
@@ -84,9 +85,20 @@ def make_plan(config: RunConfig) -> WalkForwardPlan:
             risk_free_source=_risk_free_source(config),
             minimum_quality=config.data.minimum_quality,
             below_minimum=config.data.below_minimum,
+            sensitivity=_sensitivity(config),
         )
     except (TypeError, ValueError) as error:  # a rule of a room that a value of the file breaks
         raise ConfigError(str(error)) from error
+
+
+def _sensitivity(config: RunConfig) -> Sensitivity:
+    from backtests.walk.sensitivity import Sensitivity
+
+    values = config.sensitivity.model_dump()
+    try:
+        return Sensitivity(**{name: tuple(items) for name, items in values.items()})
+    except ValueError as error:
+        raise ConfigError(f"sensitivity.{error}") from error
 
 
 def _combinatorial(config: RunConfig) -> CombinatorialSettings | None:

@@ -168,6 +168,20 @@ class PodSection(Section):
     grid: dict[str, list[Value]] = Field(default_factory=dict)
 
 
+class SensitivitySection(Section):
+    """Execution assumptions that are varied one at a time, a further account of every pod for each value.
+
+    Fits, choices and calibrations stay those of the run, so nothing is chosen by these accounts. `fee_factor` is times
+    `costs.fee_bps`; `delay_sessions` is how long a decision waits before its orders are sent.
+    """
+
+    capital: list[float] = Field(default_factory=list)
+    fee_factor: list[float] = Field(default_factory=list)
+    delay_sessions: list[int] = Field(default_factory=list)
+    fill_price: list[Literal["vwap", "close"]] = Field(default_factory=list)
+    participation_limit: list[float] = Field(default_factory=list)
+
+
 class RunConfig(Section):
     """A whole configuration file."""
 
@@ -178,6 +192,7 @@ class RunConfig(Section):
     costs: CostsSection = CostsSection()
     account: AccountSection = AccountSection()
     limits: LimitsSection = LimitsSection()
+    sensitivity: SensitivitySection = SensitivitySection()
     benchmark: str
     pods: list[PodSection] = Field(min_length=1)
 

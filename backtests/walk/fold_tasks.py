@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,9 @@ from data_pipeline.disk import canonical_json, npz_bytes, plain_json, read_npz
 from mfg_core.daily.calibration import ExecutionCalibration
 from mfg_core.daily.costs import TradingCosts
 from strategies.execution import Executor, Immediate, MeanFieldSchedule, Twap
+
+if TYPE_CHECKING:
+    from backtests.daily.simulator import Segment
 
 Floats = NDArray[np.float64]
 
@@ -296,25 +299,13 @@ def run_account(task: AccountTask) -> bytes:
     what the choice could have been, for the statistics of overfitting.
     """
     from backtests.daily.screening import replay
-    from backtests.daily.simulator import Segment, simulate
+    from backtests.daily.simulator import simulate
 
-    panel, plan = _panel(task.place.panel), task.plan
-    segments, trials = [], []
-    for fold, chosen, digest in zip(task.folds, task.chosen, task.policies, strict=True):
-        policy = _fold_policy(task.place, panel, fold, digest)
+    panel, segments = account_segments(task)
+    plan, trials = task.plan, []
+    for fold, segment in zip(task.folds, segments, strict=True):
         deciders = [member.fit(training_view(panel, fold)) for member in task.pod.grid]
-        trials.append(replay(panel, deciders, fold.test, policy_costs(policy), pod=task.pod.name))
-        segments.append(
-            Segment(
-                first=fold.test.start,
-                last=fold.test.stop - 1,
-                decider=task.pod.grid[chosen].fit(training_view(panel, fold)),
-                costs=policy_costs(policy),
-                executor=make_executor(task.pod.execution, plan.horizon, policy),
-                fold=fold.index,
-                costs_row=fold.train.stop - 1,
-            )
-        )
+        trials.append(replay(panel, deciders, fold.test, segment.costs, pod=task.pod.name))
     account = simulate(
         panel,
         segments,
@@ -329,6 +320,27 @@ def run_account(task: AccountTask) -> bytes:
     price = account.price[account.orders.row, account.orders.instrument]
     tables["orders"] = {name: price if name == "price" else orders[name] for name in COLUMNS["orders"]}
     return tables_bytes(tables, np.concatenate(trials))
+
+
+def account_segments(task: AccountTask) -> tuple[DailyPanel, list[Segment]]:
+    """The panel, and every test window with its chosen pod, fitted, its costs and its executor."""
+    from backtests.daily.simulator import Segment
+
+    panel, segments = _panel(task.place.panel), []
+    for fold, chosen, digest in zip(task.folds, task.chosen, task.policies, strict=True):
+        policy = _fold_policy(task.place, panel, fold, digest)
+        segments.append(
+            Segment(
+                first=fold.test.start,
+                last=fold.test.stop - 1,
+                decider=task.pod.grid[chosen].fit(training_view(panel, fold)),
+                costs=policy_costs(policy),
+                executor=make_executor(task.pod.execution, task.plan.horizon, policy),
+                fold=fold.index,
+                costs_row=fold.train.stop - 1,
+            )
+        )
+    return panel, segments
 
 
 def run_blocks(task: BlocksTask) -> bytes:

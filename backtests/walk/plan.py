@@ -16,6 +16,7 @@ from backtests.evidence.statistics import SESSIONS_PER_YEAR
 from backtests.walk.combinatorial import CombinatorialSettings, Split, make_splits
 from backtests.walk.folds import FoldSettings
 from backtests.walk.provenance import ROOMS
+from backtests.walk.sensitivity import Sensitivity, varied
 from data_pipeline.disk import plain_json
 from mfg_core.daily.calibration import ExecutionPrior
 from risk.limits import LimitSet
@@ -133,6 +134,8 @@ class WalkForwardPlan:
         What becomes of such a session.
     risk_free_source : str
         Where the panel's risk-free return comes from, in words.
+    sensitivity : Sensitivity or None
+        Values of execution assumptions under which every pod has a further account.
     """
 
     name: str
@@ -157,6 +160,7 @@ class WalkForwardPlan:
     combinatorial: CombinatorialSettings | None = None
     selection: ChoiceKind = "screen"
     inner_folds: int = 5
+    sensitivity: Sensitivity | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without data."""
@@ -269,6 +273,8 @@ def describe(plan: WalkForwardPlan) -> dict[str, Any]:
     described: dict[str, Any] = {name: plain_json(getattr(plan, name)) for name in names}
     described["execution"] = describe_execution(plan)
     described["var_window"] = plan.var_window
+    if plan.sensitivity is not None and varied(plan.sensitivity):
+        described["sensitivity"] = plain_json(plan.sensitivity)
     described["pods"] = [
         {
             "name": pod.name,

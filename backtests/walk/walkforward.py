@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from backtests.errors import WindowError
+from backtests.evidence.sensitivity import SENSITIVITY_FILE
 from backtests.walk.assembly import RunParts, assemble_run, evidence_files
 from backtests.walk.blocks import read_blocks
 from backtests.walk.combinatorial import Split
@@ -48,6 +49,8 @@ from backtests.walk.policy_files import read_policy
 from backtests.walk.provenance import ROOMS, code_hash, library_versions, rows_hash
 from backtests.walk.register import REGISTER_FOLDER, Register, Trial, TrialWindow, unregistered_runs
 from backtests.walk.result_files import write_run
+from backtests.walk.sensitivity import Variant
+from backtests.walk.sensitivity_tasks import VariantTask, daily_study, run_variant, variants_of
 from backtests.walk.stages import Stages, require_all
 from backtests.walk.training import Training, training_hash
 from data_pipeline.daily.panel import DailyPanel
@@ -125,17 +128,24 @@ def run_walkforward(
         provenance = job.provenance(Path(out_folder))
         with (executor or LocalProcesses(workers)).over(ledger, progress) as pool:
             pods = len(plan.pods)
-            stages = Stages(pool, ledger, len(folds) * (1 + pods) + pods + len(splits) * (1 + 2 * pods))
-            parts = _work(job, stages, progress)
+            total = len(folds) * (1 + pods) + pods * (1 + len(variants_of(plan))) + len(splits) * (1 + 2 * pods)
+            stages = Stages(pool, ledger, total)
+            parts, varied = _work(job, stages, progress)
         require_all(stages.failed, ledger)
         run = assemble_run(plan, panel, folds, provenance, parts, quality)
         hashes = [parts.policies[fold.index].policy_hash for fold in folds]
         files = evidence_files(plan, panel, splits, parts)
+        study = daily_study(plan, {pod: tables["account"] for pod, tables in parts.accounts.items()}, varied)
+        if study is not None:
+            files[SENSITIVITY_FILE] = study
         return write_run(Path(out_folder), run, place.policies, hashes, files)
 
 
-def _work(job: _Job, stages: Stages, progress: Progress) -> RunParts:
-    """Everything that is computed, from the ledger; what failed is left out and remembered by the stages."""
+def _work(job: _Job, stages: Stages, progress: Progress) -> tuple[RunParts, Mapping[tuple[str, Variant], bytes]]:
+    """Everything that is computed, from the ledger, and the accounts of a study of sensitivity.
+
+    What failed is left out and remembered by the stages.
+    """
 
     def results(tasks: Mapping[Name, Task]) -> dict[Name, bytes]:
         return {name: stages.ledger.read(task.key) for name, task in stages.run(tasks).items()}
@@ -145,9 +155,10 @@ def _work(job: _Job, stages: Stages, progress: Progress) -> RunParts:
     policies = {key: read_fold_policy(found) for key, found in results(calibrations).items()}
     choices = {key: read_selection(found) for key, found in results(job.selections(policies)).items()}
     accounts = results(job.accounts(policies, choices))
+    varied = results(job.variants(policies, choices))
     blocks = results(job.blocks(policies, choices))
     count = len(job.folds)
-    return RunParts(
+    parts = RunParts(
         policies={key: policy for key, policy in policies.items() if key < count},
         choices={(pod, key): choice for (pod, key), choice in choices.items() if key < count},
         accounts={pod: read_tables(found) for pod, found in accounts.items()},
@@ -159,6 +170,7 @@ def _work(job: _Job, stages: Stages, progress: Progress) -> RunParts:
             for block in read_blocks(found)
         },
     )
+    return parts, varied
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,26 +237,59 @@ class _Job:
         self, policies: Mapping[int, FoldPolicy], choices: Mapping[tuple[str, int], Selection]
     ) -> dict[str, Task]:
         """One task per pod whose folds are all there."""
+        return {
+            name: self._task(
+                f"account of {name}",
+                run_account,
+                account,
+                task="account",
+                grid=[describe_pod(member) for member in account.pod.grid],
+                **described,
+            )
+            for name, account, described in self._accounts(policies, choices)
+        }
+
+    def variants(
+        self, policies: Mapping[int, FoldPolicy], choices: Mapping[tuple[str, int], Selection]
+    ) -> dict[tuple[str, Variant], Task]:
+        """One task per pod whose folds are all there and value of a study of sensitivity."""
+        varied = variants_of(self.plan)
+        if not varied:
+            return {}
+        return {
+            (name, variant): self._task(
+                f"account of {name} with {variant[0]} {variant[1]}",
+                run_variant,
+                VariantTask(account, variant),
+                task="sensitivity",
+                variant=variant,
+                grid=[describe_pod(account.pod.grid[place]) for place in account.chosen],
+                **described,
+            )
+            for name, account, described in self._accounts(policies, choices)
+            for variant in varied
+        }
+
+    def _accounts(
+        self, policies: Mapping[int, FoldPolicy], choices: Mapping[tuple[str, int], Selection]
+    ) -> list[tuple[str, AccountTask, dict[str, Any]]]:
+        """Each pod whose folds are all there, with what its account needs and depends on."""
         data = rows_hash(self.panel, range(self.folds[-1].test.stop))
-        tasks = {}
+        found = []
         for pod in self.plan.pods:
             if any(fold.index not in policies or (pod.name, fold.index) not in choices for fold in self.folds):
                 continue
             chosen = tuple(choices[pod.name, fold.index].chosen for fold in self.folds)
             hashes = tuple(policies[fold.index].policy_hash for fold in self.folds)
-            tasks[pod.name] = self._task(
-                f"account of {pod.name}",
-                run_account,
-                AccountTask(self.place, self.plan, pod, self.folds, chosen, hashes),
-                task="account",
-                account=_describe_account(self.plan, pod),
-                folds=[[f.train.start, f.train.stop, f.test.start, f.test.stop] for f in self.folds],
-                grid=[describe_pod(member) for member in pod.grid],
-                chosen=chosen,
-                policies=hashes,
-                data=data,
-            )
-        return tasks
+            described = {
+                "account": _describe_account(self.plan, pod),
+                "folds": [[f.train.start, f.train.stop, f.test.start, f.test.stop] for f in self.folds],
+                "chosen": chosen,
+                "policies": hashes,
+                "data": data,
+            }
+            found.append((pod.name, AccountTask(self.place, self.plan, pod, self.folds, chosen, hashes), described))
+        return found
 
     def blocks(
         self, policies: Mapping[int, FoldPolicy], choices: Mapping[tuple[str, int], Selection]
