@@ -16,11 +16,13 @@ FORMATS_QUERY: Final = (
     "round(avg(spread), 4) as spread from bars group by all order by all"
 )
 """One book as three venues would tell it."""
+SESSIONS, SECONDS = 10, 900
+"""Of the makers' walk-forward: short enough for a demo, long enough for three folds."""
 
 
 def run_demo(folder: Path) -> Path:
-    """Daily files to a risk report, a simulated book in three formats to a calibrated game; the report."""
-    steps = [*_daily_steps(folder), *_intraday_steps(folder)]
+    """Daily files to a risk report, a simulated book in three formats to a calibrated game, makers event by event."""
+    steps = [*_daily_steps(folder), *_intraday_steps(folder), *_maker_steps(folder)]
     folder.mkdir(parents=True, exist_ok=True)
     for number, (command, work) in enumerate(steps, start=1):
         tell(f"{number}/{len(steps)}  fairfield {command}")
@@ -29,6 +31,7 @@ def run_demo(folder: Path) -> Path:
         tell(line)
     tell(f"open {folder / 'report.html'}")
     tell(f"open {folder / 'makers' / 'result' / 'calibration.html'}")
+    tell(f"open {folder / 'makers.html'}")
     tell(f"open {_write_index(folder)}  (all pages)")
     return folder / "report.html"
 
@@ -86,6 +89,28 @@ def _intraday_steps(folder: Path) -> list[Step]:
     ]
 
 
+def _maker_steps(folder: Path) -> list[Step]:
+    """Sessions of a simulated book -> a store -> market makers in an event-driven walk-forward."""
+    from fairfield.ingest_stage import ingest_files
+    from fairfield.intraday_stage import write_synthetic_sessions
+
+    sessions = folder / "sessions"
+    raw, store, config = sessions / "raw", sessions / "store", sessions / "market_makers.toml"
+    return [
+        (
+            f"synthetic-book {_word(sessions)} --feed binance --sessions {SESSIONS} --seconds {SECONDS}",
+            lambda: write_synthetic_sessions(sessions, feed="binance", sessions=SESSIONS, seconds=SECONDS, seed=1),
+        ),
+        (f"ingest {_word(raw)} --store {_word(store)}", lambda: ingest_files([raw], store)),
+        (f"backtest {_word(config)}", lambda: _backtest_makers(folder, config)),
+    ]
+
+
+def _backtest_makers(folder: Path, config: Path) -> None:
+    run = run_backtest(config)
+    shutil.copyfile(run / "report.html", folder / "makers.html")
+
+
 def _word(path: Path) -> str:
     return quote(str(path))
 
@@ -125,6 +150,12 @@ def _write_index(folder: Path) -> Path:
 
     pages = (
         ("report.html", "Risk report", "Six years of simulated B3 files: four pods in a walk-forward, costs, limits."),
+        (
+            "makers.html",
+            "Market makers, event by event",
+            "Makers from the equilibrium, from the lone maker's solution and with constant spreads, on sessions of a "
+            "simulated book, under every fill model side by side.",
+        ),
         (
             "quality.html",
             "Data quality",
