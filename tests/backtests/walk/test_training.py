@@ -13,13 +13,13 @@ from backtests.daily.screening import replay, screen
 from backtests.evidence.statistics import SESSIONS_PER_YEAR
 from backtests.walk.blocks import costs_at
 from backtests.walk.choice import score_choices
-from backtests.walk.combinatorial import Split, inner_folds
+from backtests.walk.combinatorial import CombinatorialSettings, Split, inner_folds, make_splits
 from backtests.walk.fold_tasks import calibrate_view
 from backtests.walk.folds import FoldSettings
 from backtests.walk.plan import ChoiceRule, PodPlan, WalkForwardPlan
 from backtests.walk.provenance import rows_hash
 from backtests.walk.training import separated, training_hash, training_panel, view_of
-from data_pipeline.daily.panel import PRICE_FIELDS, CorporateEvent, DailyPanel
+from data_pipeline.daily.panel import GRID_FIELDS, PRICE_FIELDS, CorporateEvent, DailyPanel
 from mfg_core.daily.costs import TradingCosts
 from strategies.equal_weight import EqualWeight
 from strategies.pod import Targets
@@ -28,19 +28,39 @@ RANGES = (range(10, 70), range(95, 150))
 
 
 def scramble_hole(panel: DailyPanel, ranges=RANGES, seed: int = 5) -> DailyPanel:
-    """Other prices, volumes, rates and cash events wherever nothing trains; splits and membership are left alone."""
+    """Other prices, volumes, rates, dividends and splits wherever nothing trains, and other levels to match.
+
+    Each range's prices are moved by a power of two for each share, up to the last range, as if the sessions in between
+    had gone another way; traded values and cash follow. Dates and membership are left alone, and the units (levels and
+    splits) of shares that are gone by the last range.
+    """
     random = np.random.default_rng(seed)
     outside = np.ones(panel.sessions.size, dtype=bool)
+    alive = ~np.isnan(panel.close[ranges[-1].start : ranges[-1].stop]).all(axis=0)
+    level = np.ones(panel.close.shape)
     for piece in ranges:
         outside[piece.start : piece.stop] = False
+        if piece != ranges[-1]:
+            level[piece.start : piece.stop] = np.where(alive, 2.0 ** random.integers(-3, 4, alive.size), 1.0)
     changed = {}
     for name in (*PRICE_FIELDS, "volume", "traded_value", "trade_count"):
-        values = np.array(getattr(panel, name))
+        values = np.array(getattr(panel, name)) * (
+            level if name in PRICE_FIELDS else 1.0 / level if name == "volume" else 1.0
+        )
         values[outside] = np.exp(random.normal(2.0, 1.0, values[outside].shape))
         changed[name] = values
     risk_free = np.where(outside, random.uniform(0.0, 0.01, outside.size), panel.risk_free)
-    events = [event for event in panel.events if not (outside[event.ex_session] and event.cash > 0.0)]
-    events += [CorporateEvent(1, row, row, 1.0, 0.01, 0.15, "jcp", 1.0, "drawn") for row in (80, 85, 155)]
+    events = [
+        dataclasses.replace(event, cash=event.cash * float(level[event.ex_session, event.instrument]))
+        for event in panel.events
+        if not (outside[event.ex_session] and alive[event.instrument])
+    ]
+    for row in np.flatnonzero(outside)[::3].tolist():
+        instrument = int(random.choice(np.flatnonzero(alive)))
+        events.append(CorporateEvent(instrument, row, row, 1.0, 0.001, 0.15, "jcp", 1.0, "drawn"))
+        events.append(
+            CorporateEvent(instrument, row, row, float(random.choice([0.1, 2.0, 3.0])), 0.0, 0.0, "split", 1.0, "drawn")
+        )
     return dataclasses.replace(panel, **changed, risk_free=risk_free, events=tuple(events))
 
 
@@ -67,12 +87,13 @@ class Fitted:
         return {"invested": self.invested}
 
     def fit(self, training):
-        grids = {name: training.history(name, training.n_sessions) for name in ("close", "volume", "trade_count")}
-        returns = training.returns(training.n_sessions)
+        grids = {name: training.history(name, training.n_sessions) for name in GRID_FIELDS}
+        grids |= {f"plain {name}": training.history(name, training.n_sessions, adjusted=False) for name in PRICE_FIELDS}
+        returns = training.returns(training.n_sessions, since_last_close=True)
         self.seen.append(
             (training.sessions(training.n_sessions), grids, returns, training.risk_free(training.n_sessions))
         )
-        return Held(np.nan_to_num(np.nanmean(returns, axis=0)) > 0.0, self.invested)
+        return Held(np.nansum(returns, axis=0) > 0.0, self.invested)
 
 
 @dataclass(frozen=True)
@@ -96,13 +117,14 @@ def test_one_range_is_the_plain_window(panel):
 
 def test_rows_outside_the_ranges_are_empty_and_rows_inside_are_the_data(panel):
     view, hole = view_of(panel, RANGES), slice(60, 85)
-    for name in ("close", "vwap", "bid", "trade_count"):
+    scale = panel.close[95] / panel.close[69]
+    factors = {"volume": 1.0 / scale, "traded_value": 1.0, "trade_count": 1.0}
+    for name in GRID_FIELDS:
         values = view.history(name, view.n_sessions, adjusted=False)
-        assert np.isnan(values[hole]).all()
-        np.testing.assert_array_equal(values[:60], getattr(panel, name)[10:70])
+        empty = np.nan if name in PRICE_FIELDS or name == "trade_count" else 0.0
+        np.testing.assert_array_equal(values[hole], np.full((25, 5), empty))
+        np.testing.assert_allclose(values[:60], getattr(panel, name)[10:70] * factors.get(name, scale), rtol=1e-15)
         np.testing.assert_array_equal(values[85:], getattr(panel, name)[95:150])
-    for name in ("volume", "traded_value"):
-        assert not view.history(name, view.n_sessions)[hole].any()
     returns = view.returns(view.n_sessions)
     assert np.isnan(returns[60:86]).all()
     np.testing.assert_array_equal(returns[86:], view_of(panel, (range(95, 150),)).returns(55)[1:])
@@ -122,12 +144,59 @@ def test_cash_on_a_price_that_only_the_hole_knows_is_left_out(panel):
     assert training_hash(known, RANGES) != training_hash(quiet, RANGES)
 
 
-def test_volumes_are_in_shares_of_the_last_training_row_across_a_split_in_the_hole(panel):
+def test_the_move_across_a_hole_is_not_seen_by_a_share_that_was_silent_right_after_it(panel):
+    """Its first close after the hole came with other shares' plain returns: the whole move was taken for one day's."""
+    closes = np.array(panel.close)
+    closes[95:97, 0] = np.nan
+    quiet = dataclasses.replace(panel, close=closes, events=())
+    shown = view_of(quiet, RANGES).returns(140, since_last_close=True)
+    assert abs(closes[97, 0] / closes[69, 0] - 1.0) > 0.01
+    assert shown[87, 0] == 0.0
+    doubled = closes.copy()
+    doubled[95:] *= 2.0
+    again = view_of(dataclasses.replace(quiet, close=doubled), RANGES).returns(140, since_last_close=True)
+    np.testing.assert_array_equal(again, shown)
+
+
+def test_prices_join_over_every_hole_and_returns_inside_the_ranges_stay(panel):
+    ranges = (range(10, 50), range(60, 90), range(110, 150))
+    closes = np.array(panel.close)
+    closes[60:90, 2] = np.nan  # one share has no close in the middle range: its first range joins the last
+    quiet = dataclasses.replace(panel, close=closes, events=())
+    found = training_panel(quiet, ranges).close
+    for instrument in range(5):
+        for before, after in ((49, 110),) if instrument == 2 else ((49, 60), (89, 110)):
+            last = found[: before + 1, instrument][~np.isnan(found[: before + 1, instrument])][-1]
+            first = found[after:, instrument][~np.isnan(found[after:, instrument])][0]
+            assert last == pytest.approx(first, rel=1e-15)
+    for piece in ranges:
+        rows = slice(piece.start, piece.stop)
+        np.testing.assert_allclose(
+            np.diff(np.log(found[rows]), axis=0), np.diff(np.log(closes[rows]), axis=0), atol=1e-14
+        )
+
+
+def test_a_split_in_the_hole_changes_nothing_that_training_shows(panel):
+    """The same market with and without a split of four for one: prices and volumes before it are in other shares."""
     quiet = dataclasses.replace(panel, events=())
-    split = dataclasses.replace(quiet, events=(CorporateEvent(0, 80, 80, 4.0, 0.5, 0.0, "split", 1.0, "x"),))
-    one, other = (view_of(data, RANGES).history("volume", 140) for data in (quiet, split))
+    before = np.zeros(panel.close.shape, dtype=bool)
+    before[:80, 0] = True
+    grids = {name: np.where(before, 4.0 * getattr(quiet, name), getattr(quiet, name)) for name in PRICE_FIELDS}
+    grids["volume"] = np.where(before, 0.25 * quiet.volume, quiet.volume)
+    split = CorporateEvent(0, 80, 80, 4.0, 0.5, 0.0, "split", 1.0, "x")
+    assert training_hash(dataclasses.replace(quiet, **grids, events=(split,)), RANGES) == training_hash(quiet, RANGES)
+
+
+def test_of_a_share_that_never_trades_in_training_again_the_split_is_known(panel):
+    """No later price to scale to: its volumes are counted in the shares of the last training row all the same."""
+    grids = {}
+    for name in GRID_FIELDS:
+        grids[name] = np.array(getattr(panel, name))
+        grids[name][90:, 0] = 0.0 if name in ("volume", "traded_value") else np.nan
+    gone = dataclasses.replace(panel, **grids, events=())
+    split = (CorporateEvent(0, 80, 80, 4.0, 0.5, 0.0, "split", 1.0, "x"),)
+    one, other = (view_of(dataclasses.replace(gone, events=e), RANGES).history("volume", 140) for e in ((), split))
     np.testing.assert_array_equal(other[:60, 0], 4.0 * one[:60, 0])
-    np.testing.assert_array_equal(other[85:], one[85:])
 
 
 def plan_of(*pods, **changes) -> WalkForwardPlan:
@@ -147,7 +216,8 @@ def test_the_calibration_of_ranges_is_that_of_their_rows_with_no_return_across_t
     logs = np.log(quiet.close)
     inside = np.concatenate([np.diff(logs[10:70], axis=0), np.diff(logs[95:150], axis=0)])
     np.testing.assert_allclose(closes.costs.volatility, np.nanstd(inside, axis=0, ddof=1), rtol=1e-12)
-    last = np.concatenate([quiet.volume[10:70], quiet.volume[95:150]])[-63:]
+    level = quiet.close[95] / quiet.close[69]  # volumes before the hole are in shares at the price after it
+    last = np.concatenate([quiet.volume[10:70] / level, quiet.volume[95:150]])[-63:]
     usual = np.where(np.median(last, axis=0) > 0.0, np.median(last, axis=0), last.mean(axis=0))
     np.testing.assert_allclose(found.costs.daily_volume, usual, rtol=1e-12)
     other = calibrate_view(view_of(scramble_hole(quiet), ranges), plan, ranges)
@@ -190,6 +260,35 @@ def test_each_range_is_replayed_after_its_own_warm_up_and_scores_are_pooled(pane
         screen(panel, (range(0, 6), range(8, 12)), [pod], flat_costs(5), training=view_of(panel, RANGES))
     with pytest.raises(ValueError, match="training must be given with several ranges"):
         screen(panel, RANGES, [pod], flat_costs(5))
+
+
+@pytest.mark.parametrize("kind", ["screen", "nested"])
+def test_no_tested_or_purged_row_informs_a_fit_a_choice_or_a_calibration(panel, kind):
+    """By brute force, in every split: scramble all that does not train, and compare all that was learnt.
+
+    Bits may differ in a window's one piece: adjustment factors are ratios of products from the panel's first row on.
+    Levels are those of the last row of a fit, which is another one in inner folds: there returns are compared.
+    """
+    plan, rule = plan_of(), ChoiceRule(kind, folds=3, purge=2, embargo=3)
+    for split in make_splits(range(4, 170), CombinatorialSettings(5, 2, purge=2, embargo=3)):
+        learnt, keys = [], set()
+        for data in (panel, scramble_hole(panel, split.ranges, seed=split.index)):
+            keys.add(training_hash(data, split.ranges))
+            calibration = calibrate_view(view_of(data, split.ranges), plan, split.ranges)
+            pods = [Fitted(1.0), Fitted(0.5)]
+            found = score_choices(data, split.ranges, pods, calibration.costs, rule)
+            costs = [getattr(calibration.costs, name) for name in ("half_spread", "volatility", "daily_volume")]
+            shown = [
+                array
+                for _, grids, *rest in pods[0].seen
+                for array in (*rest, *(grids.values() if kind == "screen" else (grids["traded_value"],)))
+            ]
+            learnt.append([*costs, found.scores, *found.inner_scores, *shown])
+        assert len(keys) == 1 or len(split.ranges) == 1
+        assert len(learnt[0]) == len(learnt[1])
+        for one, other in zip(*learnt, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
+        assert not np.isnan(found.scores).any()
 
 
 @pytest.mark.parametrize("ranges", [RANGES, (range(20, 140),)])
