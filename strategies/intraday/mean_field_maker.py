@@ -34,6 +34,8 @@ CALIBRATED, SHARE, OUTSIDE = "calibrated", "share", "outside"
 FROM_RISK, FROM_LIQUIDATION = "from_risk", "from_liquidation"
 RTOL, ATOL = 1e-6, 1e-9
 """Tolerances of the solve, the first relative to 1/fill_decay and the quotes: far below a tick."""
+MAX_WORK = 2e10
+"""Most work of a solve: it grows with rates times the horizon, and a session of six hours is 60 of ten minutes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,12 +183,24 @@ def equilibrium_notes(equilibrium: MarketMakingEquilibrium) -> dict[str, Any]:
 def solve_without_edge_warning(
     game: MarketMakingGame, *, rtol: float = 1e-9, atol: float = 1e-12
 ) -> MarketMakingEquilibrium:
-    """The equilibrium; makers at the ends of the grid are no flaw of it where the position limit puts them there."""
-    from mfg_core import EdgeMassWarning, solve_mfg
+    """The equilibrium, with the work that a whole session may take (`MAX_WORK`), by the default's two methods.
+
+    Makers at the ends of the grid are no flaw of it where the position limit puts them there.
+    """
+    from mfg_core import Anderson, EdgeMassWarning, NewtonKrylov, solve_mfg
+    from mfg_core.certificate import Status
+    from mfg_core.errors import SolveError
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", EdgeMassWarning)
-        equilibrium: MarketMakingEquilibrium = solve_mfg(game, rtol=rtol, atol=atol)
+        equilibrium: MarketMakingEquilibrium = solve_mfg(
+            game, rtol=rtol, atol=atol, method=Anderson(max_work=MAX_WORK), throw=False
+        )
+        proof = equilibrium.certificate
+        if proof.status is Status.SWEEPS:  # as the default does: replies barely contract
+            equilibrium = solve_mfg(game, rtol=rtol, atol=atol, method=NewtonKrylov(max_work=MAX_WORK))
+        elif not proof.converged:
+            raise SolveError(proof.status.value, residual=proof.residual, tolerance=proof.tolerance)
     return equilibrium
 
 

@@ -268,6 +268,15 @@ def test_a_game_that_cannot_be_solved_names_the_pod_and_a_shorter_horizon_can():
     np.testing.assert_allclose(ticks_at(short, 3, 9e3), ticks_at(shorter, 3, 9e3), atol=3e-4)
 
 
+def test_a_whole_session_is_solved_and_quotes_what_its_last_hour_does():
+    """Six hours, 50 orders: more work than a solve has by default; the crowd is stationary but for start and close."""
+    day = replace(TRAINING, seconds=21_600.0, order_lots=1, max_position=50)
+    whole, hour = (MeanFieldMaker(risk_aversion=0.02, horizon_seconds=t).fit(day) for t in (0.0, 3_600.0))
+    for left in (0.0, 30.0, 600.0, 1_800.0):
+        np.testing.assert_allclose(ticks_at(whole, 7, left), ticks_at(hour, 7, left), atol=3e-4)
+    assert whole.notes["certificate"]["converged"]
+
+
 def test_a_half_spread_of_nothing_is_refused():
     with pytest.raises(ValueError, match=r"market_spreads and extra_ticks .* so that the half-spread is positive"):
         ConstantSpread(market_spreads=0.0).fit(TRAINING)
