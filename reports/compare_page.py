@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from backtests.evidence.comparison import compare_pods, compare_runs
 from backtests.evidence.comparison_record import correlation_matrix
-from backtests.evidence.sensitivity import read_sensitivity
+from backtests.evidence.sensitivity import read_study
 from backtests.evidence.statistics import SESSIONS_PER_YEAR
 from backtests.walk.result import Result, Run
 from backtests.walk.result_files import read_run
@@ -21,7 +21,7 @@ from data_pipeline.errors import DataError
 from reports import performance
 from reports.compare_evidence import findings, pair_table, snooping_table
 from reports.compare_regimes import crisis_table, regime_table, regime_words
-from reports.compare_sensitivity import sensitivity_chapters
+from reports.compare_sensitivity import study_chapters
 from reports.compare_sharpe import sharpe_table
 from reports.formats import clip_text, day, integer, plain, short_hash
 from reports.page import write_page
@@ -175,10 +175,10 @@ def _sensitivity(runs: Sequence[ComparedRun], benchmark: str) -> list[dict[str, 
     """Chapters of each run that holds a study, headed by the run where there are several."""
     chapters = []
     for run, label in zip(runs, run_labels(runs), strict=True):
-        studies = read_sensitivity(run.folder)
-        if studies:
+        study = read_study(run.folder)
+        if study is not None:
             own = benchmark if len(runs) == 1 else run.benchmark
-            chapters.append({"run": label if len(runs) > 1 else "", "chapters": sensitivity_chapters(studies, own)})
+            chapters.append({"run": label if len(runs) > 1 else ""} | study_chapters(study, own))
     return chapters
 
 

@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from backtests.evidence.sensitivity import SensitivityPoint
+from backtests.evidence.sensitivity import (
+    NAMED,
+    NO_SIZE,
+    NOT_REACHED,
+    PodCapacity,
+    SensitivityPoint,
+    SizeInterval,
+    Study,
+)
 from reports import svg
 from reports.charts import LABEL, WIDTH, pod_style
 from reports.formats import clip_text, is_number, money, number, percent, significant
@@ -21,10 +29,60 @@ Points = Sequence[SensitivityPoint]
 TITLES = {
     "capital": ("Capacity: profit against capital", "Capital", "capital of a pod"),
     "fee_factor": ("Fees", "Fees, times the usual", "fees, times the usual"),
+    "order_lots": ("Capacity: profit against order size", "Lots an order", "lots an order"),
+    "max_position": ("Largest position", "Largest position, lots", "largest position, lots"),
     "delay_sessions": ("Delay of decisions", "Sessions of delay", "sessions between decision and order"),
+    "participation_limit": ("Largest part of a session's volume", "Part of the volume", "part of a session's volume"),
+    "fill_price": ("Fill price", "Fill price", ""),
     "latency_ms": ("Latency", "Latency, ms", "latency, ms"),
     "queue": ("Queue model", "Queue model", ""),
 }
+
+
+SIZES = ("capital", "order_lots")
+WHOLE = ("order_lots", "max_position", "delay_sessions")
+LARGE_SHARE = 0.1
+"""Own fills above this share of what traded are marked: such orders would have moved the book."""
+
+
+def study_chapters(study: Study, benchmark: str) -> dict[str, Any]:
+    """Everything that a page prints of a study: chapters, the table of capacity, notes."""
+    return {
+        "chapters": sensitivity_chapters(study.points, benchmark),
+        "capacity": capacity_table(study.capacity) if study.capacity else None,
+        "notes": list(study.notes),
+    }
+
+
+def capacity_table(found: Sequence[PodCapacity]) -> Grid:
+    """One row per pod: where profit peaks and where Sharpe has halved, each with its interval."""
+    rows = [
+        (
+            item.pod,
+            "capital" if item.size == "capital" else "lots an order",
+            f"{_of(item, item.smallest)} to {_of(item, item.largest)}",
+            *(_interval(item, each) for each in (item.peak, item.half_sharpe)),
+        )
+        for item in found
+    ]
+    head = ("Pod", "Size", "Sizes studied", "Profit a year peaks at (95% interval)", "Sharpe is half at (95% interval)")
+    note = (
+        "Half of the Sharpe ratio at the smallest size. Sessions drawn together for all sizes. "
+        f"{NOT_REACHED.capitalize()}: beyond the largest size studied. {NO_SIZE.capitalize()}: no size has a profit, "
+        "or the smallest no positive ratio."
+    )
+    return Grid(key="capacity", head=head, rows=rows, words=2, style="wide", note=note)
+
+
+def _interval(item: PodCapacity, found: SizeInterval) -> str:
+    value, low, high = (_of(item, size) for size in (found.value, found.low, found.high))
+    return f"{value} ({low} to {high})"
+
+
+def _of(item: PodCapacity, size: float | str) -> str:
+    if isinstance(size, str):
+        return size
+    return money(size) if item.size == "capital" else number(size, 1).removesuffix(".0")
 
 
 def sensitivity_chapters(studies: Mapping[str, Points], benchmark: str) -> list[dict[str, Any]]:
@@ -34,11 +92,13 @@ def sensitivity_chapters(studies: Mapping[str, Points], benchmark: str) -> list[
         if points:
             title, head, words = TITLES[dimension]
             pictures: list[tuple[str, Markup | None]] = []
-            size = dimension == "capital"
+            size = dimension in SIZES
             if size:
-                profit = curve(points, lambda p: p.profit, _profit_error, benchmark, title, words, _amount, log=True)
+                profit = curve(
+                    points, lambda p: p.profit, lambda p: p.profit_error, benchmark, title, words, _amount, log=True
+                )
                 pictures.append(("Profit a year", profit))
-            if dimension != "queue":
+            if dimension not in NAMED:
                 rate = curve(
                     points,
                     lambda p: p.annual_return,
@@ -125,29 +185,48 @@ def _axis(frame: Frame, across: Sequence[float], words: str, log: bool) -> list[
 
 def _table(dimension: str, head: str, points: Points) -> Grid:
     rows: list[Any] = []
+    shares = any(is_number(p.volume_share) for p in points)
     for pod in dict.fromkeys(p.pod for p in points):
         rows.append(Group(pod))
-        rows += [_row(dimension, p) for p in points if p.pod == pod]
-    names = (head, *(("Profit a year",) if dimension == "capital" else ()), "Annual return", "± standard error")
-    return Grid(
-        key=f"sensitivity-{dimension}", head=(*names, "Sharpe ratio", "Costs, bps a year"), rows=rows, style="wide"
+        rows += [_row(dimension, p, shares) for p in points if p.pod == pod]
+    names: tuple[str, ...] = (head, *(("Profit a year",) if dimension in SIZES else ()), "Annual return")
+    names += ("± standard error", "Sharpe ratio", "Costs, bps a year")
+    if any(is_number(p.difference) for p in points):
+        names += ("Less the run's own ± standard error",)
+    names += ("Own share of volume",) if shares else ()
+    beyond = [p for p in points if is_number(p.volume_share) and p.volume_share > LARGE_SHARE]
+    note = (
+        f"Own fills above {LARGE_SHARE:.0%} of what traded (marked *): own orders do not move the simulated book, so "
+        "these sizes are out of the model."
+        if beyond
+        else ""
     )
+    return Grid(key=f"sensitivity-{dimension}", head=names, rows=rows, style="wide", note=note)
 
 
-def _row(dimension: str, p: SensitivityPoint) -> tuple[str | Cell, ...]:
-    value = p.value if isinstance(p.value, str) else money(p.value) if dimension == "capital" else number(p.value, 2)
-    return (
-        value,
-        *((money(p.profit) if is_number(p.profit) else "n/a",) if dimension == "capital" else ()),
+def _row(dimension: str, p: SensitivityPoint, shares: bool) -> tuple[str | Cell, ...]:
+    cells: tuple[str | Cell, ...] = (
+        _value(dimension, p.value),
+        *((money(p.profit) if is_number(p.profit) else "n/a",) if dimension in SIZES else ()),
         percent(p.annual_return, 2, signed=True),
         percent(p.standard_error, 2),
         number(p.sharpe, 2),
         number(1e4 * p.annual_cost, 0) if is_number(p.annual_cost) else "n/a",
     )
+    if is_number(p.difference):
+        cells += (f"{percent(p.difference, 2, signed=True)} ± {percent(p.difference_error, 2)}",)
+    if shares:
+        mark = " *" if p.volume_share > LARGE_SHARE else ""
+        cells += (percent(p.volume_share, 2) + mark,)
+    return cells
 
 
-def _profit_error(p: SensitivityPoint) -> float:
-    return float(p.value) * p.standard_error
+def _value(dimension: str, value: float | str) -> str:
+    if isinstance(value, str):
+        return value
+    if dimension == "capital":
+        return money(value)
+    return number(value, 0 if dimension in WHOLE else 2)
 
 
 def _amount(value: float) -> str:

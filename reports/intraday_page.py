@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from backtests.evidence.sensitivity import read_study
 from backtests.walk.result import Run
 from backtests.walk.result_files import read_run
 from data_pipeline.errors import DataError
 from reports import intraday_figures as figures
 from reports import intraday_pictures as pictures
 from reports import intraday_words as sentences
+from reports.compare_sensitivity import study_chapters
 from reports.formats import day, integer, plain, short_hash, words
 from reports.overview import quality_light
 from reports.page import write_page
@@ -33,7 +35,9 @@ def write_intraday_report(run_folder: Path | str, *, output: Path | str | None =
     if run.kind.name != "intraday":
         raise DataError(f"{folder}: a run of kind {run.kind.name!r}: this page is for event runs; use write_report")
     place = Path(output) if output is not None else folder / "report.html"
-    return write_page(place, "intraday.html.j2", values(run))
+    study = read_study(folder)
+    shown = {"study": study_chapters(study, run.benchmark) if study else None}
+    return write_page(place, "intraday.html.j2", values(run) | shown)
 
 
 def values(run: Run) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtests.evidence.comparison import compare_pods
+from backtests.evidence.sensitivity import Study, read_study
 from backtests.evidence.statistics import SESSIONS_PER_YEAR
 from backtests.walk.policy_files import PolicyArtefact, read_policy
 from backtests.walk.result import Result, account_statistics
@@ -65,7 +66,8 @@ class RunView:
     """A run's content; `date` is the last session shown, `complete` whether that is the run's last.
 
     `policies` holds the policies of the last fold that is shown, by hash. `paths` are those of a combinatorial run;
-    None for others, and as of an earlier session: every path knows of later ones.
+    None for others, and as of an earlier session: every path knows of later ones. So for `study`, a run's study of
+    sensitivity.
     """
 
     folder_name: str
@@ -81,6 +83,7 @@ class RunView:
     date: np.datetime64
     complete: bool
     paths: Paths | None = None
+    study: Study | None = None
 
 
 def view_run(folder: Path, as_of: date | np.datetime64 | str | None = None) -> RunView:
@@ -130,6 +133,7 @@ def view_run(folder: Path, as_of: date | np.datetime64 | str | None = None) -> R
         date=shown,
         complete=bool(shown == last),
         paths=_paths(folder) if shown == last else None,
+        study=read_study(folder) if shown == last else None,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from reports import folds_view, headline, overview, paths_view, performance, policy_view, record, risk_view, trading
+from reports.compare_sensitivity import study_chapters
 from reports.page import write_page
 from reports.quality_view import brief_chapters, totals_table
 from reports.read_run import RunView, view_run
@@ -93,6 +94,7 @@ def values(run: RunView) -> dict[str, Any]:
         "register": paths_view.register_words(run),
         "path_pictures": paths_view.path_pictures(run),
         "path_table": paths_view.path_grid(run),
+        "study": study_chapters(run.study, benchmark) if run.study else None,
         "choice": folds_view.choice_words(run),
         "folds": folds_view.fold_tables(run),
         "calibration": folds_view.calibration_table(pods),

@@ -4,8 +4,8 @@
 optional. A point has `pod`, `value` (a number; a name for the queue and the fill price) and any of the numbers
 `annual_return`, `sharpe`, `annual_cost`, `standard_error` (of the annual return), `profit` (money a year; by default
 the value times the annual return, for capital), `difference` (of the annual mean return over cash from the run's own)
-with `difference_error`, and `volume_share` (own fills as a share of what traded). Beside the lists there may be
-`capacity` (see `read_capacity`) and `notes`, sentences for whoever reads.
+with `difference_error`, `profit_error`, and `volume_share` (own fills as a share of what traded). Beside the lists
+there may be `capacity` (see `PodCapacity`) and `notes`, sentences for whoever reads.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DIMENSIONS = (
 NAMED = ("queue", "fill_price")
 """Dimensions whose values are names."""
 NUMBERS = ("annual_return", "sharpe", "annual_cost", "standard_error", "profit")
-MORE_NUMBERS = ("difference", "difference_error", "volume_share")
+MORE_NUMBERS = ("difference", "difference_error", "profit_error", "volume_share")
 CAPACITY, NOTES = "capacity", "notes"
 NOT_REACHED, NO_SIZE = "not reached", "none"
 """In place of a size: beyond the largest one studied; no size has a profit, or the smallest no positive ratio."""
@@ -46,6 +46,7 @@ class SensitivityPoint:
     profit: float
     difference: float = math.nan
     difference_error: float = math.nan
+    profit_error: float = math.nan
     volume_share: float = math.nan
 
 
@@ -73,6 +74,15 @@ class PodCapacity:
     half_sharpe: SizeInterval
 
 
+@dataclass(frozen=True, slots=True)
+class Study:
+    """What a study left: points by dimension, capacity of the pods, and sentences for whoever reads."""
+
+    points: Mapping[str, tuple[SensitivityPoint, ...]]
+    capacity: tuple[PodCapacity, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 def read_sensitivity(folder: Path) -> Mapping[str, tuple[SensitivityPoint, ...]] | None:
     """The points of each dimension in the run folder's `sensitivity.json`, by pod and value; None without the file.
 
@@ -87,23 +97,21 @@ def read_sensitivity(folder: Path) -> Mapping[str, tuple[SensitivityPoint, ...]]
     return {name: _points(path, name, record[name]) for name in DIMENSIONS if name in record}
 
 
-def read_capacity(folder: Path) -> tuple[PodCapacity, ...]:
-    """What the run folder's `sensitivity.json` says of capacity; empty without the file or without such a study.
+def read_study(folder: Path) -> Study | None:
+    """All that the run folder's `sensitivity.json` holds; None without the file.
 
     Raises
     ------
     DataError
-        When an entry is not one of a pod with sizes.
+        As `read_sensitivity`, and when an entry of `capacity` is not one of a pod with sizes.
     """
+    points = read_sensitivity(folder)
     path, record = _record(folder)
-    return tuple(
-        _capacity(f"{path}: {CAPACITY}[{row}]", item) for row, item in enumerate((record or {}).get(CAPACITY, ()))
-    )
-
-
-def read_notes(folder: Path) -> tuple[str, ...]:
-    """The sentences of the run folder's `sensitivity.json`; none without the file."""
-    return tuple(str(note) for note in (_record(folder)[1] or {}).get(NOTES, ()))
+    if points is None or record is None:
+        return None
+    found = enumerate(record.get(CAPACITY, []))
+    capacity = tuple(_capacity(f"{path}: {CAPACITY}[{row}]", item) for row, item in found)
+    return Study(points, capacity, tuple(str(note) for note in record.get(NOTES, [])))
 
 
 def _record(folder: Path) -> tuple[Path, Mapping[str, Any] | None]:
@@ -167,6 +175,8 @@ def _point(where: str, dimension: str, point: Any) -> SensitivityPoint:
         numbers[name] = math.nan if given is None else float(given)
     if dimension == "capital" and math.isnan(numbers["profit"]):
         numbers["profit"] = float(value) * numbers["annual_return"]
+    if dimension == "capital" and math.isnan(numbers["profit_error"]):
+        numbers["profit_error"] = float(value) * numbers["standard_error"]
     return SensitivityPoint(point["pod"], value, **numbers)
 
 

@@ -273,8 +273,7 @@ def describe(plan: WalkForwardPlan) -> dict[str, Any]:
     described: dict[str, Any] = {name: plain_json(getattr(plan, name)) for name in names}
     described["execution"] = describe_execution(plan)
     described["var_window"] = plan.var_window
-    if plan.sensitivity is not None and varied(plan.sensitivity):
-        described["sensitivity"] = plain_json(plan.sensitivity)
+    described["sensitivity"] = plain_json(plan.sensitivity) if plan.sensitivity and varied(plan.sensitivity) else None
     described["pods"] = [
         {
             "name": pod.name,
@@ -295,16 +294,30 @@ def describe_execution(plan: WalkForwardPlan) -> dict[str, Any]:
 
 
 def describe_pod(pod: Pod) -> dict[str, Any]:
-    """A parameter set in JSON types; a pod from outside the project's rooms brings the hash of its own source file."""
+    """A parameter set in JSON types; a pod from outside the project's rooms brings the hash of its own source file.
+
+    Of a class that was written in a notebook it is that of the class; of one without source (piped in) there is none.
+    """
     kind = type(pod)
     described: dict[str, Any] = {
         "kind": f"{kind.__module__}.{kind.__qualname__}",
         "parameters": parameters_json(pod.parameters),
     }
     if kind.__module__.partition(".")[0] not in ROOMS:
-        source = inspect.getsourcefile(kind)
-        described["source"] = hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else None
+        described["source"] = _source_hash(kind)
     return described
+
+
+def _source_hash(kind: type[Pod]) -> str | None:
+    """SHA-256 of the file that a class is in, or of its own text where there is no such file; None without either."""
+    try:
+        content = Path(inspect.getfile(kind)).read_bytes()
+    except (OSError, TypeError):
+        try:
+            content = inspect.getsource(kind).encode()
+        except (OSError, TypeError):
+            return None
+    return hashlib.sha256(content).hexdigest()
 
 
 def parameters_json(parameters: Mapping[str, float | int | str | bool]) -> dict[str, Any]:

@@ -104,16 +104,17 @@ def _numbers(
     found = performance(account.returns, account.risk_free, periods_per_year=periods_per_year)
     costs = periods_per_year * float(account.costs.mean()) / float(account.net_asset_value.mean())
     excess = np.column_stack([account.returns - account.risk_free, base.returns - base.risk_free])
-    pairs = np.column_stack([excess[:, 0], excess[:, 0] - excess[:, 1]])
+    pairs = np.column_stack([excess[:, 0], excess[:, 0] - excess[:, 1], account.gains])
     block = automatic_block_length(excess[:, 1])
     means = np.concatenate([total for total, _ in drawn_sums(pairs, block, draws, seed)]) / excess.shape[0]
-    error, difference_error = periods_per_year * means.std(axis=0)
+    error, difference_error, profit_error = periods_per_year * means.std(axis=0)
     return {
         "annual_return": found["annual_return"],
         "sharpe": found["sharpe"],
         "annual_cost": costs,
         "standard_error": error,
         "profit": profit,
+        "profit_error": profit_error,
         "difference": periods_per_year * float(pairs[:, 1].mean()),
         "difference_error": difference_error,
         "volume_share": account.volume_share,

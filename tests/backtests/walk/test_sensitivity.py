@@ -15,9 +15,8 @@ import pytest
 from backtests.daily.accounting import TradingRules
 from backtests.daily.simulator import Segment, simulate
 from backtests.errors import WalkForwardError
-from backtests.evidence.sensitivity import read_capacity, read_notes, read_sensitivity
+from backtests.evidence.sensitivity import read_sensitivity, read_study
 from backtests.walk.plan import describe
-from backtests.walk.register import REGISTER_FOLDER, Register
 from backtests.walk.result_files import read_run
 from backtests.walk.sensitivity import IntradaySensitivity, Sensitivity
 from backtests.walk.sensitivity_capacity import NONE, NOT_REACHED, capacity, half_size, peak_size
@@ -25,6 +24,8 @@ from backtests.walk.sensitivity_tasks import Delayed, DelayLine
 from backtests.walk.walkforward import run_walkforward
 from data_pipeline.daily.panel import CorporateEvent
 from mfg_core.daily.costs import TradingCosts
+from reports.compare_page import write_comparison_page
+from reports.report import write_report
 from strategies.execution import Immediate
 from strategies.pod import Targets
 
@@ -87,7 +88,7 @@ def test_the_runs_own_value_is_its_own_account_and_differs_by_nothing(runs):
 
 
 def test_the_study_adds_no_trial_and_no_other_file_of_the_run_changes(runs, tmp_path):
-    folder, out = runs
+    folder, _ = runs
     plain = run_walkforward(make_plan(), make_panel(), tmp_path, workers=0)
     for path in sorted(plain.rglob("*.parquet")):
         assert path.read_bytes() == (folder / path.relative_to(plain)).read_bytes()
@@ -95,10 +96,8 @@ def test_the_study_adds_no_trial_and_no_other_file_of_the_run_changes(runs, tmp_
     assert here["provenance"]["trials"]["of_study"] == there["provenance"]["trials"]["of_study"]
     assert "sensitivity.json" in there["files"]
     assert "sensitivity.json" not in here["files"]
-    assert "sensitivity" not in here["configuration"]
-    assert "add no trials" in read_notes(folder)[0]
-    assert REGISTER_FOLDER in [path.name for path in out.iterdir()]
-    assert Register(out / REGISTER_FOLDER) is not None
+    assert here["configuration"]["sensitivity"] is None
+    assert "add no trials" in read_study(folder).notes[0]
 
 
 def test_workers_change_no_number(runs, tmp_path):
@@ -246,7 +245,7 @@ def test_the_interval_covers_the_true_sizes():
 
 def test_the_capacity_of_the_run_is_in_its_file(runs):
     folder, _ = runs
-    found = {item.pod: item for item in read_capacity(folder)}
+    found = {item.pod: item for item in read_study(folder).capacity}
     assert set(found) == {"hold", "momentum"}
     for item in found.values():
         assert (item.size, item.smallest, item.largest) == ("capital", 1e6, 3e9)
@@ -258,6 +257,21 @@ def test_the_capacity_of_the_run_is_in_its_file(runs):
         assert found["hold"].peak.value == "not reached"
     else:
         assert 1e6 <= found["hold"].peak.value < 3e9
+
+
+def test_the_study_is_on_the_report_and_on_the_comparison_page(runs, tmp_path):
+    folder, _ = runs
+    report = write_report(folder, output=tmp_path / "report.html").read_text()
+    compared = write_comparison_page([folder], tmp_path / "c.html").read_text()
+    for page in (report, compared):
+        for name in ("capital", "fee_factor", "delay_sessions", "fill_price", "participation_limit"):
+            assert f'data-t="sensitivity-{name}"' in page
+        assert 'data-t="capacity"' in page
+        assert "they add no trials" in page
+        assert "Less the run" in page
+    sessions = read_run(folder).results[0].sessions
+    early = write_report(folder, date=sessions[60], output=tmp_path / "early.html").read_text()
+    assert "sensitivity-capital" not in early
 
 
 @pytest.mark.parametrize(
