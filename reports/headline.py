@@ -13,15 +13,16 @@ from reports.overview import ACTIONS, flat_since
 from reports.read_run import PodResult, RunView
 
 EVIDENCE = 0.95
-"""A pod beats CDI with confidence when its deflated Sharpe ratio exceeds this; it loses to CDI with confidence when the
-probability that its Sharpe ratio is above zero falls below one minus this."""
+"""A pod beats CDI with confidence when its deflated Sharpe ratio exceeds this; it loses to CDI with confidence when its
+probabilistic Sharpe ratio (one less the p value of no skill) falls below one minus this over the number of pods."""
 
 SIGNIFICANT = 0.05
 """A p value counts below this, divided by the number of pods that are compared (Bonferroni)."""
 
 RULES = (
     f"A pod beats CDI with confidence when its deflated Sharpe ratio is above {EVIDENCE}, and loses to CDI with "
-    f"confidence when the probability that its Sharpe ratio is above zero is below {1 - EVIDENCE:.2f}. It differs from "
+    f"confidence when its probabilistic Sharpe ratio (one less the p value of no skill) is below {1 - EVIDENCE:.2f} "
+    "over the number of pods. It differs from "
     f"the benchmark beyond chance when the bootstrap p value is below {SIGNIFICANT} over the number of pods compared. "
     f"VaR is rejected where the p value of Kupiec's test is below {SIGNIFICANT} or the zone is not green."
 )
@@ -90,7 +91,7 @@ def _behind(pods: Sequence[PodResult]) -> Fact | None:
     parts, sure = [], False
     for pod in behind:
         chance = pod.statistics.get("probabilistic_sharpe")
-        certain = is_number(chance) and float(chance or 0.0) < 1.0 - EVIDENCE
+        certain = is_number(chance) and float(chance or 0.0) * len(pods) < 1.0 - EVIDENCE
         sure = sure or certain
         parts.append(
             f"{pod.name} {percent(pod.statistics['excess_return'], 1, signed=True)} a year"

@@ -46,8 +46,8 @@ POD_LINES: tuple[Line | Group, ...] = (
     Group("Return for risk"),
     Line("sharpe", "Sharpe ratio (over CDI)", lambda v: number(v, 2)),
     Line("sharpe_standard_error", "± standard error", lambda v: number(v, 2)),
-    Line("probabilistic_sharpe", "Probability that Sharpe > 0", probability),
-    Line("deflated_sharpe", "Deflated Sharpe (probability)", probability),
+    Line("probabilistic_sharpe", "Probabilistic Sharpe (1 less p)", probability),
+    Line("deflated_sharpe", "Deflated Sharpe (1 less p)", probability),
     Line("trials", "Trials deflated for", integer),
     Line("deflated_sharpe_threshold", "Sharpe that luck alone shows", lambda v: number(v, 2)),
     Line("sortino", "Sortino ratio (over CDI)", lambda v: number(v, 2)),
@@ -77,9 +77,9 @@ def pod_table(pods: Sequence[PodResult], comparison: Mapping[str, Any], benchmar
 
 
 POD_NOTE = (
-    "Annual figures, after costs. Two standard errors each way are about a 95% interval. Deflated Sharpe: the "
-    "probability that the true Sharpe ratio exceeds what the best of that many trials without skill would show; below "
-    "0.95 is no evidence."
+    "Annual figures, after costs. Two standard errors each way are about a 95% interval. Probabilistic "
+    "Sharpe: one less the p value of a true Sharpe ratio of zero. Deflated Sharpe: the same of what the best of that "
+    "many trials without skill would show; below 0.95 is no evidence. Neither is the probability of skill."
 )
 DIFFERENCE_NOTE = (
     " p value: how often a difference this large would come from chance alone if the true one were zero; with several "

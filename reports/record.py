@@ -50,9 +50,10 @@ def methodology(run: RunView) -> list[tuple[str, str]]:
         (
             "Sharpe ratio",
             f"Mean over standard deviation of the daily excess over {cash}, times √{year}. The "
-            "standard error allows for skewness and kurtosis (Lo 2002; Mertens 2002). The probability that it exceeds "
-            f"zero is the form of {form}; the deflated one asks for more than the best of as many unskilled trials "
-            "would show (Bailey & Lopez de Prado 2014)."
+            "standard error allows for skewness and kurtosis (Lo 2002; Mertens 2002). The probabilistic ratio, "
+            f"form of {form}, is one less the p value of a true ratio of zero; the deflated one is that of what the "
+            "best of as many unskilled trials would show (Bailey & Lopez de Prado 2014). Neither is the probability "
+            "of skill, which needs a prior."
             + (
                 ""
                 if run.complete

@@ -42,9 +42,13 @@ def test_a_pod_beats_cash_only_above_the_bound(run, highest, beats):
 
 def test_a_pod_behind_cash_is_named_and_a_certain_one_is_red(run):
     maybe = with_statistics(run, excess_return=[0.1, 0.1, -0.02, 0.1], probabilistic_sharpe=[0.9, 0.9, 0.3, 0.9])
-    sure = with_statistics(run, excess_return=[0.1, 0.1, -0.02, 0.1], probabilistic_sharpe=[0.9, 0.9, 0.04, 0.9])
+    sure = with_statistics(run, excess_return=[0.1, 0.1, -0.02, 0.1], probabilistic_sharpe=[0.9, 0.9, 0.012, 0.9])
+    one_of_four = with_statistics(
+        run, excess_return=[0.1, 0.1, -0.02, 0.1], probabilistic_sharpe=[0.9, 0.9, 0.013, 0.9]
+    )
     nobody = with_statistics(run, excess_return=[0.1] * 4)
     assert [f.level for f in found(maybe, "Earned less than CDI: reversal")] == ["warn"]
+    assert [f.level for f in found(one_of_four, "Earned less than CDI: reversal")] == ["warn"]
     assert [f.level for f in found(sure, "Earned less than CDI: reversal")] == ["bad"]
     assert "(with confidence)" in found(sure, "Earned less")[0].words
     assert found(nobody, "Earned less") == []
