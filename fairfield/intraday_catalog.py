@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from datetime import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fairfield.catalog import find_kind, known_parameters
 from fairfield.config import PodSection
 from fairfield.errors import ConfigError
-from fairfield.intraday_config import BoundSection, IntradayPodSection, IntradayRunConfig, QueueSection
+from fairfield.intraday_config import BoundSection, IntradayPodSection, IntradayRunConfig, LatencySection, QueueSection
 
 if TYPE_CHECKING:
-    from backtests.intraday.settings import FillSettings
+    from backtests.intraday.settings import FillSettings, Latency
     from backtests.walk.intraday_plan import FillCase, IntradayPlan, IntradayPodPlan
+    from strategies.intraday.pod import IntradayPod
 
 DEFAULT_BOUNDS = (
     BoundSection(name="trade_through", kind="trade_through"),
@@ -26,6 +29,7 @@ DEFAULT_BOUNDS = (
 
 def intraday_pod_kinds() -> dict[str, Callable[..., Any]]:
     """Every kind of intraday pod that a configuration file can name."""
+    from strategies.intraday.library_maker import LibraryMaker
     from strategies.intraday.makers import AvellanedaStoikov, ConstantSpread, SingleMaker, SkewedSpread
     from strategies.intraday.mean_field_maker import MeanFieldMaker
     from strategies.intraday.regime_switch import RegimeSwitch
@@ -33,6 +37,7 @@ def intraday_pod_kinds() -> dict[str, Callable[..., Any]]:
 
     return {
         "mean_field_maker": MeanFieldMaker,
+        "library_maker": LibraryMaker,
         "single_maker": SingleMaker,
         "avellaneda_stoikov": AvellanedaStoikov,
         "constant_spread": ConstantSpread,
@@ -42,8 +47,14 @@ def intraday_pod_kinds() -> dict[str, Callable[..., Any]]:
     }
 
 
-def make_intraday_plan(config: IntradayRunConfig) -> IntradayPlan:
+def make_intraday_plan(config: IntradayRunConfig, folder: Path = Path()) -> IntradayPlan:
     """The intraday walk-forward that a configuration asks for.
+
+    Parameters
+    ----------
+    config : IntradayRunConfig
+    folder : Path
+        The configuration's own, where paths among the parameters of pods start.
 
     Raises
     ------
@@ -76,9 +87,10 @@ def make_intraday_plan(config: IntradayRunConfig) -> IntradayPlan:
                 embargo=windows.embargo,
                 anchored=windows.window == "anchored",
             ),
-            pods=tuple(_pod_plan(pod) for pod in config.pods),
+            pods=tuple(_pod_plan(pod, folder) for pod in config.pods),
             benchmark=config.benchmark,
             fills=_fills(config, market.queue),
+            guess=market.queue.guess,
             bounds=_bounds(config),
             order_lots=market.order_lots,
             capital=config.account.capital,
@@ -97,7 +109,7 @@ def _seconds(at: time) -> float:
     return at.hour * 3600.0 + at.minute * 60.0 + at.second + at.microsecond / 1e6
 
 
-def _pod_plan(section: IntradayPodSection) -> IntradayPodPlan:
+def _pod_plan(section: IntradayPodSection, folder: Path) -> IntradayPodPlan:
     from backtests.walk.intraday_plan import IntradayPodPlan
     from strategies.pod import parameter_grid
 
@@ -106,28 +118,59 @@ def _pod_plan(section: IntradayPodSection) -> IntradayPodPlan:
     )
     kind = find_kind(common, intraday_pod_kinds())
     try:
+        if section.kind == "library_maker":
+            return IntradayPodPlan(name=section.name, grid=(_library_maker(common, folder),))
         pod = kind(name=section.name, **known_parameters(common, kind))
         return IntradayPodPlan(name=section.name, grid=parameter_grid(pod, section.grid))
     except (TypeError, ValueError) as error:
         raise ConfigError(f"pod {section.name}: {error}") from error
 
 
+def _library_maker(section: PodSection, folder: Path) -> IntradayPod:
+    """The maker of a policy library; parameters of the mean-field maker are those of the game that is looked up."""
+    from strategies.intraday.library_maker import LibraryMaker
+    from strategies.intraday.mean_field_maker import MeanFieldMaker
+
+    if section.grid:
+        raise ConfigError(f"pod {section.name}: a library_maker has no grid: name one pod for each set of parameters")
+    own = {item.name for item in dataclasses.fields(LibraryMaker)}
+    inner = {item.name for item in dataclasses.fields(MeanFieldMaker)} - own
+    parts = [
+        {name: value for name, value in section.parameters.items() if (name in inner) is of_game}
+        for of_game in (False, True)
+    ]
+    values, game = (
+        known_parameters(section.model_copy(update={"parameters": part}), maker)
+        for part, maker in zip(parts, (LibraryMaker, MeanFieldMaker), strict=True)
+    )
+    if "library" in values:
+        values["library"] = str(folder / Path(str(values["library"])).expanduser())
+    return LibraryMaker(name=section.name, maker=MeanFieldMaker(**game), **values)
+
+
 def _fills(config: IntradayRunConfig, queue: QueueSection) -> FillSettings:
     """Assumptions about fills with a queue model; latency, fees and limits are the run's."""
-    from backtests.intraday.settings import Fees, FillSettings, Latency, OwnLimits, QueueModel
+    from backtests.intraday.settings import Fees, FillSettings, OwnLimits, QueueModel
 
     market = config.intraday
     fees = market.fees
     return FillSettings(
         queue=QueueModel(queue.kind, queue.shape, queue.exponent, queue.version, queue.assumed_lots),
-        latency=Latency(
-            entry_ns=round(1e6 * market.latency.entry_ms), response_ns=round(1e6 * market.latency.response_ms)
-        ),
+        latency=_latency(market.latency),
         fees=Fees(fees.maker_bps / 1e4, fees.taker_bps / 1e4, fees.maker_per_lot, fees.taker_per_lot),
         limits=OwnLimits(max_position=market.max_position),
         sizes=queue.sizes,
         seed=config.run.seed,
     )
+
+
+def _latency(section: LatencySection) -> Latency:
+    from backtests.intraday.settings import Latency
+    from fairfield.latency_file import read_latency
+
+    if section.file is not None:
+        return read_latency(section.file, section.kind)
+    return Latency(entry_ns=round(1e6 * section.entry_ms), response_ns=round(1e6 * section.response_ms))
 
 
 def _bounds(config: IntradayRunConfig) -> tuple[FillCase, ...]:

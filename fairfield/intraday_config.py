@@ -24,7 +24,10 @@ class InstrumentSection(Section):
 
 
 class QueueSection(Section):
-    """Where own orders stand in their level and how large fills may be: `backtests.intraday.settings.QueueModel`."""
+    """Where own orders stand in their level and how large fills may be: `backtests.intraday.settings.QueueModel`.
+
+    `guess`: the lots of "assumed" are guessed in training.
+    """
 
     kind: Literal["pessimistic", "probabilistic", "exact", "trade_through", "assumed"] = "pessimistic"
     shape: Literal["log", "power"] = "power"
@@ -32,20 +35,37 @@ class QueueSection(Section):
     version: Literal[1, 2, 3] = 1
     assumed_lots: float = Field(default=0.0, ge=0.0)
     sizes: Literal["traded", "whole"] = "traded"
-
-
-class BoundSection(QueueSection):
-    """A named queue model that every session is simulated under as well; `guess`: its lots are guessed in training."""
-
-    name: str = Field(pattern=NAME)
     guess: Literal["low", "high"] | None = None
 
 
-class LatencySection(Section):
-    """Milliseconds from a decision to the exchange, and from its answer back; the feed's own are in the events."""
+class BoundSection(QueueSection):
+    """A named queue model that every session is simulated under as well."""
 
+    name: str = Field(pattern=NAME)
+
+
+class LatencySection(Section):
+    """Milliseconds from a decision to the exchange, and from its answer back; the feed's own are in the events.
+
+    "constant" has the two numbers; "sampled" and "recorded" a `file`: CSV with the columns entry_ms and response_ms, of
+    which each request draws a row, or with `time` (UTC) before them, between whose rows delays are interpolated.
+    """
+
+    kind: Literal["constant", "sampled", "recorded"] = "constant"
     entry_ms: float = Field(default=0.0, ge=0.0, le=60_000.0)
     response_ms: float = Field(default=0.0, ge=0.0, le=60_000.0)
+    file: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> LatencySection:
+        if (self.kind == "constant") != (self.file is None):
+            raise ValueError(
+                "file must be given for the kinds sampled and recorded, and for them alone; kind was "
+                f"{self.kind!r} {'without' if self.file is None else 'with'} a file"
+            )
+        if self.file is not None and {"entry_ms", "response_ms"} & self.model_fields_set:
+            raise ValueError(f"entry_ms and response_ms must be left out where a file has them; kind was {self.kind!r}")
+        return self
 
 
 class FeesSection(Section):
@@ -78,7 +98,7 @@ class IntradaySection(Section):
     `start` and `end` are the first and last session; `session_start`, `liquidate_at` and `session_stop` times of the
     day by `clock` (the venue's own when left out, else UTC): pods act from the first to the second, positions are
     closed until the third. `bounds` are further queue models that are reported beside the main one; without them
-    there are two, a lower and an upper one.
+    those of `fairfield.intraday_catalog.DEFAULT_BOUNDS`.
     """
 
     store: FilePath
@@ -179,6 +199,15 @@ def load_intraday_config(path: Path) -> IntradayRunConfig:
     return config.model_copy(
         update={
             "run": config.run.model_copy(update={"output": base / config.run.output.expanduser()}),
-            "intraday": config.intraday.model_copy(update={"store": base / config.intraday.store.expanduser()}),
+            "intraday": config.intraday.model_copy(update=_places(config.intraday, base)),
         }
     )
+
+
+def _places(market: IntradaySection, base: Path) -> dict[str, object]:
+    """The paths of the section from the configuration's own folder on."""
+    places: dict[str, object] = {"store": base / market.store.expanduser()}
+    if market.latency.file is not None:
+        file = base / market.latency.file.expanduser()
+        places["latency"] = market.latency.model_copy(update={"file": file})
+    return places

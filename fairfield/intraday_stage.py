@@ -70,7 +70,7 @@ def run_intraday_backtest(config_path: Path, *, workers: int | None = None, exec
     config = load_intraday_config(config_path)
     sys.path.append(str(config_path.resolve().parent))  # pods of the user's own lie beside the configuration
     try:
-        plan = make_intraday_plan(config)
+        plan = make_intraday_plan(config, config_path.resolve().parent)
     except ConfigError as error:
         raise ConfigError(f"{config_path}: {error}") from error
     processes = LocalProcesses(config.run.workers if workers is None else workers)
@@ -139,7 +139,7 @@ def write_synthetic_sessions(
     from data_pipeline.synthetic.order_book_sessions import SYMBOLS, write_sessions
 
     if feed not in SYMBOLS:
-        raise ConfigError(f"--sessions must be with --feed {' or '.join(SYMBOLS)}; was {feed}")
+        raise ConfigError(f"--sessions must be with --feed {', '.join(SYMBOLS)}; was {feed}")
     book = BookConfig(seed=seed, seconds=seconds, queue=QUEUE)
     try:
         with console.status(f"simulating {sessions} sessions of an order book in {folder}"), disk_of(folder):
@@ -162,10 +162,12 @@ def _configuration(feed: str, seconds: float) -> str:
     venue, symbol = SYMBOLS[feed]
     book = BookConfig()
     words = (CONFIGURATIONS / "market_makers.toml").read_text(encoding="utf-8")
+    if feed == "b3_trades":  # there is no book to stand in
+        words = words.replace('kind = "pessimistic"', 'kind = "assumed"\nguess = "high"', 1)
     changed = {
         "venue": f'"{venue}"',
         "symbol": f'"{symbol}"',
-        "lot_size": repr(float(book.size if feed == "lobster" else 1.0)),
+        "lot_size": repr(1.0 if feed == "binance" else float(book.size)),
         "liquidate_at": _clock(book.start + seconds - LIQUIDATION_SECONDS),
         "session_stop": _clock(book.start + seconds),
     }

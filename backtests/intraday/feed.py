@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -18,7 +19,7 @@ from data_pipeline.book.signs import tick_rule
 from data_pipeline.errors import DataError
 from data_pipeline.sessions.hours import SessionHours, venue_hours
 from data_pipeline.sessions.rules import segment_of, trading_unit
-from strategies.intraday.rule import AUCTION, CONTINUOUS, HALTED, Instrument
+from strategies.intraday.rule import AUCTION, CLOSED, CONTINUOUS, HALTED, Instrument
 
 if TYPE_CHECKING:
     from data_pipeline.store import Store
@@ -29,6 +30,7 @@ SECOND: Final = 10**9
 _BOTH: Final = EXCH | LOCAL
 _SIDES: Final = BUY | SELL
 _TRADED: Final = ("regular", "cross", "hidden")
+_STRICTEST: Final = (AUCTION, HALTED, CLOSED)
 _PHASES: Final = {"cancel": HALTED, "opening_call": AUCTION, "continuous": CONTINUOUS, "closing_call": AUCTION}
 
 
@@ -93,6 +95,34 @@ def session_feed(
     DataError
         When the store has nothing of it, or the venue held no session that day.
     """
+    events, counts, notes = session_events(
+        store, venue, symbol, session, sign_trades=sign_trades, feed_latency_ns=feed_latency_ns
+    )
+    if instrument is None:
+        instrument = _instrument(venue, symbol, events, notes)
+    hours = venue_hours(venue, session, segment_of(symbol) or "cash" if venue == "B3" else "cash")
+    spans = _halts(store, venue, symbol, session)
+    return SessionFeed(
+        events, _source(events), instrument, span_of(hours, spans, liquidate_before), counts, tuple(notes)
+    )
+
+
+def session_events(
+    store: Store,
+    venue: str,
+    symbol: str,
+    session: str,
+    *,
+    sign_trades: bool = True,
+    feed_latency_ns: int = 0,
+) -> tuple[Events, dict[str, int], list[str]]:
+    """Events of one session, their counts, and what was assumed; the arguments are those of `session_feed`.
+
+    Raises
+    ------
+    DataError
+        When the store has nothing of it.
+    """
     notes: list[str] = []
     events = store.event_array(venue, symbol, session)
     if not events.size:
@@ -102,14 +132,7 @@ def session_feed(
         raise DataError(
             f"{store.name}: {venue} {symbol} {session} has neither market events nor trades: ingest its files"
         )
-    events, counts = _signed(events, sign_trades, notes)
-    if instrument is None:
-        instrument = _instrument(venue, symbol, events, notes)
-    hours = venue_hours(venue, session, segment_of(symbol) or "cash" if venue == "B3" else "cash")
-    spans = _halts(store, venue, symbol, session)
-    return SessionFeed(
-        events, _source(events), instrument, span_of(hours, spans, liquidate_before), counts, tuple(notes)
-    )
+    return *_signed(events, sign_trades, notes), notes
 
 
 def span_of(
@@ -141,6 +164,43 @@ def span_of(
             done = last
     liquidate = stop - round(liquidate_before * SECOND)
     return TradingSpan(start=start, stop=stop, liquidate=liquidate, phases=tuple(phases))
+
+
+def session_phases(
+    store: Store, venue: str, symbol: str, session: str, start: int, stop: int
+) -> tuple[tuple[int, int, int], ...]:
+    """What is not continuous trading between two moments: the venue's calls and closed hours, and the halts.
+
+    Venues that hold no calls in the table of hours have halts alone; so have sessions whose hours are not known
+    (`known_hours`).
+    """
+    marks = [(first, last, HALTED) for first, last in _halts(store, venue, symbol, session)]
+    hours = known_hours(venue, symbol, session)
+    if hours is not None and len(hours.phases) > 1:
+        edge = start
+        for phase in hours.phases:
+            first, last = _ns(phase.start), _ns(phase.end)
+            marks.append((edge, first, CLOSED))
+            if phase.name != "continuous":
+                marks.append((first, last, _PHASES.get(phase.name, CLOSED)))
+            edge = last
+        marks.append((edge, stop, CLOSED))
+    cut = [(max(first, start), min(last, stop), phase) for first, last, phase in marks]
+    moments = sorted({moment for first, last, _ in cut if first < last for moment in (first, last)})
+    found: list[tuple[int, int, int]] = []
+    for first, last in pairwise(moments):
+        held = [phase for a, b, phase in cut if a <= first and last <= b and a < b]
+        if held:
+            found.append((first, last, max(held, key=_STRICTEST.index)))
+    return tuple(found)
+
+
+def known_hours(venue: str, symbol: str, session: str) -> SessionHours | None:
+    """The venue's hours of a session; None where the table of hours does not have them."""
+    try:
+        return venue_hours(venue, session, segment_of(symbol) or "cash" if venue == "B3" else "cash")
+    except DataError:
+        return None
 
 
 def _ns(moment: np.datetime64) -> int:

@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from backtests.errors import WindowError
 from backtests.evidence.statistics import SESSIONS_PER_YEAR
 from backtests.intraday.settings import FillSettings
 from backtests.walk.folds import FoldSettings
@@ -66,6 +67,11 @@ class FillCase:
             raise ValueError(
                 f"queue of case {self.name!r} must be assumed when its lots are guessed; was {self.settings.queue.kind}"
             )
+
+    @property
+    def needs_book(self) -> bool:
+        """Whether the queue is that of a book: of trades alone it would be empty, and every order the first."""
+        return self.settings.queue.kind not in ("trade_through", "assumed")
 
     def with_guess(self, low: float, high: float) -> FillCase:
         """The case with the guessed lots in its settings."""
@@ -176,6 +182,8 @@ class IntradayPlan:
         The pod that the others are compared with.
     fills : FillSettings
         The main assumptions, with the fees, the latency and the limits of every pod.
+    guess : "low", "high" or None
+        Of the main assumptions, as a `FillCase` has it.
     bounds : tuple of FillCase
         Assumptions that every test session is simulated under as well. Fees and limits are those of `fills`.
     order_lots : int
@@ -213,6 +221,7 @@ class IntradayPlan:
     seed: int = 1
     bootstrap_draws: int = 2000
     sessions_per_year: int = SESSIONS_PER_YEAR
+    guess: Literal["low", "high"] | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without data."""
@@ -238,6 +247,7 @@ class IntradayPlan:
             raise ValueError(f"start must not be after end; were {self.start} and {self.end}")
 
     def _check_fills(self) -> None:
+        FillCase(MAIN, self.fills, self.guess)
         if self.bounds:
             _require_distinct("bounds", [MAIN, *(case.name for case in self.bounds)])
         for case in self.bounds:
@@ -256,7 +266,23 @@ class IntradayPlan:
     @property
     def cases(self) -> tuple[FillCase, ...]:
         """The main assumptions and the bounds."""
-        return FillCase(MAIN, self.fills), *self.bounds
+        return FillCase(MAIN, self.fills, self.guess), *self.bounds
+
+    def of_trades_alone(self) -> tuple[IntradayPlan, tuple[str, ...]]:
+        """The plan with those bounds that trades alone allow, and the names of the others.
+
+        Raises
+        ------
+        WindowError
+            When the main assumptions need a book.
+        """
+        if not self.cases[0].needs_book:
+            left = tuple(case.name for case in self.bounds if case.needs_book)
+            return replace(self, bounds=tuple(case for case in self.bounds if not case.needs_book)), left
+        raise WindowError(
+            "kind of the main queue must be trade_through, or assumed with a guess or lots, where the store has trades "
+            f"alone: there is no book to stand in; was {self.fills.queue.kind}"
+        )
 
     @property
     def trials(self) -> int:

@@ -15,7 +15,6 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +24,7 @@ from backtests.intraday.settings import FillSettings
 from backtests.walk.intraday_outcomes import SessionResult, fill_rows, result_bytes, sample_rows
 from backtests.walk.intraday_plan import MAIN, FillCase, MarketCalibrationSettings, TradingDay
 from backtests.walk.intraday_rules import read_rule, rule_bytes
-from backtests.walk.intraday_sessions import read_events, trading_span, venue_clock
+from backtests.walk.intraday_sessions import FeedKind, SessionData, read_session, venue_clock
 from backtests.walk.intraday_truth import (
     measure_bytes,
     measure_session,
@@ -59,6 +58,7 @@ class SessionName:
     instrument: Instrument
     session: str
     digest: str
+    kind: FeedKind = "events"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +125,12 @@ def measure_training_session(task: MeasureTask) -> bytes:
         market.day.start,
         market.day.stop,
         clock=venue_clock(market.venue, market.day),
+        infer=name.kind != "events",
     )
     instrument = name.instrument
     measure = measure_session(record, task.settings, tick=instrument.tick_size, lot=instrument.lot_size)
-    span = trading_span(market.venue, name.session, market.day)
-    guess = queue_guess(_events(market, name), instrument, until=span.stop)
+    data = _data(market, name)
+    guess = queue_guess(data.valued, instrument, until=data.span.stop)
     features = session_features(record, market.day, instrument, task.settings.feature_seconds)
     return measure_bytes(measure | {"queue_low": guess.low, "queue_high": guess.high}, features)
 
@@ -185,12 +186,12 @@ def trade_session(task: TradeTask) -> bytes:
 
     market, name = task.market, task.name
     rule = read_rule(Ledger(market.ledger).read(task.rule))
-    span = trading_span(market.venue, name.session, market.day)
-    path = quote_path(_events(market, name), name.instrument, until=span.stop)
+    data = _data(market, name)
+    path = quote_path(data.valued, name.instrument, until=data.span.stop)
     accounts, shown = {}, {}
     for case in task.cases:
         outcome = run_session(market, rule, name, case.settings, task.seed, task.sample_every)
-        accounts[case.name] = session_account(outcome, path, span, case.settings)
+        accounts[case.name] = session_account(outcome, path, data.span, case.settings)
         if case.name == MAIN:
             shown = {"fills": fill_rows(outcome, name.session), "samples": sample_rows(outcome, name.session)}
     return result_bytes(SessionResult(name.session, name.instrument, task.fold, accounts, **shown))
@@ -203,14 +204,15 @@ def run_session(
     from backtests.intraday.simulator import simulate_session
 
     instrument = name.instrument
-    events = _events(market, name)
+    data = _data(market, name)
     drawn = dataclasses.replace(settings, seed=session_seed(seed, settings.seed, instrument.symbol, name.session))
-    span = trading_span(market.venue, name.session, market.day)
-    return simulate_session(events, rule, instrument, span, drawn, sample_every=sample_every)
+    return simulate_session(data.events, rule, instrument, data.span, drawn, sample_every=sample_every)
 
 
-def _events(market: Market, name: SessionName) -> NDArray[Any]:
-    return read_events(market.store, market.venue, name.instrument.symbol, name.session, name.digest)
+def _data(market: Market, name: SessionName) -> SessionData:
+    return read_session(
+        market.store, market.venue, name.instrument.symbol, name.session, market.day, name.kind, name.digest
+    )
 
 
 def session_seed(*parts: int | str) -> int:

@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 
 from backtests.errors import WindowError
+from backtests.intraday.feed import known_hours
 from backtests.walk.fold_tasks import Selection, best_index
 from backtests.walk.folds import Fold, check_stitchable, make_folds
 from backtests.walk.intraday_assembly import assemble_intraday
 from backtests.walk.intraday_outcomes import read_result
-from backtests.walk.intraday_plan import IntradayPlan, IntradayPodPlan, describe_fills, describe_member
+from backtests.walk.intraday_plan import FillCase, IntradayPlan, IntradayPodPlan, describe_fills, describe_member
 from backtests.walk.intraday_rules import rule_record
-from backtests.walk.intraday_sessions import combined_hash, list_sessions, session_hash
+from backtests.walk.intraday_sessions import SessionList, combined_hash, find_sessions, session_hash
 from backtests.walk.intraday_tasks import (
     FitTask,
     Market,
@@ -86,7 +87,10 @@ def run_intraday_walkforward(
     from data_pipeline.store import Store
 
     store = Store.open(plan.store)
-    sessions, partial = list_sessions(store, plan)
+    listed = find_sessions(store, plan)
+    sessions, left_out = listed.whole, tuple[str, ...]()
+    if "trades" in listed.kinds.values():
+        plan, left_out = plan.of_trades_alone()
     folds = make_folds(len(sessions), plan.folds)
     check_stitchable(folds)
     tested = sum(len(fold.test) for fold in folds)
@@ -96,8 +100,10 @@ def run_intraday_walkforward(
             f"held {tested} of the {len(sessions)} sessions of the data: shorten the training window or add data"
         )
     names = {
-        (symbol.symbol, session): SessionName(symbol, session, session_hash(store, plan.venue, session, symbol.symbol))
-        for symbol in plan.instruments
+        (item.symbol, session): SessionName(
+            item, session, session_hash(store, plan.venue, session, item.symbol), listed.kinds[item.symbol]
+        )
+        for item in plan.instruments
         for session in sessions[: folds[-1].test.stop]
     }
     folder = (Path(output) / LEDGER_FOLDER).absolute()
@@ -111,7 +117,7 @@ def run_intraday_walkforward(
             stages = Stages(workers, ledger, job.total())
             measured = stages.run(job.measures())
             fitted = stages.run(job.fits(measured))
-            scored = stages.run(job.scores(fitted))
+            scored = stages.run(job.scores(fitted, ledger))
             choices = job.choices(fitted, scored, ledger)
             traded = stages.run(job.trades(fitted, choices, ledger))
         require_all(stages.failed, ledger)
@@ -126,7 +132,7 @@ def run_intraday_walkforward(
         }
         rules = {name: rule_record(payload) for name, payload in payloads.items()}
         run = assemble_intraday(
-            plan, sessions, folds, provenance, choices, rules, outcomes, _quality(plan, sessions, partial)
+            plan, sessions, folds, provenance, choices, rules, outcomes, _quality(plan, listed, left_out)
         )
         files = {f"rules/{sha256_hex(payload)}.npz": payload for payload in payloads.values()}
         return write_run(Path(output), run, files=files)
@@ -138,14 +144,40 @@ def _place(store: Path | str) -> str:
     return text if "://" in text else str(Path(text).absolute())
 
 
-def _quality(plan: IntradayPlan, sessions: Sequence[str], partial: Sequence[str]) -> dict[str, Any]:
-    """The light of the data: amber where sessions were left out because an instrument has no events in them."""
-    record: dict[str, Any] = {"light": "green", "reasons": [], "sessions": len(sessions), "left_out": list(partial)}
-    if partial:
-        count = f"{len(partial)} session{'s' * (len(partial) > 1)}"
-        words = f"{count} left out: not every instrument of {plan.venue} has market events in them"
-        record |= {"light": "amber", "reasons": [words]}
-    return record
+def _quality(plan: IntradayPlan, listed: SessionList, cases: Sequence[str]) -> dict[str, Any]:
+    """The light of the data: amber where something was left out, or had to be told by trades alone."""
+    reasons = []
+    if listed.partial:
+        count = f"{len(listed.partial)} session{'s' * (len(listed.partial) > 1)}"
+        reasons.append(f"{count} left out: not every instrument of {plan.venue} has its kind of market data in them")
+    alone = sorted(symbol for symbol, kind in listed.kinds.items() if kind == "trades")
+    if alone:
+        words = f"; left out without a book: {', '.join(cases)}" if cases else ""
+        reasons.append(
+            f"of {', '.join(alone)} there are trades alone: quotes are the last prices bought and sold at, positions "
+            f"are closed against those, and what is more than traded there is marked at the last trade{words}"
+        )
+    unsigned = sorted(symbol for symbol, kind in listed.kinds.items() if kind != "events")
+    if unsigned:
+        reasons.append(f"aggressors that the feed of {', '.join(unsigned)} does not name are those of the tick rule")
+    unknown = [
+        session
+        for session in listed.whole
+        if any(known_hours(plan.venue, item.symbol, session) is None for item in plan.instruments)
+    ]
+    if unknown:
+        reasons.append(
+            f"hours of {plan.venue} are not known in {len(unknown)} session{'s' * (len(unknown) > 1)}, {unknown[0]} "
+            "the first: taken as continuous trading but for halts"
+        )
+    return {
+        "light": "amber" if reasons else "green",
+        "reasons": reasons,
+        "sessions": len(listed.whole),
+        "left_out": list(listed.partial),
+        "feeds": dict(listed.kinds),
+        "cases_left_out": list(cases),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +260,7 @@ class _Job:
             for item in self.plan.instruments
         ]
 
-    def scores(self, fitted: Mapping[RuleName, Task]) -> dict[RuleName, Task]:
+    def scores(self, fitted: Mapping[RuleName, Task], ledger: Ledger) -> dict[RuleName, Task]:
         """One task per rule of a pod with several parameter sets: its profits in training."""
         tasks = {}
         for fold, pod, place, _, item in self._rules():
@@ -236,15 +268,16 @@ class _Job:
             if len(pod.grid) == 1 or rule is None:
                 continue
             names = tuple(self.names[item.symbol, self.sessions[row]] for row in fold.train)
+            fills = self._guessed(rule_record(ledger.read(rule.key)))[0].settings
             tasks[pod.name, fold.index, item.symbol, place] = self._task(
                 f"fold {fold.index}: {pod.name} of {item.symbol}, parameter set {place + 1} in training",
                 score_rule,
-                ScoreTask(self.market, rule.key, names, self.plan.fills, self.plan.seed),
+                ScoreTask(self.market, rule.key, names, fills, self.plan.seed),
                 task="intraday score",
                 rule=rule.key,
                 sessions=names,
                 day=self.plan.day,
-                fills=describe_fills(self.plan.fills),
+                fills=describe_fills(fills),
                 seed=self.plan.seed,
             )
         return tasks
@@ -313,8 +346,7 @@ class _Job:
 
     def _trade(self, fold: Fold, pod: str, name: SessionName, rule: str, record: Mapping[str, Any]) -> Task:
         plan = self.plan
-        guess = record["about"]["calibration"]
-        cases = tuple(case.with_guess(guess["queue_low"], guess["queue_high"]) for case in plan.cases)
+        cases = self._guessed(record)
         return self._task(
             f"fold {fold.index}: {pod} on {name.instrument.symbol} {name.session}",
             trade_session,
@@ -328,6 +360,11 @@ class _Job:
             seed=plan.seed,
             sample_every=plan.sample_every,
         )
+
+    def _guessed(self, record: Mapping[str, Any]) -> tuple[FillCase, ...]:
+        """The cases with the queues that the rule's training sessions guess, the main one first."""
+        guess = record["about"]["calibration"]
+        return tuple(case.with_guess(guess["queue_low"], guess["queue_high"]) for case in self.plan.cases)
 
     def register_trials(self, register: Register) -> str:
         """Write every parameter set of every pod in every fold into the register; the name of the record."""

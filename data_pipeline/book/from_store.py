@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
@@ -24,6 +25,8 @@ from data_pipeline.book.record import (
     within,
 )
 from data_pipeline.book.replay import book_source
+from data_pipeline.book.signs import tick_rule
+from data_pipeline.book.trade_quotes import quotes_of_trades
 from data_pipeline.errors import DataError
 from data_pipeline.feeds.b3.orders_record import order_lives
 from data_pipeline.feeds.b3.orders_rows import KIND_WORDS, ROW
@@ -58,6 +61,7 @@ def intraday_record(
     end: float | None = None,
     *,
     clock: str | None = None,
+    infer: bool = False,
 ) -> IntradayRecord:
     """Best quotes, trades, halts and lives of orders of a symbol's session.
 
@@ -75,6 +79,9 @@ def intraday_record(
         Window in seconds after midnight, see `record.within`.
     clock : str, optional
         IANA name of the clock; by default the venue's own (`VENUE_CLOCKS`), else UTC.
+    infer : bool
+        Trades without an aggressor get one by the tick rule, and where there are no quotes the last prices bought and
+        sold at stand for them (`quotes_of_trades`); both are counted, and noted.
 
     Raises
     ------
@@ -87,6 +94,9 @@ def intraday_record(
     notes: list[str] = []
     quotes = _quotes(store, venue, symbol, session, midnight, counts, notes)
     trades = _trades(store, venue, symbol, session, midnight, counts, notes)
+    if infer:
+        trades = _signed(trades, counts, notes)
+        quotes = quotes if quotes.times.size else _inferred(trades, counts, notes)
     place = f"{store.name}: {venue} {symbol} {session}"
     if not quotes.times.size or not trades.times.size:
         missing = "quotes or book events" if not quotes.times.size else "trades"
@@ -181,6 +191,23 @@ def _trades_of_events(events: NDArray[Any], midnight: int, counts: dict[str, int
     side = np.where(unknown, 0, trades.side).astype(np.int8)
     hidden = np.zeros(side.size, dtype=np.bool_)
     return TradeTape(_seconds(trades.times, midnight), trades.price, trades.quantity, side, hidden)
+
+
+def _signed(trades: TradeTape, counts: dict[str, int], notes: list[str]) -> TradeTape:
+    unknown = (trades.side == 0) & ~trades.hidden
+    if not unknown.any():
+        return trades
+    side = np.where(unknown, tick_rule(trades.price), trades.side).astype(np.int8)
+    counts["trades_signed_by_the_tick_rule"] = int((unknown & (side != 0)).sum())
+    notes.append("aggressors that the feed does not name are those of the tick rule.")
+    return replace(trades, side=side)
+
+
+def _inferred(trades: TradeTape, counts: dict[str, int], notes: list[str]) -> QuotePath:
+    found = quotes_of_trades(trades.price, trades.side, trades.size)
+    counts["quotes_inferred"] = trades.times.size
+    notes.append("the store has no quotes of it: the last prices bought and sold at stand for them.")
+    return QuotePath(trades.times, found.bid, found.ask)
 
 
 def _orders(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -161,11 +162,75 @@ def test_a_wrong_key_or_value_is_named(tmp_path, old, new, message):
 
 def test_every_kind_of_pod_can_be_made_with_its_defaults():
     for kind, maker in intraday_pod_kinds().items():
-        pod = maker(name="x")
+        pod = maker(name="x", **({"library": "somewhere"} if kind == "library_maker" else {}))
         assert pod.name == "x", kind
         assert pod.parameters, kind
 
 
+@pytest.mark.parametrize(
+    ("kind", "text", "message"),
+    [
+        ("sampled", "entry_ms,response_ms\n1.5,2\n3,4\n", None),
+        ("recorded", "time,entry_ms,response_ms\n2021-03-15T10:00:00Z,1.5,2\n2021-03-15T10:00:01.5,3,4\n", None),
+        ("sampled", "", "the first line must be entry_ms,response_ms; was nothing"),
+        ("sampled", "entry_ms,response_ms\n", "at least one row of delays"),
+        ("sampled", "time,entry_ms,response_ms\n", "the first line must be entry_ms,response_ms"),
+        ("sampled", "entry_ms,response_ms\n1\n", "line 2: must have 2 values; had 1"),
+        ("sampled", "entry_ms,response_ms\n1,2\n\n-1,2\n", "line 4: entry_ms must be from 0 to 60000; was '-1'"),
+        ("sampled", "entry_ms,response_ms\nnan,2\n", "line 2: entry_ms must be .*was 'nan'"),
+        ("recorded", "time,entry_ms,response_ms\nnoon,1,2\n", "line 2: time must be a UTC time"),
+        ("recorded", "time,entry_ms,response_ms\n,1,2\n", "line 2: time must be a UTC time"),
+        (
+            "recorded",
+            "time,entry_ms,response_ms\n2021-03-15T10:00:00,1,2\n2021-03-15T10:00:00,1,2\n",
+            "line 3: time must be after",
+        ),
+    ],
+)
+def test_delays_of_a_file_are_the_latency(tmp_path, kind, text, message):
+    (tmp_path / "delays.csv").write_text(text, encoding="utf-8")
+    path = tmp_path / "config.toml"
+    section = f'[intraday.latency]\nkind = "{kind}"\nfile = "delays.csv"\n[intraday.fees]'
+    path.write_text(SMALL.replace("[intraday.fees]", section), encoding="utf-8")
+    if message is not None:
+        with pytest.raises(ConfigError, match=message):
+            make_intraday_plan(load_intraday_config(path))
+        return
+    latency = make_intraday_plan(load_intraday_config(path)).fills.latency
+    assert latency.kind == kind
+    assert latency.entry.tolist() == [1_500_000, 3_000_000]
+    assert latency.response.tolist() == [2_000_000, 4_000_000]
+    assert np.diff(latency.times).tolist() == ([1_500_000_000] if kind == "recorded" else [])
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ('kind = "sampled"', "file must be given for the kinds sampled and recorded, and for them alone"),
+        ('file = "delays.csv"', "file must be given for the kinds sampled and recorded, and for them alone"),
+        ('kind = "sampled"\nfile = "delays.csv"\nentry_ms = 1.0', "entry_ms and response_ms must be left out"),
+        ('kind = "sampled"\nfile = "missing.csv"', "missing.csv: the delays cannot be read"),
+    ],
+)
+def test_a_latency_of_two_sources_is_refused(tmp_path, section, message):
+    path = tmp_path / "config.toml"
+    path.write_text(SMALL.replace("[intraday.fees]", f"[intraday.latency]\n{section}\n[intraday.fees]"), "utf-8")
+    with pytest.raises(ConfigError, match=message):
+        make_intraday_plan(load_intraday_config(path))
+
+
+def test_a_library_maker_reads_its_folder_beside_the_configuration_and_its_game(tmp_path):
+    path = tmp_path / "config.toml"
+    pod = 'kind = "library_maker"\nparameters = {library = "policies/abc", risk_aversion = 0.2, interval_ms = 250}'
+    path.write_text(SMALL.replace('kind = "skewed_spread"', pod), encoding="utf-8")
+    (maker,) = make_intraday_plan(load_intraday_config(path), tmp_path).pods[1].grid
+    assert maker.library == str(tmp_path / "policies/abc")
+    assert (maker.maker.risk_aversion, maker.interval_ms) == (0.2, 250)
+    path.write_text(SMALL.replace('kind = "skewed_spread"', pod.replace("risk_aversion", "risk_avrsion")), "utf-8")
+    with pytest.raises(ConfigError, match="pod skewed: unknown parameter risk_avrsion"):
+        make_intraday_plan(load_intraday_config(path), tmp_path)
+
+
 def test_sessions_are_written_in_feeds_that_a_backtest_reads(tmp_path):
-    with pytest.raises(ConfigError, match="--sessions must be with --feed binance or lobster; was b3_orders"):
+    with pytest.raises(ConfigError, match="--sessions must be with --feed binance, lobster, b3_trades; was b3_orders"):
         write_synthetic_sessions(tmp_path, feed="b3_orders")

@@ -11,19 +11,23 @@ import numpy as np
 import pytest
 
 from backtests.errors import WalkForwardError, WindowError
+from backtests.intraday.settings import QueueModel
 from backtests.walk import intraday_tasks
 from backtests.walk.folds import FoldSettings, make_folds
+from backtests.walk.intraday_plan import FillCase
 from backtests.walk.intraday_rules import read_rule
-from backtests.walk.intraday_sessions import list_sessions, session_hash, trading_span
+from backtests.walk.intraday_sessions import SessionData, list_sessions, session_hash, trading_span
 from backtests.walk.intraday_tasks import Market, SessionName, run_session
 from backtests.walk.intraday_walkforward import run_intraday_walkforward
 from backtests.walk.result_files import read_run
 from data_pipeline.store import Store
+from data_pipeline.synthetic.order_book_sessions import write_sessions
 from data_pipeline.tasks.executor import LocalProcesses
 from data_pipeline.tasks.report import RunInterruptedError
+from strategies.intraday.rule import Instrument
 
 sys.path.insert(0, str(Path(__file__).parent))
-from intraday_market import BOOK, COUNT, FEES, SYMBOL, VENUE, make_plan, make_raw, make_store
+from intraday_market import BOOK, COUNT, FEES, FIRST, SYMBOL, VENUE, make_plan, make_raw, make_store
 
 HERE = LocalProcesses(0)
 
@@ -169,7 +173,7 @@ def test_events_after_a_moment_change_no_fill_before_it(folder, store, monkeypat
     altered = events.copy()
     later = altered["exch_ts"] > moment
     altered["qty"][later] *= 3.0
-    monkeypatch.setattr(intraday_tasks, "read_events", lambda *place: altered)
+    monkeypatch.setattr(intraday_tasks, "read_session", lambda *place: SessionData(altered, altered, span))
     other = run_session(market, rule, name, plan.fills, 1, 1)
     early = whole.fills["exch_ts"] <= moment
     assert early.sum() > 10
@@ -197,7 +201,7 @@ def test_folds_that_do_not_fit_are_refused(store, tmp_path):
 def test_a_symbol_that_the_store_does_not_have_is_named(store, tmp_path):
     plan = make_plan(store)
     missing = dataclasses.replace(plan.instruments[0], symbol="NONE")
-    with pytest.raises(WindowError, match="no session of BINANCE_USDM has market events of NONE"):
+    with pytest.raises(WindowError, match="no session of BINANCE_USDM has market events or trades of NONE"):
         run_intraday_walkforward(make_plan(store, instruments=(missing,)), tmp_path)
 
 
@@ -206,3 +210,53 @@ def test_a_task_that_fails_is_named_with_its_reason(store, tmp_path):
     wrong = dataclasses.replace(plan.instruments[0], tick_size=0.03)
     with pytest.raises(WalkForwardError, match=r"SYNUSDT 2021-03-15: measured: .*tick"):
         run_intraday_walkforward(make_plan(store, instruments=(wrong,)), tmp_path, executor=HERE)
+
+
+@pytest.fixture(scope="module")
+def trades_store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trades")
+    files = write_sessions(folder / "raw", BOOK, first=FIRST, count=COUNT, feed="b3_trades")
+    return make_store(folder / "store", files)
+
+
+def trades_plan(store, **changes):
+    plan = make_plan(store)
+    queue = QueueModel("assumed")
+    book = FillCase("book", dataclasses.replace(plan.fills, queue=QueueModel("probabilistic")))
+    through = FillCase("through", dataclasses.replace(plan.fills, queue=QueueModel("trade_through")))
+    values = {
+        "venue": "B3",
+        "instruments": (Instrument("SYNT3", "B3", 0.01, 100.0),),
+        "fills": dataclasses.replace(plan.fills, queue=queue),
+        "guess": "high",
+        "bounds": (through, FillCase("low", dataclasses.replace(plan.fills, queue=queue), "low"), book),
+        "capital": 1e5,
+    }
+    return make_plan(store, **(values | changes))
+
+
+def test_trades_alone_run_and_what_they_cannot_tell_is_left_out(trades_store, tmp_path):
+    run = read_run(run_intraday_walkforward(trades_plan(trades_store), tmp_path, executor=HERE))
+    assert run.quality["light"] == "amber"
+    assert run.quality["feeds"] == {"SYNT3": "trades"}
+    assert run.quality["cases_left_out"] == ["book"]
+    assert "left out without a book: book" in " ".join(run.quality["reasons"])
+    for result in run.results:
+        assert set(result.statistics["fill_cases"]) == {"main", "through", "low"}
+        record = result.statistics["fill_cases"]["main"]
+        assert record["orders"]["fills"] > 20
+        fills = result.tables["fills"]
+        assert set(fills["cause"].tolist()) <= {"the_price", "print_through", "liquidation", "at_the_price"}
+        sessions = result.tables["sessions"]
+        main = sessions["fill_case"] == "main"
+        assert sessions["lots_liquidation"][main].sum() > 0
+        assert sessions["lots_book_through"].sum() == 0
+        assert sessions["liquidated"][main].sum() < 0  # closing pays the spread
+
+
+def test_a_queue_in_a_book_is_refused_where_there_are_trades_alone(trades_store, tmp_path):
+    plan = make_plan(trades_store)
+    with pytest.raises(
+        WindowError, match=r"kind of the main queue must be trade_through, or assumed .*was pessimistic"
+    ):
+        run_intraday_walkforward(trades_plan(trades_store, fills=plan.fills, guess=None), tmp_path, executor=HERE)
