@@ -143,12 +143,13 @@ def count_trials(choices: Sequence[Selection], test_sessions: int) -> tuple[int,
     been the one that is shown. The variance of the scores is that of the trials' true ratios plus the noise of
     estimation, about 1/T over T sessions. Only the noise depends on the length, so that of the training windows is
     taken out and that of the test is put in; without a visible difference between trials the noise alone is left.
-    With fewer than two scores there was nothing to choose from and the variance is 0.
+    With fewer than two scores nothing is known of what trials differ by, and the noise of the test is left too: other
+    studies on the same data may have tried many.
     """
     scored = [(score, choice.observations) for choice in choices for score in choice.scores if math.isfinite(score)]
     trials = sum(len(choice.scores) for choice in choices)
     if len(scored) < 2:
-        return trials, 0.0
+        return trials, 1.0 / test_sessions
     ratios, observations = np.array(scored, dtype=np.float64).T
     spread = float(np.var(ratios, ddof=1)) / SESSIONS_PER_YEAR
     return trials, trial_variance_over(test_sessions, spread, float(np.mean(1.0 / observations)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,7 +93,8 @@ def sweep(
     Raises
     ------
     ValueError
-        When no session lies in the window, it is too short for the longest lookback, or the cost is no cost.
+        When a day is none or no session lies in the window, it is too short for the longest lookback, or the cost is
+        no cost.
 
     Examples
     --------
@@ -126,16 +128,23 @@ def sweep(
 
 
 def _rows(panel: DailyPanel, start: str | None, end: str | None) -> range:
-    first = 0 if start is None else int(np.searchsorted(panel.sessions, np.datetime64(start, "D")))
+    first = 0 if start is None else int(np.searchsorted(panel.sessions, _day("start", start)))
     last = panel.sessions.size
     if end is not None:
-        last = int(np.searchsorted(panel.sessions, np.datetime64(end, "D"), side="right"))
+        last = int(np.searchsorted(panel.sessions, _day("end", end), side="right"))
     if first >= last:
         raise ValueError(
             f"start and end must hold a session of the panel ({panel.sessions[0]} to {panel.sessions[-1]}); were "
             f"{start} and {end}"
         )
     return range(first, last)
+
+
+def _day(name: str, text: str) -> np.datetime64:
+    try:
+        return np.datetime64(date.fromisoformat(text), "D")
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be a day written YYYY-MM-DD; was {text!r}") from None
 
 
 def _flat_costs(instruments: int, cost_bps: float) -> TradingCosts:

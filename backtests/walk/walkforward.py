@@ -336,7 +336,12 @@ class _Job:
         for pod in self.plan.pods:
             account = _describe_account(self.plan, pod)
             conditions = {name: value for name, value in account.items() if name != "name"}
-            conditions |= {"game": describe_execution(self.plan), "selection": self.plan.selection}
+            conditions |= {
+                "game": describe_execution(self.plan),
+                "selection": plain_json(self.plan.choice_rule()) if self.plan.selection == "nested" else "screen",
+                "test": self.plan.folds.test,
+                "gap": self.plan.folds.gap,
+            }
             for member in pod.grid:
                 described = describe_pod(member)
                 kind = described.pop("kind")

@@ -15,6 +15,7 @@ from backtests.daily.screening import replay
 from backtests.daily.simulator import Segment, simulate
 from backtests.errors import WindowError
 from backtests.evidence.overfitting import probability_of_backtest_overfitting
+from backtests.evidence.sharpe import expected_maximum
 from backtests.evidence.statistics import SESSIONS_PER_YEAR
 from backtests.walk.choice import score_choices
 from backtests.walk.combinatorial import CombinatorialSettings, path_splits
@@ -25,12 +26,14 @@ from backtests.walk.plan import PodPlan, WalkForwardPlan, describe
 from backtests.walk.policy_files import read_policy
 from backtests.walk.register import REGISTER_FOLDER, Register, trials_of_runs, unregistered_runs
 from backtests.walk.result_files import read_run
+from backtests.walk.sweep import sweep
 from backtests.walk.training import training_view
 from backtests.walk.walkforward import run_walkforward
 from mfg_core import solve_mfg
 from strategies.equal_weight import EqualWeight
 from strategies.execution import Immediate, mean_field_schedule
 from strategies.momentum import TimeSeriesMomentum
+from strategies.pod import parameter_grid
 
 ROWS = 170
 SMALL = {"min_traded_value": 0.0, "max_weight": 1.0, "min_presence": 0.5}
@@ -222,6 +225,37 @@ def test_trials_of_earlier_runs_on_the_same_data_deflate_the_next(tmp_path):
     assert trials_of_runs([first, fresh]) == 10 + 8  # two registers: nobody can tell what they share
     unknown = dataclasses.replace(second, provenance={})
     assert trials_of_runs([unknown]) == second.result("hold").statistics["trials"]
+
+
+def test_one_set_in_one_fold_is_deflated_for_the_sweep_that_it_came_from(tmp_path):
+    """With no second score to compare, luck was taken to show a Sharpe ratio of zero, whatever had been tried."""
+    hold = EqualWeight(universe_window=20, rebalance_every=10, **SMALL, name="hold")
+    plan = make_plan(pods=(PodPlan("hold", (hold,), "immediate"),), folds=FoldSettings(120, 60, purge=2))
+    plan = dataclasses.replace(plan, combinatorial=None)
+    grid = parameter_grid(hold, {"rebalance_every": list(range(5, 25))})
+    sweep(make_panel(), grid, Register(tmp_path / REGISTER_FOLDER))
+    found = read_run(run_walkforward(plan, make_panel(), tmp_path, workers=0)).result("hold").statistics
+    assert found["trials"] == 21
+    expected = expected_maximum(21) * (SESSIONS_PER_YEAR / found["observations"]) ** 0.5
+    assert found["deflated_sharpe_threshold"] == pytest.approx(expected)
+    assert found["deflated_sharpe"] < found["probabilistic_sharpe"]
+
+
+def test_other_tests_and_inner_folds_of_the_same_training_are_other_trials(tmp_path):
+    plans = [
+        make_plan(combinatorial=None, **change)
+        for change in (
+            {},
+            {"folds": FoldSettings(90, 40, purge=3)},
+            {"folds": FoldSettings(90, 60, purge=2)},
+            {"inner_folds": 2},
+        )
+    ]
+    counts = [
+        read_run(run_walkforward(plan, make_panel(), tmp_path, workers=0)).results[0].statistics["trials"]
+        for plan in plans
+    ]
+    assert counts == [6, 12, 18, 24]
 
 
 def test_a_deleted_register_shows(tmp_path):

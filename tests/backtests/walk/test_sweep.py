@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import linecache
+import sys
+import types
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
 from backtests.audit.lookahead import random_panel, scramble_future
 from backtests.daily.screening import screen
 from backtests.evidence.sharpe import deflated_sharpe, sharpe_sample
+from backtests.walk.plan import describe_pod
 from backtests.walk.register import Register
 from backtests.walk.sweep import sweep
 from mfg_core.daily.costs import TradingCosts
@@ -71,6 +77,9 @@ def test_every_set_is_a_trial_once_and_further_sweeps_deflate(panel, tmp_path):
         ({"cost_bps": -1.0}, r"cost_bps must be in \[0, 10000\); was -1.0"),
         ({"start": "2031-01-01"}, "start and end must hold a session of the panel"),
         ({"start": "2020-03-01", "end": "2020-02-01"}, "start and end must hold a session"),
+        ({"start": "January"}, "start must be a day written YYYY-MM-DD; was 'January'"),
+        ({"end": ""}, "end must be a day written YYYY-MM-DD; was ''"),
+        ({"start": 20200101}, "start must be a day written YYYY-MM-DD; was 20200101"),
         ({"end": "2020-01-20"}, "train must have at least 43 sessions"),
     ],
 )
@@ -80,3 +89,27 @@ def test_windows_and_costs_are_checked(panel, tmp_path, options, message):
     with pytest.raises(ValueError, match="pods must hold at least one"):
         sweep(panel, [], Register(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pod_written_in_a_notebook_is_known_by_its_own_text(panel, tmp_path):
+    """Its module's file does not exist; an edited class under the same name is another trial."""
+    register, keys = Register(tmp_path), set()
+    for edit in ("1", "2"):
+        lines = f"@dataclass(frozen=True)\nclass Mine(TimeSeriesMomentum):\n    edition = {edit}\n"
+        cell = f"/no/such/folder/{edit}.py"
+        linecache.cache[cell] = (len(lines), None, lines.splitlines(keepends=True), cell)
+        module = types.ModuleType("notebook")
+        module.__file__ = cell
+        module.__dict__.update(dataclass=dataclass, TimeSeriesMomentum=TimeSeriesMomentum)
+        sys.modules["notebook"] = module
+        try:
+            exec(compile(lines, cell, "exec"), module.__dict__)
+            pods = parameter_grid(module.Mine(volatility_sessions=20), {"signal_sessions": [20]})
+            found = sweep(panel, pods, register)
+            keys.add(describe_pod(pods[0])["source"])
+        finally:
+            del sys.modules["notebook"], linecache.cache[cell]
+    assert found.count.of_data == len(keys) == 2
+    assert None not in keys
+    nowhere = type("Nowhere", (TimeSeriesMomentum,), {"__module__": "__no_such_module__"})
+    assert describe_pod(nowhere())["source"] is None
