@@ -101,7 +101,7 @@ def synthetic_book(
     seconds: Annotated[float, typer.Option(help="Length of the record.", min=60.0, max=36_000.0)] = 3600.0,
     seed: Annotated[int, typer.Option(help="Seed of every random number.", min=0)] = 1,
     sessions: Annotated[
-        int, typer.Option(help="lobster, binance: sessions for `fairfield backtest`; 0: one, to calibrate.", min=0)
+        int, typer.Option(help="Sessions for `fairfield backtest`, of lobster, binance or b3_trades; 0: one.", min=0)
     ] = 0,
 ) -> None:
     """Write a simulated order book of known truth, and the configuration that calibrates to it or trades it."""
