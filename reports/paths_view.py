@@ -9,11 +9,13 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from backtests.evidence.statistics import SESSIONS_PER_YEAR
+from backtests.walk.path_record import path_measures
 from reports import charts
 from reports.charts import Series
-from reports.formats import MISSING, integer, is_number, money, number, percent, probability
+from reports.formats import MISSING, day, integer, is_number, money, number, percent, probability
 from reports.performance import find
-from reports.read_run import Paths, RunView
+from reports.read_run import Paths, PodResult, RunView
 from reports.tables import Cell, Grid, Group
 
 MOST_LINES = 8
@@ -84,7 +86,11 @@ def path_pictures(run: RunView) -> list[tuple[str, Markup]]:
 
 
 def path_grid(run: RunView) -> Grid | None:
-    """Measures over the paths of each pod: lowest, quartiles, highest, and that of the account beside them."""
+    """Measures over the paths of each pod: lowest, quartiles, highest; the account's, and the median where it ran.
+
+    The account has only the test windows of the walk-forward, the paths nearly all sessions: without the same sessions
+    in both, what the market did in the others would be taken for an effect of training.
+    """
     if run.paths is None:
         return None
     rows: list[Any] = []
@@ -96,13 +102,15 @@ def path_grid(run: RunView) -> Grid | None:
     }
     for pod in run.pods:
         rows.append(Group(pod.name))
+        beside = _where_the_account_ran(run.paths, pod)
         for name, (words, form, own) in forms.items():
             found = run.paths.record["pods"][pod.name][name]
             quantiles = [form(found[level]) for level in LEVELS]
-            account = find(pod.statistics, own) if own else None
-            rows.append((words, *quantiles, form(account) if is_number(account) else "–"))
+            both = (beside.get(name), find(pod.statistics, own)) if own else (None, None)
+            rows.append((words, *quantiles, *(form(value) if is_number(value) else "–" for value in both)))
     count = len(run.paths.record["paths"])
-    head = ("Over the paths", "Lowest", "Lower quartile", "Median", "Upper quartile", "Highest", "Walk-forward account")
+    head = ("Over the paths", "Lowest", "Lower quartile", "Median", "Upper quartile", "Highest",
+            "Median where the account ran", "Walk-forward account")  # fmt: skip
     return Grid(
         key="paths", head=tuple(Cell(name) for name in head), rows=rows, style="wide", note=path_note(count, run)
     )
@@ -113,14 +121,38 @@ LEVELS = ("lowest", "lower_quartile", "median", "upper_quartile", "highest")
 
 def path_note(count: int, run: RunView) -> str:
     """What the paths are and are not."""
-    record = run.paths.record if run.paths is not None else {"splits": [], "groups": []}
+    record = run.paths.record if run.paths is not None else {"splits": [], "groups": [("", "")]}
+    sessions, groups = run.pods[0].sessions, record["groups"]
+    splits, purge, embargo = len(record["splits"]), record.get("purge", 0), record.get("embargo", 0)
     return (
-        f"{count} paths from {len(record['splits'])} splits of {len(record['groups'])} groups (Lopez de Prado 2018), "
-        f"labels purged over {record.get('purge', 0)} sessions, embargo {record.get('embargo', 0)}. In a split a pod "
-        "also trains on sessions after those that it is tested on: nobody could have traded a path. Each group starts "
-        "from cash with the whole capital, and what it holds at its last close is marked there. Paths share sessions "
-        "and training, so their spread is no standard error. The account beside them trained on the past alone."
+        f"{counted(count, 'path')} from {counted(splits, 'split')} of {len(groups)} groups (Lopez de Prado 2018), "
+        f"{day(groups[0][0])} to {day(groups[-1][1])}; labels purged over {counted(purge, 'session')}, embargo "
+        f"{counted(embargo, 'session')}. In a split a pod also trains on sessions after those that it is tested on: "
+        "nobody could have traded a path. Each group starts from cash with the whole capital, limits and high-water "
+        "mark anew; what it holds at its last close is marked there, its sale not paid. Paths share sessions and "
+        "training, so their spread is no standard error. The account trained on the past alone and ran from "
+        f"{day(sessions[0])} to {day(sessions[-1])}; the column before it has the paths over those sessions."
     )
+
+
+def counted(number_of: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "path"), counted(15, "split")
+    ('1 path', '15 splits')
+    """
+    return f"{integer(number_of)} {noun}{'' if number_of == 1 else 's'}"
+
+
+def _where_the_account_ran(paths: Paths, pod: PodResult) -> dict[str, Any]:
+    """Median of each measure over the paths, of the sessions that the account has too; none without two of them."""
+    sessions = paths.table["session"]
+    shared = (sessions > pod.sessions[0]) & (sessions <= pod.sessions[-1])
+    table = {name: values[shared] for name, values in paths.table.items()}
+    if np.unique(table["session"]).size < 2:
+        return {}
+    found = path_measures(table, pod.name, 1.0, int(pod.statistics.get("sessions_per_year", SESSIONS_PER_YEAR)))
+    return {name: measure["median"] for name, measure in found.items()}
 
 
 def _path_picture(paths: Paths, pod: str) -> Markup:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from backtests.audit.lookahead import random_panel
@@ -49,7 +50,9 @@ def test_the_page_shows_trials_and_paths_and_says_what_they_are(folder, read_pag
         "3 paths from 6 splits of 4 groups",
         "nobody could have traded a path",
         "by purged cross-validation in 2 folds",
-        "what it holds at its last close is marked there",
+        "what it holds at its last close is marked there, its sale not paid",
+        "limits and high-water mark anew",
+        "labels purged over 1 session, embargo 0 sessions",
     ):
         assert words in text
 
@@ -63,12 +66,28 @@ def test_the_tables_have_the_numbers_of_the_files(folder):
         for level in ("lowest", "lower_quartile", "median", "upper_quartile", "highest")
     )
     statistics = json.loads((folder / "pods/hold/statistics.json").read_text())
-    assert rows["Sharpe ratio (over CDI)"][5] == number(statistics["sharpe"], 2)
+    assert rows["Sharpe ratio (over CDI)"][6] == number(statistics["sharpe"], 2)
     search = {row[0]: row[1] for row in search_table(run).rows if not hasattr(row, "words")}
     assert search["Of this run"] == search["Deflated for"] == "4"
     assert search["Parameter sets"] == "2"
     haircut = statistics["haircut"]["bonferroni"]["adjusted_sharpe"]
     assert search["Whatever their dependence (Bonferroni)"] == number(haircut, 2)
+
+
+def test_the_account_is_compared_with_the_paths_over_its_own_sessions(folder):
+    """Second way: each path cut to the account's sessions with pandas; the paths begin long before the account."""
+    run = view_run(folder)
+    frame = pd.read_parquet(folder / "evidence/paths.parquet")
+    account = run.pods[0].sessions
+    assert frame["session"].min() < account[0]
+    shared = frame[(frame["session"] > account[0]) & (frame["session"] <= account[-1])]
+    excess = shared["return"] - shared["risk_free"]
+    by_path = excess.groupby(shared["path"])
+    ratios = by_path.mean() / by_path.std() * 252**0.5
+    rows = {row[0]: row[1:] for row in path_grid(run).rows if not hasattr(row, "words")}
+    assert rows["Sharpe ratio (over CDI)"][5] == number(ratios.median(), 2)
+    assert rows["Sharpe ratio (over CDI)"][5] != rows["Sharpe ratio (over CDI)"][2]
+    assert rows["Final value, R$"][5:] == ("–", "–")
 
 
 def test_many_paths_are_drawn_by_their_quantiles(folder):
