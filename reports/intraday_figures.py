@@ -52,8 +52,9 @@ def bound_table(run: Run) -> Grid:
         rows=rows,
         words=2,
         style="wide sticky",
-        note="Money after fees, all test sessions. Errors count equal pieces of the sessions as independent. Fill "
-        "ratio: lots filled over lots sent. At the price: the part of the maker's lots that came from the queue, not "
+        note="Money after fees, all test sessions. Errors are those of independent sessions; "
+        "of fewer than five, of their pieces with the correlation of neighbours. Fill ratio: lots filled over lots "
+        "sent. At the price: the part of the maker's lots that came from the queue, not "
         "from prints or quotes beyond the price.",
     )  # fmt: skip
 

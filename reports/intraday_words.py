@@ -55,7 +55,8 @@ def _sure(results: Sequence[Result]) -> Fact:
     return Fact(
         level,
         f"Sure under every fill model, after fees: {'; '.join(parts)}.",
-        "Sure: the total is away from 0 at the 5 % level, equal pieces of the sessions taken as independent.",
+        "Sure: the total is away from 0 at the 5 % level, by sessions; of fewer than five, by their pieces and "
+        "the correlation of neighbours.",
     )
 
 

@@ -56,7 +56,7 @@ class BoundRow:
     @property
     def gain(self) -> Gain:
         """The profit after fees and how sure it is."""
-        return gain_of(np.concatenate([account.gains for account in self.accounts]))
+        return gain_of(*(account.gains for account in self.accounts))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

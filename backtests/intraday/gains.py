@@ -18,20 +18,25 @@ from strategies.intraday.rule import Instrument
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 BLOCKS: Final = 30
+SESSIONS: Final = 5
+"""Sessions from which on the error of a total comes from them alone."""
 LEVEL: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """A total of n pieces, with its standard error sqrt(n) times their deviation, as if they were independent.
+    """A total of n pieces of time, with its standard error.
 
     Attributes
     ----------
     total, error, t, p : float
-        Money; total / error; the two-sided p-value of Student's t with n - 1 degrees. nan where nothing varies.
+        Money; total / error; the two-sided p-value of Student's t. nan where nothing varies, or too little is known.
     pieces : int
+        Sessions, where there are at least `SESSIONS` of them, else pieces of sessions.
     verdict : int
         1 or -1 where p is below `LEVEL`, by the sign of the total; 0 where the total cannot be told from 0.
+    correlation : float
+        Of neighbouring pieces; above 0 it makes the error larger and the pieces count for fewer.
     """
 
     total: float
@@ -40,19 +45,47 @@ class Gain:
     p: float
     pieces: int
     verdict: int
+    correlation: float = 0.0
 
 
-def gain_of(pieces: Floats) -> Gain:
-    """The total of gains of equal stretches of time, of one or more sessions."""
+def gain_of(*sessions: Floats) -> Gain:
+    """The total of one or more sessions, each given as its gains in equal pieces of time.
+
+    From `SESSIONS` sessions on the error is that of independent sessions: whatever a session's pieces have in common is
+    in it. With fewer it comes from the pieces, sqrt(n) times their deviation; a correlation r of neighbours above 0
+    leaves n (1 - r) / (1 + r) pieces that count (an autoregression of order one), which are in the error and the
+    degrees of freedom. r is the pieces' own, plus 1/n, by which it is too low where they are independent (Kendall
+    1954).
+    """
+    pieces = np.concatenate(sessions) if sessions else np.empty(0)
+    if len(sessions) >= SESSIONS:
+        totals = np.array([one.sum() for one in sessions])
+        return _gain(totals, 0.0)
+    return _gain(pieces, max(0.0, _neighbours(sessions, pieces)))
+
+
+def _gain(values: Floats, correlation: float) -> Gain:
     from scipy.stats import t as student
 
-    count, whole = int(pieces.size), float(pieces.sum())
-    error = float(np.sqrt(count) * pieces.std(ddof=1)) if count > 1 else 0.0
-    if not error > 0:
-        return Gain(whole, float("nan"), float("nan"), float("nan"), count, 0)
+    count, whole, unknown = int(values.size), float(values.sum()), float("nan")
+    effective = count * (1.0 - correlation) / (1.0 + correlation)
+    deviation = float(values.std(ddof=1)) if count > 1 else 0.0
+    if not (deviation > 0 and effective > 1):
+        return Gain(whole, unknown, unknown, unknown, count, 0, correlation)
+    error = count * deviation / np.sqrt(effective)
     ratio = whole / error
-    p = float(2.0 * student.sf(abs(ratio), count - 1))
-    return Gain(whole, error, ratio, p, count, int(np.sign(ratio)) if p < LEVEL else 0)
+    p = float(2.0 * student.sf(abs(ratio), effective - 1.0))
+    return Gain(whole, float(error), float(ratio), p, count, int(np.sign(ratio)) if p < LEVEL else 0, correlation)
+
+
+def _neighbours(sessions: Sequence[Floats], pieces: Floats) -> float:
+    """Correlation of pieces that follow each other in a session, without its bias; 0 where there are none."""
+    away = [one - pieces.mean() for one in sessions]
+    pairs, squares = sum(max(one.size - 1, 0) for one in away), sum(float(one @ one) for one in away)
+    if not (pairs and squares > 0):
+        return 0.0
+    products = sum(float(one[1:] @ one[:-1]) for one in away)
+    return products / squares * pieces.size / pairs + 1.0 / pieces.size
 
 
 def block_gains(

@@ -121,7 +121,7 @@ def account_record(accounts: Sequence[SessionAccount]) -> dict[str, Any]:
         "money": {name: format(value, "f") for name, value in money.items()},
         "maker_fees": sum(account.maker_fees for account in accounts) / 1e6,
         "taker_fees": sum(account.taker_fees for account in accounts) / 1e6,
-        "profit": asdict(gain_of(np.concatenate([account.gains for account in accounts]))),
+        "profit": asdict(gain_of(*(account.gains for account in accounts))),
         "sessions": {"profits": profits, **per_session(profits)},
         "mark_outs": mark_out_record(mark_out_means([account.mark_outs for account in accounts])),
         "inventory": _inventory_record([account.inventory for account in accounts]),

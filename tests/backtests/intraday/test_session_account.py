@@ -81,9 +81,48 @@ def test_fees_are_those_of_fractions_to_a_millionth(drawn, tick_size, lot):
     assert np.abs(micros - np.array(exact, dtype=np.int64)).max(initial=0) <= 1
 
 
+def covered(sessions, truth):
+    """Whether the 95 % interval of a total holds the true one; `sessions`: arrays of pieces."""
+    return not gain_of(*(one - truth / sum(one.size for one in sessions) for one in sessions)).verdict
+
+
+def test_intervals_hold_the_truth_also_where_neighbouring_pieces_or_whole_sessions_go_together():
+    """2,000 totals with 95 % intervals: 95 % hold the truth, give or take 0.5 %, but for how well r is known."""
+    rng = np.random.default_rng(12)
+    noise = rng.normal(size=(2000, 60))
+    linked = noise.copy()
+    for at in range(1, 60):
+        linked[:, at] = 0.4 * linked[:, at - 1] + noise[:, at]
+    shares = {}
+    for name, values in (("independent", noise[:, :30]), ("linked", linked[:, 30:])):
+        shares[name] = np.mean([covered([one + 0.7], 30 * 0.7) for one in values])
+        shares[f"{name}, naive"] = np.mean([ttest_1samp(one, 0.0).pvalue > 0.05 for one in values])
+    assert 0.94 < shares["independent"] < 0.975
+    assert shares["linked"] > 0.91
+    assert shares["linked, naive"] < 0.86  # so the test would see the naive error
+    days = rng.normal(size=(800, 6, 30)) + rng.normal(size=(800, 6, 1))
+    assert 0.93 < np.mean([covered(list(one), 0.0) for one in days]) < 0.97
+    assert np.mean([ttest_1samp(one.ravel(), 0.0).pvalue > 0.05 for one in days]) < 0.6
+
+
+def test_the_error_of_linked_pieces_by_hand():
+    """Deviations 1, 1, -1, -1: products 1 - 1 + 1 of 3 pairs over squares 4 of 4, and 1/4: r = 1/3 + 1/4 = 7/12."""
+    found = gain_of(np.array([4.0, 4.0, 2.0, 2.0]))
+    assert found.correlation == pytest.approx(7 / 12)
+    effective = 4 * (5 / 12) / (19 / 12)
+    assert found.error == pytest.approx(4 * np.sqrt(4 / 3) / np.sqrt(effective))
+    whole = gain_of(*(np.array([1.0, 1.0, day]) for day in (1.0, 2.0, 3.0, 4.0, 5.0)))
+    assert (whole.pieces, whole.correlation) == (5, 0.0)
+    assert whole.t == pytest.approx(ttest_1samp([3.0, 4.0, 5.0, 6.0, 7.0], 0.0).statistic)
+    rising = gain_of(np.arange(3.0) ** 9)  # neighbours that say nothing apart from each other
+    assert rising.verdict == 0
+
+
 def test_the_error_of_a_total_is_students():
     pieces = np.random.default_rng(4).normal(0.3, 1.0, 40)
+    pieces = np.ravel(np.column_stack([np.sort(pieces)[:20], np.sort(pieces)[:19:-1]]))  # low, high, low, high
     found, other = gain_of(pieces), ttest_1samp(pieces, 0.0)
+    assert found.correlation == 0.0
     assert (found.t, found.p) == (pytest.approx(other.statistic), pytest.approx(other.pvalue))
     assert found.total == pytest.approx(pieces.sum())
     assert found.verdict == (1 if other.pvalue < 0.05 else 0)
