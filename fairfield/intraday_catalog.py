@@ -16,6 +16,7 @@ from fairfield.intraday_config import BoundSection, IntradayPodSection, Intraday
 if TYPE_CHECKING:
     from backtests.intraday.settings import FillSettings, Latency
     from backtests.walk.intraday_plan import FillCase, IntradayPlan, IntradayPodPlan
+    from backtests.walk.sensitivity import IntradaySensitivity
     from strategies.intraday.pod import IntradayPod
 
 DEFAULT_BOUNDS = (
@@ -100,9 +101,20 @@ def make_intraday_plan(config: IntradayRunConfig, folder: Path = Path()) -> Intr
             sample_every=market.sample_every,
             risk_free_annual=config.account.risk_free_annual,
             seed=config.run.seed,
+            sensitivity=_sensitivity(config),
         )
     except (TypeError, ValueError) as error:  # a rule of a room that a value of the file breaks
         raise ConfigError(str(error)) from error
+
+
+def _sensitivity(config: IntradayRunConfig) -> IntradaySensitivity:
+    from backtests.walk.sensitivity import IntradaySensitivity
+
+    values = config.sensitivity.model_dump()
+    try:
+        return IntradaySensitivity(**{name: tuple(items) for name, items in values.items()})
+    except ValueError as error:
+        raise ConfigError(f"sensitivity.{error}") from error
 
 
 def _seconds(at: time) -> float:

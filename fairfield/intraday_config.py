@@ -159,6 +159,19 @@ class IntradayPodSection(Section):
     grid: dict[str, list[Value]] = Field(default_factory=dict)
 
 
+class IntradaySensitivitySection(Section):
+    """Execution assumptions that are varied one at a time, a further account of every pod for each value.
+
+    Fits, choices and calibrations stay those of the run. `latency_ms` is each way; `order_lots` takes the largest
+    position along.
+    """
+
+    latency_ms: list[float] = Field(default_factory=list)
+    fee_factor: list[float] = Field(default_factory=list)
+    order_lots: list[int] = Field(default_factory=list)
+    max_position: list[int] = Field(default_factory=list)
+
+
 class IntradayRunConfig(Section):
     """A whole configuration file of an event run."""
 
@@ -166,6 +179,7 @@ class IntradayRunConfig(Section):
     intraday: IntradaySection
     walkforward: SessionWindowsSection = SessionWindowsSection()
     account: IntradayAccountSection = IntradayAccountSection()
+    sensitivity: IntradaySensitivitySection = IntradaySensitivitySection()
     benchmark: str
     pods: list[IntradayPodSection] = Field(min_length=1)
 

@@ -14,6 +14,7 @@ from backtests.evidence.statistics import SESSIONS_PER_YEAR
 from backtests.intraday.settings import FillSettings
 from backtests.walk.folds import FoldSettings
 from backtests.walk.plan import describe_pod
+from backtests.walk.sensitivity import IntradaySensitivity, varied
 from data_pipeline.disk import plain_json, sha256_hex
 from strategies.intraday.pod import IntradayPod
 from strategies.intraday.rule import Instrument
@@ -199,6 +200,8 @@ class IntradayPlan:
         What the capital earns beside the pod's profit.
     seed : int
         Of the bootstrap, and with the session's name of sampled latencies: the same for every pod.
+    sensitivity : IntradaySensitivity or None
+        Values of execution assumptions under which every pod has a further account.
     """
 
     name: str
@@ -222,6 +225,7 @@ class IntradayPlan:
     bootstrap_draws: int = 2000
     sessions_per_year: int = SESSIONS_PER_YEAR
     guess: Literal["low", "high"] | None = None
+    sensitivity: IntradaySensitivity | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without data."""
@@ -263,6 +267,13 @@ class IntradayPlan:
                 f"{self.fills.limits.max_order}; was {self.order_lots}"
             )
 
+        for most in self.sensitivity.max_position if self.sensitivity else ():
+            if not self.order_lots <= most <= self.fills.limits.max_position:
+                raise ValueError(
+                    f"max_position of the sensitivity must be from order_lots {self.order_lots} to the run's "
+                    f"{self.fills.limits.max_position}: quotes beyond were not made; was {most}"
+                )
+
     @property
     def cases(self) -> tuple[FillCase, ...]:
         """The main assumptions and the bounds."""
@@ -303,6 +314,7 @@ def describe_intraday(plan: IntradayPlan) -> dict[str, Any]:
     described["pods"] = [
         {"name": pod.name, "grid": [describe_member(member) for member in pod.grid]} for pod in plan.pods
     ]
+    described["sensitivity"] = plain_json(plan.sensitivity) if plan.sensitivity and varied(plan.sensitivity) else None
     return described
 
 

@@ -3,6 +3,7 @@
     per instrument and training session   what it tells of the market
     per pod, fold and instrument          every parameter set fitted; where there are several, scored in training
     per pod, fold, instrument and session the chosen rule against the session's events, under every case of fills
+    per pod, fold and instrument          the chosen set under fills at the calibrated rates
     then                                  accounts, statistics, comparison, the run folder
 
 Each task's result is in the ledger under the hash of all that it depends on: the rows of the sessions that it reads,
@@ -11,7 +12,7 @@ its settings, the code. A run that is stopped goes on from there; one that grows
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,14 @@ from typing import Any
 import numpy as np
 
 from backtests.errors import WindowError
+from backtests.evidence.sensitivity import SENSITIVITY_FILE
 from backtests.intraday.feed import known_hours
 from backtests.walk.fold_tasks import Selection, best_index
 from backtests.walk.folds import Fold, check_stitchable, make_folds
 from backtests.walk.intraday_assembly import assemble_intraday
 from backtests.walk.intraday_outcomes import read_result
 from backtests.walk.intraday_plan import FillCase, IntradayPlan, IntradayPodPlan, describe_fills, describe_member
+from backtests.walk.intraday_poisson import PATHS, poisson_record, poisson_session, read_poisson
 from backtests.walk.intraday_rules import rule_record
 from backtests.walk.intraday_sessions import SessionList, combined_hash, find_sessions, session_hash
 from backtests.walk.intraday_tasks import (
@@ -44,6 +47,17 @@ from backtests.walk.plan import parameters_json
 from backtests.walk.provenance import ROOMS, code_hash, library_versions
 from backtests.walk.register import REGISTER_FOLDER, Register, Trial, TrialWindow, unregistered_runs
 from backtests.walk.result_files import write_run
+from backtests.walk.sensitivity import Variant
+from backtests.walk.sensitivity_intraday import (
+    SIZED,
+    VariantName,
+    VariantTradeTask,
+    changed,
+    intraday_study,
+    trade_variant,
+    variant_key,
+    variants_of,
+)
 from backtests.walk.stages import Stages, require_all
 from backtests.walk.walkforward import LEDGER_FOLDER, MIN_TEST_SESSIONS
 from data_pipeline.disk import plain_json, sha256_hex
@@ -51,6 +65,8 @@ from data_pipeline.tasks.executor import LocalProcesses, Workforce
 from data_pipeline.tasks.ledger import Ledger, task_key
 from data_pipeline.tasks.report import Progress, ignore_progress
 from data_pipeline.tasks.worker import Task
+from strategies.intraday.pod import IntradayPod
+from strategies.intraday.rule import Instrument
 
 RuleName = tuple[str, int, str, int]
 """Pod, fold, symbol and place in the grid."""
@@ -120,9 +136,22 @@ def run_intraday_walkforward(
             scored = stages.run(job.scores(fitted, ledger))
             choices = job.choices(fitted, scored, ledger)
             traded = stages.run(job.trades(fitted, choices, ledger))
+            variants = job.variants(fitted, choices, ledger)
+            stages.total += len(variants)
+            varied = stages.run(variants)
+            expected = stages.run(job.expectations(fitted, choices))
         require_all(stages.failed, ledger)
         outcomes = {
             pod.name: [read_result(ledger.read(task.key)) for name, task in traded.items() if name[0] == pod.name]
+            for pod in plan.pods
+        }
+        lengths = {fold.index: len(fold.test) for fold in folds}
+        poisson = {
+            pod.name: poisson_record(
+                (read_poisson(ledger.read(task.key)), lengths[name[1]])
+                for name, task in expected.items()
+                if name[0] == pod.name
+            )
             for pod in plan.pods
         }
         payloads = {
@@ -131,10 +160,14 @@ def run_intraday_walkforward(
             for symbol in (item.symbol for item in plan.instruments)
         }
         rules = {name: rule_record(payload) for name, payload in payloads.items()}
-        run = assemble_intraday(
-            plan, sessions, folds, provenance, choices, rules, outcomes, _quality(plan, listed, left_out)
-        )
+        quality = _quality(plan, listed, left_out)
+        run = assemble_intraday(plan, sessions, folds, provenance, choices, rules, outcomes, poisson, quality)
         files = {f"rules/{sha256_hex(payload)}.npz": payload for payload in payloads.values()}
+        tables = {result.pod: result.tables for result in run.results}
+        found = {name: ledger.read(task.key) for name, task in varied.items()}
+        study = intraday_study(plan, sessions, folds, tables, found)
+        if study is not None:
+            files[SENSITIVITY_FILE] = study
         return write_run(Path(output), run, files=files)
 
 
@@ -198,7 +231,7 @@ class _Job:
         fits = folds * symbols * sum(sets)
         scores = folds * symbols * sum(count for count in sets if count > 1)
         trades = len(sets) * symbols * sum(len(fold.test) for fold in self.folds)
-        return symbols * len(self._training_rows()) + fits + scores + trades
+        return symbols * len(self._training_rows()) + fits + scores + trades + folds * symbols * len(sets)
 
     def _training_rows(self) -> list[int]:
         return sorted({row for fold in self.folds for row in fold.train})
@@ -224,32 +257,63 @@ class _Job:
     def fits(self, measured: Mapping[tuple[str, str], Task]) -> dict[RuleName, Task]:
         """One task per pod, fold, instrument and parameter set whose training sessions are all measured."""
         tasks = {}
-        plan = self.plan
-        fees, most = plan.fills.fees, plan.fills.limits.max_position
         for fold, pod, place, member, item in self._rules():
             sessions = tuple(self.sessions[row] for row in fold.train)
             if any((item.symbol, session) not in measured for session in sessions):
                 continue
             keys = tuple(measured[item.symbol, session].key for session in sessions)
-            tasks[pod.name, fold.index, item.symbol, place] = self._task(
+            tasks[pod.name, fold.index, item.symbol, place] = self._fit(
                 f"fold {fold.index}: {pod.name} of {item.symbol}, parameter set {place + 1}",
+                "fit",
                 fit_rule,
-                FitTask(
-                    self.market, member, item, sessions, keys, plan.calibration, plan.order_lots, most, fees.maker,
-                    fees.maker_per_lot,
-                ),
-                task="intraday fit",
-                pod=describe_member(member) | {"name": member.name},
-                instrument=item,
-                sessions=sessions,
-                measures=keys,
-                seconds=plan.day.seconds,
-                settings=plan.calibration,
-                order_lots=plan.order_lots,
-                max_position=most,
-                fees=[fees.maker, fees.maker_per_lot],
-            )  # fmt: skip
+                self._fit_task(member, item, sessions, keys),
+            )
         return tasks
+
+    def expectations(
+        self, fitted: Mapping[RuleName, Task], choices: Mapping[tuple[str, int], Selection]
+    ) -> dict[tuple[str, int, str], Task]:
+        """One task per pod, fold and instrument: the chosen set under fills at the calibrated rates."""
+        tasks = {}
+        for (name, fold), choice in choices.items():
+            for item in self.plan.instruments:
+                argument = fitted[name, fold, item.symbol, choice.chosen].argument
+                tasks[name, fold, item.symbol] = self._fit(
+                    f"fold {fold}: {name} of {item.symbol} at the calibrated rates",
+                    "poisson",
+                    poisson_session,
+                    argument,
+                    paths=PATHS,
+                )
+        return tasks
+
+    def _fit_task(
+        self, member: IntradayPod, item: Instrument, sessions: tuple[str, ...], keys: tuple[str, ...]
+    ) -> FitTask:
+        plan = self.plan
+        fees, most = plan.fills.fees, plan.fills.limits.max_position
+        return FitTask(
+            self.market, member, item, sessions, keys, plan.calibration, plan.order_lots, most, fees.maker,
+            fees.maker_per_lot,
+        )  # fmt: skip
+
+    def _fit(self, name: str, what: str, function: Any, task: FitTask, **more: Any) -> Task:
+        return self._task(
+            name,
+            function,
+            task,
+            task=f"intraday {what}",
+            pod=describe_member(task.pod) | {"name": task.pod.name},
+            instrument=task.instrument,
+            sessions=task.sessions,
+            measures=task.measures,
+            seconds=self.plan.day.seconds,
+            settings=task.settings,
+            order_lots=task.order_lots,
+            max_position=task.max_position,
+            fees=[task.maker_fee, task.maker_fee_per_lot],
+            **more,
+        )
 
     def _rules(self) -> list[tuple[Fold, IntradayPodPlan, int, Any, Any]]:
         return [
@@ -323,7 +387,31 @@ class _Job:
         self, fitted: Mapping[RuleName, Task], choices: Mapping[tuple[str, int], Selection], ledger: Ledger
     ) -> dict[tuple[str, int, str, str], Task]:
         """One task per pod, fold, instrument and test session, the pods of a session one after the other."""
-        tasks = {}
+        return {
+            (pod, fold.index, name.instrument.symbol, name.session): self._trade(fold, pod, name, rule, record)
+            for fold, pod, name, rule, record in self._tested(fitted, choices, ledger)
+        }
+
+    def variants(
+        self, fitted: Mapping[RuleName, Task], choices: Mapping[tuple[str, int], Selection], ledger: Ledger
+    ) -> dict[VariantName, Task]:
+        """One task per pod, fold, instrument, test session and value of a study of sensitivity."""
+        varied = variants_of(self.plan)
+        if not varied:
+            return {}
+        return {
+            (pod, fold.index, name.instrument.symbol, name.session, variant): self._variant(
+                fold, pod, name, rule, record, variant
+            )
+            for fold, pod, name, rule, record in self._tested(fitted, choices, ledger)
+            for variant in varied
+            if variant[0] != "order_lots" or record["function"] == SIZED
+        }
+
+    def _tested(
+        self, fitted: Mapping[RuleName, Task], choices: Mapping[tuple[str, int], Selection], ledger: Ledger
+    ) -> Iterator[tuple[Fold, str, SessionName, str, Mapping[str, Any]]]:
+        """Fold, pod, test session, key and record of the rule, the pods of a session one after the other."""
         for fold in self.folds:
             ready = [pod for pod in self.plan.pods if (pod.name, fold.index) in choices]
             rules = {
@@ -340,9 +428,7 @@ class _Job:
                     name = self.names[item.symbol, self.sessions[row]]
                     for pod in ready:
                         place = pod.name, item.symbol
-                        task = self._trade(fold, pod.name, name, rules[place], records[place])
-                        tasks[pod.name, fold.index, item.symbol, name.session] = task
-        return tasks
+                        yield fold, pod.name, name, rules[place], records[place]
 
     def _trade(self, fold: Fold, pod: str, name: SessionName, rule: str, record: Mapping[str, Any]) -> Task:
         plan = self.plan
@@ -359,6 +445,23 @@ class _Job:
             cases={case.name: describe_fills(case.settings) for case in cases},
             seed=plan.seed,
             sample_every=plan.sample_every,
+        )
+
+    def _variant(
+        self, fold: Fold, pod: str, name: SessionName, rule: str, record: Mapping[str, Any], variant: Variant
+    ) -> Task:
+        plan = self.plan
+        settings, lots = changed(plan, self._guessed(record)[0].settings, variant)
+        return self._task(
+            f"fold {fold.index}: {pod} on {name.instrument.symbol} {name.session} with {variant[0]} {variant[1]}",
+            trade_variant,
+            VariantTradeTask(self.market, rule, name, settings, lots, plan.seed),
+            task="intraday sensitivity",
+            rule=record["artefact"],
+            session=name,
+            day=plan.day,
+            seed=plan.seed,
+            **variant_key(settings, lots),
         )
 
     def _guessed(self, record: Mapping[str, Any]) -> tuple[FillCase, ...]:
