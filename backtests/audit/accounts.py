@@ -1,14 +1,16 @@
-"""Where two accounts of one pod part, and which sessions to cut at."""
+"""Where two accounts of one pod part, which sessions to cut at, and which field is to blame."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
 from backtests.audit.decisions import Difference
+from backtests.audit.variants import scramble_future
 from backtests.daily.account import Account
+from data_pipeline.daily.panel import DailyPanel
 
 T = TypeVar("T")
 
@@ -51,3 +53,18 @@ def spread(items: Sequence[T], count: int) -> list[T]:
         if items[place] not in chosen:
             chosen.append(items[place])
     return chosen
+
+
+def guilty_fields(
+    compare: Callable[[DailyPanel], Difference | None],
+    panel: DailyPanel,
+    cut: int,
+    names: Sequence[str],
+    seed: int = 0,
+) -> tuple[str, ...]:
+    """The fields whose later values change something alone; a choice may survive one scrambling, hardly three."""
+    for part in range(3):
+        found = [name for name in names if compare(scramble_future(panel, cut, seed + part, [name])) is not None]
+        if found:
+            return tuple(found)
+    return ()

@@ -12,13 +12,12 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from backtests.audit.accounts import account_difference, spread
+from backtests.audit.accounts import account_difference, guilty_fields, spread
 from backtests.audit.decisions import Decision, Difference, Recorder, first_difference, replayed
 from backtests.audit.findings import Audit, Check, Progress, Test
 from backtests.audit.variants import (
@@ -28,7 +27,6 @@ from backtests.audit.variants import (
     VARIANTS,
     Variant,
     forget_before,
-    scramble_future,
     vary,
 )
 from backtests.daily.account import Account
@@ -123,17 +121,20 @@ class _Work:
     choices: dict[tuple[str, int], Selection] = field(default_factory=dict)
     accounts: dict[str, Account] = field(default_factory=dict)
     decided: dict[str, list[Decision]] = field(default_factory=dict)
+    fields: dict[tuple[str, Test], tuple[str, ...]] = field(default_factory=dict)
     panels: int = 0
+    other: tuple[tuple[int, Variant, bool], DailyPanel] | None = None
+    saved: tuple[DailyPanel, Workplace] | None = None
 
     def prepare(self, progress: Progress) -> None:
         """Run the walk-forward as it is."""
-        with self._place(self.panel) as place:
-            for fold in self.folds:
-                self.digests[fold.index] = read_fold_policy(self._calibrated(place, fold)).policy_hash
-                self.policies[fold.index] = read_policy(place.policies, self.digests[fold.index])
-                for pod in self.plan.pods:
-                    self.choices[pod.name, fold.index] = read_selection(self._selected(place, pod, fold))
-                progress(0, 0, f"fold {fold.index} of the run as it is")
+        place = self._place(self.panel)
+        for fold in self.folds:
+            self.digests[fold.index] = read_fold_policy(self._calibrated(place, fold)).policy_hash
+            self.policies[fold.index] = read_policy(place.policies, self.digests[fold.index])
+            for pod in self.plan.pods:
+                self.choices[pod.name, fold.index] = read_selection(self._selected(place, pod, fold))
+            progress(0, 0, f"fold {fold.index} of the run as it is")
         for pod in self.plan.pods:
             log: list[Decision] = []
             self.accounts[pod.name] = self._account(pod, self.panel, self.panel.sessions.size - 1, log)
@@ -191,39 +192,41 @@ class _Work:
     def _check(
         self, pod: str, test: Test, variant: Variant, cut: int, compare: Compare, *, unpublished: bool = False
     ) -> Check:
-        """Compare on the variant; where something changed, name the fields that change it alone."""
+        """Compare on the variant; the first time that something changes, find the fields that change it alone."""
         session = str(self.panel.sessions[cut])
-        found = compare(vary(self.panel, cut, variant, seed=self.seed, unpublished=unpublished))
+        found = compare(self._other(cut, variant, unpublished=unpublished))
         if found is None:
             return Check(pod, test, variant, session, "same")
-        names = [name for name in FIELDS if unpublished or name != UNPUBLISHED]
-        guilty = [name for name in names if compare(scramble_future(self.panel, cut, self.seed, [name])) is not None]
-        fields = tuple(guilty) or (("the number of sessions",) if variant == "truncate" else ("several together",))
+        if (pod, test) not in self.fields:
+            names = [name for name in FIELDS if unpublished or name != UNPUBLISHED]
+            guilty = guilty_fields(compare, self.panel, cut, names, self.seed)
+            otherwise = "the number of sessions" if variant == "truncate" else "several together"
+            self.fields[pod, test] = guilty or (otherwise,)
+        fields = self.fields[pod, test]
         return Check(pod, test, variant, session, "changed", found, fields)
 
     def _costs(self, fold: Fold) -> Compare:
         def compare(panel: DailyPanel) -> Difference | None:
             session = str(self.panel.sessions[fold.train.stop - 1])
             before = self.digests[fold.index]
-            with self._place(panel) as place:
-                try:
-                    after = read_fold_policy(self._calibrated(place, fold)).policy_hash
-                    if after == before:
-                        return None
-                    return _policy_difference(session, self.policies[fold.index], read_policy(place.policies, after))
-                except Exception as error:  # noqa: BLE001  whatever another future makes it raise is a finding
-                    return Difference(session, "", f"policy {before[:12]}", f"{type(error).__name__}: {error}")
+            place = self._place(panel)
+            try:
+                after = read_fold_policy(self._calibrated(place, fold)).policy_hash
+                if after == before:
+                    return None
+                return _policy_difference(session, self.policies[fold.index], read_policy(place.policies, after))
+            except Exception as error:  # noqa: BLE001  whatever another future makes it raise is a finding
+                return Difference(session, "", f"policy {before[:12]}", f"{type(error).__name__}: {error}")
 
         return compare
 
     def _scores(self, pod: PodPlan, fold: Fold) -> Compare:
         def compare(panel: DailyPanel) -> Difference | None:
             session, before = str(self.panel.sessions[fold.train.stop - 1]), self.choices[pod.name, fold.index]
-            with self._place(panel) as place:
-                try:
-                    after = read_selection(self._selected(place, pod, fold))
-                except Exception as error:  # noqa: BLE001  as above
-                    return Difference(session, "", "scores", f"{type(error).__name__}: {error}")
+            try:
+                after = read_selection(self._selected(self._place(panel), pod, fold))
+            except Exception as error:  # noqa: BLE001  as above
+                return Difference(session, "", "scores", f"{type(error).__name__}: {error}")
             for index, (old, new) in enumerate(zip(before.scores, after.scores, strict=True)):
                 if np.float64(old).tobytes() != np.float64(new).tobytes():
                     return Difference(session, "", f"score of set {index + 1} {old!r}", repr(new))
@@ -334,14 +337,21 @@ class _Work:
         own = replace(place, policies=self.folder / "policies")
         return select_pod(SelectionTask(own, pod, fold, self.digests[fold.index], self.plan.choice_rule()))
 
-    @contextmanager
-    def _place(self, panel: DailyPanel) -> Iterator[Workplace]:
+    def _other(self, cut: int, variant: Variant, *, unpublished: bool) -> DailyPanel:
+        """The panel with another future; the last one made stays for the next pod."""
+        key = cut, variant, unpublished
+        if self.other is None or self.other[0] != key:
+            self.other = key, vary(self.panel, cut, variant, seed=self.seed, unpublished=unpublished)
+        return self.other[1]
+
+    def _place(self, panel: DailyPanel) -> Workplace:
         """The panel on disk as a task finds it; policies of another panel than the true one go elsewhere."""
-        self.panels += 1
-        policies = self.folder / ("policies" if panel is self.panel else f"policies-{self.panels}")
-        place = Workplace(self.folder / f"panel-{self.panels}", policies, "0" * 64)
-        save_panel(panel, place.panel)
-        yield place
+        if self.saved is None or self.saved[0] is not panel:
+            self.panels += 1
+            policies = self.folder / ("policies" if panel is self.panel else f"policies-{self.panels}")
+            self.saved = panel, Workplace(self.folder / f"panel-{self.panels}", policies, "0" * 64)
+            save_panel(panel, self.saved[1].panel)
+        return self.saved[1]
 
 
 def _past_check(

@@ -40,7 +40,7 @@ class Check:
     difference : Difference or None
         The first that changed.
     fields : tuple of str
-        The fields that change it when nothing else is changed.
+        The fields that change it when nothing else is changed, as found at the first change of this pod and test.
     why : str
         Of a check that tested nothing.
     """

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from backtests.audit.accounts import account_difference, spread
+from backtests.audit.accounts import account_difference, guilty_fields, spread
 from backtests.audit.decisions import Decision, Difference, Recorder, decision_of, first_difference, replayed
 from backtests.audit.variants import FIELDS, UNPUBLISHED, VARIANTS, scramble_future, vary
 from backtests.daily.account import Account
@@ -181,7 +181,7 @@ def _require(compare: Compare, panel: DailyPanel, cut: int, place: str, *, unpub
         if found is None:
             continue
         names = [name for name in FIELDS if unpublished or name != UNPUBLISHED]
-        read = [name for name in names if compare(scramble_future(panel, cut, 0, [name])) is not None]
+        read = list(guilty_fields(compare, panel, cut, names))
         if not read:
             read = ["the number of sessions" if variant == "truncate" else "several fields together"]
         of = f" of {found.instrument}" if found.instrument else ""
