@@ -1,0 +1,149 @@
+"""The other engines, each in a Python of its own: the programs that run there, and how they are called.
+
+hftbacktest 2.4.4 (FAIRFIELD_HFTBACKTEST) and nautilus_trader 1.231 (FAIRFIELD_NAUTILUS) need other versions of NumPy
+and Python than fairfield; the variables name their interpreters. Where one is not set, its rows are left out, with a
+word.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any, Final
+
+HFT: Final = """
+import json, sys, time
+import numpy as np
+from numba import njit
+from hftbacktest import (
+    BUY, SELL, GTC, GTX, LIMIT, BacktestAsset, HashMapMarketDepthBacktest, ROIVectorMarketDepthBacktest,
+)
+wish = json.loads(sys.argv[1])
+data = np.load(wish["events"])["data"]  # hftbacktest keeps only its address: the name keeps it alive
+
+def asset(part):
+    made = BacktestAsset().data([part]).linear_asset(1.0)
+    made = made.constant_order_latency(wish["entry_ns"], wish["response_ns"])
+    made = made.partial_fill_exchange() if wish["partial"] else made.no_partial_fill_exchange()
+    made = getattr(made, wish["queue"])(*wish["queue_arguments"])
+    made = made.trading_value_fee_model(wish["maker_fee"], wish["taker_fee"])
+    return made.tick_size(wish["tick"]).lot_size(wish["lot"]).roi_lb(wish["roi"][0]).roi_ub(wish["roi"][1])
+
+@njit
+def run(hbt, start, interval, away, lots, most, kind, lot, apart, out, state_of_end):
+    number, steps = 1, 0
+    # hftbacktest's clock begins at its first event: go to the step before the first one of fairfield
+    hbt.elapse(1)
+    hbt.elapse(start - hbt.current_timestamp - interval)
+    while True:
+        state_of_end[0] = hbt.elapse(interval)
+        if state_of_end[0] != 0:
+            break
+        hbt.clear_inactive_orders(0)
+        depth = hbt.depth(0)
+        state = hbt.state_values(0)
+        position = state.position / lot
+        if steps < out.shape[0]:
+            out[steps, 0], out[steps, 1] = hbt.current_timestamp - start, round(position)
+            out[steps, 2], out[steps, 3] = state.balance, state.num_trades
+            out[steps, 4] = depth.best_bid_tick + depth.best_ask_tick
+            out[steps, 5] = state.fee
+        steps += 1
+        if depth.best_bid_qty <= 0.0 or depth.best_ask_qty <= 0.0:
+            continue
+        total = depth.best_bid_tick + depth.best_ask_tick
+        wanted_bid, wanted_ask = (total - away) // 2, -((-(total + away)) // 2)
+        has_bid, has_ask = False, False
+        lowest_ask, highest_bid = 1 << 40, -(1 << 40)
+        values = hbt.orders(0).values()
+        while values.has_next():
+            order = values.get()
+            if order.side == BUY:
+                highest_bid = max(highest_bid, order.price_tick)
+                stands = order.price_tick == wanted_bid and position < most
+                has_bid = has_bid or order.price_tick == wanted_bid
+            else:
+                lowest_ask = min(lowest_ask, order.price_tick)
+                stands = order.price_tick == wanted_ask and -position < most
+                has_ask = has_ask or order.price_tick == wanted_ask
+            if not stands and order.cancellable:
+                hbt.cancel(0, order.order_id, False)
+        if not has_bid and position < most and not (apart and wanted_bid >= lowest_ask):
+            hbt.submit_buy_order(0, number, wanted_bid * depth.tick_size, lots * lot, kind, LIMIT, False)
+            number += 1
+        if not has_ask and -position < most and not (apart and wanted_ask <= highest_bid):
+            hbt.submit_sell_order(0, number, wanted_ask * depth.tick_size, lots * lot, kind, LIMIT, False)
+            number += 1
+    return steps, number - 1
+
+kinds = {"hashmap": HashMapMarketDepthBacktest, "roi": ROIVectorMarketDepthBacktest}
+book = kinds[wish["book"]]
+out = np.zeros((wish["rows"], 6))
+arguments = (
+    wish["start"], wish["interval"], wish["away"], wish["lots"], wish["most"], GTX if wish["post_only"] else GTC,
+    wish["lot"], wish["apart"],
+)
+ended = np.zeros(1, dtype=np.int64)
+warm = book([asset(data[:2000])])
+run(warm, *arguments, out[:1].copy(), ended)
+warm.close()
+hbt = book([asset(data)])
+begun = time.process_time()
+steps, orders = run(hbt, *arguments, out, ended)
+spent = time.process_time() - begun
+values = hbt.state_values(0)
+result = {"seconds": spent, "steps": steps, "orders": orders, "trades": values.num_trades, "position": values.position,
+          "balance": values.balance, "fee": values.fee, "ended": int(ended[0])}
+hbt.close()
+np.save(wish["output"], out[: min(steps, len(out))])
+import resource
+result["rss_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(json.dumps(result))
+"""
+"""The maker of events_feed in hftbacktest; a row a step: time since the first, position, cash, trades, best bid + best
+ask, fees."""
+
+QUEUES: Final = {
+    "pessimistic": ("risk_adverse_queue_model", []),
+    "log 1": ("log_prob_queue_model", []),
+    "log 2": ("log_prob_queue_model2", []),
+    "power 1": ("power_prob_queue_model", [3.0]),
+    "power 2": ("power_prob_queue_model2", [3.0]),
+    "power 3": ("power_prob_queue_model3", [3.0]),
+}
+"""Our name of a queue model, and hftbacktest's with its arguments."""
+
+
+def interpreter(variable: str) -> str | None:
+    """The Python that an environment variable names; None, with a word, where it names none."""
+    found = os.environ.get(variable)
+    if found is None or not Path(found).exists():
+        print(f"left out: {variable} names no Python")
+        return None
+    return found
+
+
+def run_child(python: str, program: str, wish: dict[str, Any], *, timeout: float = 3600.0) -> dict[str, Any]:
+    """The JSON that a program prints last, in another Python."""
+    done = subprocess.run(
+        [python, "-c", program, json.dumps(wish)], capture_output=True, text=True, timeout=timeout, check=False
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"{python} failed:\n{done.stderr[-3000:]}")
+    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
+
+
+def hft_wish(events: Path, output: Path, **changes: Any) -> dict[str, Any]:
+    """What hftbacktest is asked for: the maker's and the exchange's settings, with changes."""
+    queue = changes.pop("queue", "pessimistic")
+    name, arguments = QUEUES[queue]
+    wish: dict[str, Any] = {
+        "events": str(events), "output": str(output), "book": "hashmap", "partial": False, "queue": name,
+        "queue_arguments": arguments, "entry_ns": 1_000_003, "response_ns": 1_000_007, "maker_fee": 0.0,
+        "taker_fee": 0.0, "tick": 0.1, "lot": 1.0, "roi": [0.0, 20_000.0], "interval": 100_000_000, "away": 2,
+        "lots": 1, "most": 5, "post_only": True, "apart": True, "rows": 1_000_000, "start": 0,
+    }  # fmt: skip
+    return wish | changes
