@@ -10,7 +10,7 @@ from reports.headline import EVIDENCE, SIGNIFICANT, Fact
 from reports.tables import Cell, Grid, Group
 
 MOST_NAMED = 6
-"""Pairs that a sentence names; the table has all of them."""
+"""Pairs or pods that a sentence names; the table has all of them."""
 
 Record = Mapping[str, Any]
 Pairs = Sequence[Record]
@@ -106,12 +106,11 @@ def _beaten(found: Record | None, against: str, trials: int) -> Fact | None:
     more = trials > len(found["pods"])
     if more:
         detail += f" This counts the pods shown, not the {integer(trials)} trials behind them."
-    if found["survivors"]:
-        return Fact(
-            "none" if more else "ok",
-            f"Beats {against} even as the best of {count}: {', '.join(found['survivors'])}.",
-            detail,
-        )
+    survivors = found["survivors"]
+    if survivors:
+        named = ", ".join(survivors[:MOST_NAMED])
+        rest = f" and {integer(len(survivors) - MOST_NAMED)} more" if len(survivors) > MOST_NAMED else ""
+        return Fact("none" if more else "ok", f"Beats {against} even as the best of {count}: {named}{rest}.", detail)
     return Fact("warn", f"No pod's mean return beats {against} once the search among them is counted.", detail)
 
 
@@ -205,7 +204,8 @@ def snooping_table(record: Record) -> Grid:
         rows=rows if tests else [],
         empty="There were too few sessions for these tests.",
         note=(
-            "By pod: step-down adjusted for all pods (Romano and Wolf); bold: at most 5%. One-sided, on mean returns. "
+            "By pod: step-down adjusted for all pods (Romano and Wolf); bold: at most 5%. One-sided, on mean returns; "
+            "it asks less than the pairs, which may differ either way, and knows how the pods move together. "
             "Hansen's test divides each difference by its standard error and leaves clear losers out; its bounds leave "
             "all losers out, or none. White's does neither."
         ),

@@ -184,6 +184,8 @@ def test_a_survivor_is_no_good_news_when_more_was_tried_than_is_shown():
     statistics = {"a": {"trials": 2}, "b": {"trials": 2}}
     shown = findings(record([], survivors=["a"]), statistics)[0]
     assert (shown.level, shown.words) == ("ok", "Beats hold even as the best of 2 pods: a.")
+    many = findings(record([], survivors=[f"p{i}" for i in range(9)]), {})[0]
+    assert many.words == "Beats hold even as the best of 2 pods: p0, p1, p2, p3, p4, p5 and 3 more."
     behind = findings(record([], survivors=["a"]), {"a": {"trials": 400}})[0]
     assert behind.level == "none"
     assert "not the 400 trials behind them" in behind.detail
