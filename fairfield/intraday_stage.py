@@ -98,7 +98,11 @@ def _pod_lines(run: Run) -> list[str]:
     for result in run.results:
         found = result.statistics
         cases = found["fill_cases"]
-        main, totals = cases["main"], [record["profit"]["total"] for record in cases.values()]
+        main, profits = (
+            cases["main"],
+            [record["profit"] for record in (*cases.values(), found["poisson"]) if "profit" in record],
+        )
+        totals = [profit["total"] for profit in profits]
         rows.append(
             (
                 result.pod,

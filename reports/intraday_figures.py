@@ -14,6 +14,7 @@ from reports.formats import MINUS, MISSING, integer, is_number, number, percent,
 from reports.tables import Cell, Grid, Group, light
 
 MAIN = "main"
+POISSON = "poisson"
 VERDICTS = {1: ("ok", "profit"), -1: ("bad", "loss"), 0: ("none", "not sure")}
 SPLIT = ("captured", "auctioned", "crossed", "liquidated", "inventory", "fees", "profit")
 
@@ -23,6 +24,30 @@ def cases_of(result: Result) -> Mapping[str, Mapping[str, Any]]:
     found: Mapping[str, Mapping[str, Any]] = result.statistics["fill_cases"]
     order = list(dict.fromkeys(result.tables["sessions"]["fill_case"].tolist()))
     return {case: found[case] for case in order}
+
+
+def profits_of(result: Result) -> Mapping[str, Mapping[str, Any]]:
+    """Profit, error and verdict under each case of fills, and at the calibrated rates where the pod has such."""
+    found = {case: record["profit"] for case, record in cases_of(result).items()}
+    expected = result.statistics["poisson"]
+    return found | ({POISSON: expected["profit"]} if "profit" in expected else {})
+
+
+def _poisson_row(result: Result) -> tuple[Any, ...]:
+    """Fills at the calibrated rates: expected, so that orders and queue have no numbers."""
+    record = result.statistics["poisson"]
+    blank = (MISSING,) * 4
+    if "reason" in record:
+        return Cell(f"{POISSON}: {record['reason']}"), "", Cell(MISSING, "n"), MISSING, MISSING, *blank
+    profit = record["profit"]
+    return (
+        Cell(f"{POISSON}, expected"),
+        light(*VERDICTS[profit["verdict"]]),
+        Cell(f"{signed(profit['total'])} ± {significant(profit['error'], 2)}", "n"),
+        number(profit["total"] / profit["error"] if profit["error"] else None, 1, signed=True),
+        integer(round(record["fills"])),
+        *blank,
+    )
 
 
 def bound_table(run: Run) -> Grid:
@@ -45,6 +70,7 @@ def bound_table(run: Run) -> Grid:
                     percent(record["uptime"]["both"]),
                 )
             )
+        rows.append(_poisson_row(result))
     return Grid(
         key="fill-cases",
         head=("Fills", "Profit is", Cell("Profit ± error", "n"), "t", "Fills", "Lots", "Fill ratio", "At the price",
@@ -55,7 +81,8 @@ def bound_table(run: Run) -> Grid:
         note="Money after fees, all test sessions. Errors are those of independent sessions; "
         "of fewer than five, of their pieces with the correlation of neighbours. Fill ratio: lots filled over lots "
         "sent. At the price: the part of the maker's lots that came from the queue, not "
-        "from prints or quotes beyond the price.",
+        "from prints or quotes beyond the price. Poisson: sessions drawn at the arrival rates of each fold's training, "
+        "whatever the queue; nothing is closed at their end; the error is that of the sum of as many of them.",
     )  # fmt: skip
 
 

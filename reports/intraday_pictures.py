@@ -13,7 +13,7 @@ from backtests.walk.result import Result, Run
 from reports import charts, svg
 from reports.charts import Series
 from reports.formats import clip_text, number, significant
-from reports.intraday_figures import cases_of, horizons, resting
+from reports.intraday_figures import horizons, profits_of, resting
 from reports.svg import Frame
 
 Floats = NDArray[np.float64]
@@ -39,9 +39,9 @@ def profit_chart(run: Run) -> Markup:
 def case_chart(run: Run) -> Markup:
     """Each pod's profit under each case of fills as a dot with two standard errors to either side."""
     rows = [
-        (place, result.pod, case, record["profit"])
+        (place, result.pod, case, profit)
         for place, result in enumerate(run.results)
-        for case, record in cases_of(result).items()
+        for case, profit in profits_of(result).items()
     ]
     ends = [item["total"] + sign * 2.0 * (item["error"] or 0.0) for _, _, _, item in rows for sign in (-1.0, 1.0)]
     low, high = min(0.0, *ends), max(0.0, *ends)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from backtests.walk.result import Result, Run
 from reports.formats import integer, is_number, number, percent, probability
 from reports.headline import EVIDENCE, SIGNIFICANT, Fact
-from reports.intraday_figures import MAIN, cases_of, resting, signed
+from reports.intraday_figures import MAIN, cases_of, profits_of, resting, signed
 
 FEW_SESSIONS = 20
 """Test sessions below which the page says that there are few."""
@@ -42,9 +42,7 @@ def _sure(results: Sequence[Result]) -> Fact:
     """Pods whose profit, or loss, every fill model calls sure."""
     agreed = {
         verdict: [
-            result
-            for result in results
-            if {record["profit"]["verdict"] for record in cases_of(result).values()} == {verdict}
+            result for result in results if {profit["verdict"] for profit in profits_of(result).values()} == {verdict}
         ]
         for verdict in (1, -1)
     }
@@ -66,7 +64,7 @@ def _model_dependent(results: Sequence[Result]) -> Fact | None:
         return None
     words = []
     for result in dependent:
-        totals = [record["profit"]["total"] for record in cases_of(result).values()]
+        totals = [profit["total"] for profit in profits_of(result).values()]
         words.append(f"{result.pod} from {signed(min(totals))} to {signed(max(totals))}")
     return Fact(
         "warn",

@@ -29,6 +29,7 @@ def assemble_intraday(
     choices: Mapping[tuple[str, int], Selection],
     rules: Mapping[tuple[str, int, str], Mapping[str, Any]],
     outcomes: Mapping[str, Sequence[SessionResult]],
+    poisson: Mapping[str, Mapping[str, Any]],
     quality: Mapping[str, Any],
 ) -> Run:
     """Everything that the run folder holds.
@@ -43,6 +44,8 @@ def assemble_intraday(
         Records of the rules that traded (`intraday_rules.rule_record`).
     outcomes : mapping of pod
         Its sessions, in order.
+    poisson : mapping of pod
+        Its profit under fills at the calibrated rates (`intraday_poisson.poisson_record`).
     """
     configuration = describe_intraday(plan)
     provenance = dict(provenance) | {"configuration_hash": sha256_hex(canonical_json(configuration))}
@@ -63,7 +66,7 @@ def assemble_intraday(
         statistics = account_statistics(
             ordered, trials, variance, periods_per_year=plan.sessions_per_year, kind=INTRADAY
         )
-        statistics |= case_statistics(outcomes[pod.name], [case.name for case in plan.cases])
+        statistics |= case_statistics(outcomes[pod.name], [case.name for case in plan.cases], poisson[pod.name])
         results.append(Result(pod.name, ordered, statistics, provenance, INTRADAY))
     comparison = compare_pods(
         {result.pod: result.returns[1:] for result in results},
@@ -186,12 +189,15 @@ def trial_variance(returns: Sequence[NDArray[np.float64]]) -> float:
     return trial_variance_over(sessions, spread, 1.0 / sessions)
 
 
-def case_statistics(results: Sequence[SessionResult], cases: Sequence[str]) -> dict[str, Any]:
+def case_statistics(
+    results: Sequence[SessionResult], cases: Sequence[str], poisson: Mapping[str, Any]
+) -> dict[str, Any]:
     """What a pod's sessions give under each case (`account_record`), and whether the cases agree about its profit.
 
-    `model_dependent` is true when they differ in the profit's sign or in whether it can be told from 0: what the pod
-    is worth then depends on an assumption that the data do not settle.
+    `model_dependent` is true when they, or fills at the calibrated rates, differ in the profit's sign or in whether it
+    can be told from 0: what the pod is worth then depends on an assumption that the data do not settle.
     """
     found = {case: account_record([result.accounts[case] for result in results]) for case in cases}
-    verdicts = {(np.sign(item["profit"]["total"]), item["profit"]["verdict"]) for item in found.values()}
-    return {"fill_cases": found, "model_dependent": len(verdicts) > 1}
+    profits = [item["profit"] for item in (*found.values(), poisson) if "profit" in item]
+    verdicts = {(np.sign(item["total"]), item["verdict"]) for item in profits}
+    return {"fill_cases": found, "poisson": dict(poisson), "model_dependent": len(verdicts) > 1}

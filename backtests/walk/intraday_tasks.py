@@ -15,6 +15,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,8 +136,8 @@ def measure_training_session(task: MeasureTask) -> bytes:
     return measure_bytes(measure | {"queue_low": guess.low, "queue_high": guess.high}, features)
 
 
-def fit_rule(task: FitTask) -> bytes:
-    """A parameter set fitted on the pooled measures of the training sessions."""
+def training_of(task: FitTask) -> tuple[IntradayTraining, dict[str, Any]]:
+    """What the pooled measures of the training sessions say, and the record of the calibration."""
     from strategies.intraday.features import join_features
 
     ledger = Ledger(task.market.ledger)
@@ -155,11 +156,17 @@ def fit_rule(task: FitTask) -> bytes:
         features=join_features([features for _, features in found]),
         calibration=record,
     )
+    return training, record
+
+
+def fit_rule(task: FitTask) -> bytes:
+    """A parameter set fitted on the pooled measures of the training sessions."""
+    training, record = training_of(task)
     rule = task.pod.fit(training)
     about = {
         "parameters": parameters_json(task.pod.parameters),
         "instrument": task.instrument.symbol,
-        "truth": truth,
+        "truth": training.truth,
         "calibration": record,
     }
     return rule_bytes(rule, task.pod.name, about)

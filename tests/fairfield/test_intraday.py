@@ -76,7 +76,8 @@ def test_raw_files_become_a_run_with_a_report(made):
     assert "data: 5 tested sessions 2021-03-17 to 2021-03-23 of SYN at NASDAQ" in output
     (place,) = (folder / "runs").glob("small-*")
     page = (place / "report.html").read_text(encoding="utf-8")
-    for words in ("Every pod under every fill model", "trade through", "Where the money came from", "After the fills",
+    for words in ("Every pod under every fill model", "trade through", "poisson, expected",
+                  "Where the money came from", "After the fills",
                   "Folds and calibration", "Only 5 test sessions.", "−0.2 a lot"):  # fmt: skip
         assert words in page, words
     assert "<script" not in page

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from backtests.errors import WalkForwardError, WindowError
+from backtests.intraday.poisson_bound import poisson_bound, table_quoting
 from backtests.intraday.settings import QueueModel
 from backtests.walk import intraday_tasks
 from backtests.walk.folds import FoldSettings, make_folds
 from backtests.walk.intraday_plan import FillCase
-from backtests.walk.intraday_rules import read_rule
+from backtests.walk.intraday_poisson import PATHS
+from backtests.walk.intraday_rules import read_rule, rule_record
 from backtests.walk.intraday_sessions import SessionData, list_sessions, session_hash, trading_span
 from backtests.walk.intraday_tasks import Market, SessionName, run_session
 from backtests.walk.intraday_walkforward import run_intraday_walkforward
@@ -24,6 +26,8 @@ from data_pipeline.store import Store
 from data_pipeline.synthetic.order_book_sessions import write_sessions
 from data_pipeline.tasks.executor import LocalProcesses
 from data_pipeline.tasks.report import RunInterruptedError
+from strategies.intraday.makers import ConstantSpread, SkewedSpread
+from strategies.intraday.pod import IntradayTraining, MarketTruth
 from strategies.intraday.rule import Instrument
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -109,6 +113,44 @@ def test_the_best_set_of_the_training_sessions_is_chosen(folder, store):
         profits = np.array([run_session(market, rule, name, plan.fills, plan.seed, 0).profit for name in names])
         score = profits.mean() / profits.std(ddof=1) * np.sqrt(252)
         assert folds["training_score"][fold.index] == pytest.approx(score, rel=1e-12)
+
+
+def test_fills_at_the_calibrated_rates_are_those_of_each_folds_own_training(folder):
+    run = read_run(folder)
+    for result in run.results:
+        found, folds = result.statistics["poisson"], result.tables["folds"]
+        total = fills = 0.0
+        for row in range(folds["fold"].size):
+            rule = json.loads(folds["parameters"][row])
+            truth = {
+                name: float(folds[name][row])
+                for name in (
+                    "ask_arrival",
+                    "bid_arrival",
+                    "fill_decay",
+                    "volatility",
+                    "half_spread",
+                    "adverse_selection",
+                )
+            }
+            payload = (folder / "rules" / f"{folds['rule_hash'][row]}.npz").read_bytes()
+            told = rule_record(payload)["about"]["truth"]
+            assert {name: told[name] for name in truth} == truth
+            training = IntradayTraining(
+                Instrument(SYMBOL, VENUE, 0.01, 1.0), MarketTruth(**told), ("x",), 130.0, 1, 5, FEES.maker * told["mid"]
+            )
+            pod = ConstantSpread() if result.pod == "constant" else SkewedSpread(skew=rule["skew"])
+            quotes = table_quoting(pod.quotes(training).table, 130.0)
+            bound = poisson_bound(training, quotes, seconds=130.0, paths=PATHS)
+            total, fills = total + 3 * bound.mean, fills + 3 * bound.fills
+        assert found["profit"]["total"] == pytest.approx(total, rel=1e-12)
+        assert found["fills"] == pytest.approx(fills, rel=1e-12)
+        assert found["sessions"] == COUNT - 2
+        verdicts = {
+            (np.sign(profit["total"]), profit["verdict"])
+            for profit in (*(c["profit"] for c in result.statistics["fill_cases"].values()), found["profit"])
+        }
+        assert result.statistics["model_dependent"] == (len(verdicts) > 1)
 
 
 def test_two_processes_write_the_same_bytes_as_none(folder, store, tmp_path):
