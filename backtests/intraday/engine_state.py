@@ -151,6 +151,7 @@ def _configuration(rule: Rule, span: TradingSpan, settings: FillSettings, sample
     conf[kernels.C_VERSION], conf[kernels.C_WHOLE_FILLS] = queue.version, settings.sizes == "whole"
     conf[kernels.C_LATENCY], conf[kernels.C_SEED] = _LATENCIES[latency.kind], settings.seed
     conf[kernels.C_ENTRY], conf[kernels.C_RESPONSE] = latency.entry_ns, latency.response_ns
+    conf[kernels.C_ROWS] = latency.entry.size
     conf[kernels.C_MAX_POSITION], conf[kernels.C_MAX_ORDER] = limits.max_position, limits.max_order
     return conf
 
@@ -168,11 +169,6 @@ def _phase_changes(span: TradingSpan) -> tuple[Ints, Ints]:
         times.append(last)
         phases.append(kernels.CONTINUOUS)
     return np.array(times, dtype=np.int64), np.array(phases, dtype=np.int64)
-
-
-def _writable(values: Ints) -> Ints:
-    """Compiled code is typed by it: one version instead of two."""
-    return np.array(values, dtype=np.int64)
 
 
 class EngineState:
@@ -195,7 +191,8 @@ class EngineState:
         self.rates = np.array([settings.queue.exponent, settings.queue.assumed_lots])
         self.phase_times, self.phases = _phase_changes(span)
         latency = settings.latency
-        self.times, self.entry, self.response = map(_writable, (latency.times, latency.entry, latency.response))
+        times = latency.times if latency.kind == "recorded" else np.zeros(latency.entry.size, dtype=np.int64)
+        self.delays = np.concatenate((times, latency.entry, latency.response))
         self.engine = _ints(kernels.ENGINE)
         self.engine[kernels.E_CLOCK], self.engine[kernels.E_NEXT_ID] = span.start, 1
         self.engine[[kernels.E_LAST_REQ, kernels.E_LAST_MSG]] = _EARLY
@@ -213,7 +210,7 @@ class EngineState:
         x, local, (first, second) = self.exchange, self.local, self.streams
         return (
             self.function, self.table, self.numbers, self.memory, self.market, self.flow, self.own, self.requests,
-            self.conf, self.rates, self.phase_times, self.phases, self.times, self.entry, self.response,
+            self.conf, self.rates, self.phase_times, self.phases, self.delays,
             final,
             self.engine, x.state, local.state,
             first.times, first.whole, first.lots, second.times, second.whole, second.lots,

@@ -13,9 +13,18 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from numba import float64, int64, njit, types
+from numba import extending, float64, int64, njit, types
 
 from strategies.intraday.rule import SIGNATURE
+
+_intrinsic: Any = extending.intrinsic
+_pointer: Any = types.CPointer
+
+
+def _numbers(*numbers: int) -> tuple[Any, ...]:
+    """As int64: a literal of Python's handed to a compiled function would compile a version of it for each number."""
+    return tuple(np.int64(number) for number in numbers)
+
 
 # Numbers of strategies.intraday.rule, data_pipeline.book.events and backtests.intraday.outcome, written again: a
 # compiled loop does not see an edit of another file.
@@ -28,18 +37,19 @@ BID_LOTS, ASK_LOTS, LAST_LOTS = 0, 1, 2
 BOUGHT, SOLD, TRADES = 3, 4, 5
 SQUARED_MOVES, MID_MOVES = 6, 7
 SECONDS_QUOTED, SPREAD_SECONDS = 8, 9
-NO_BID: Final = -(1 << 62)
-NO_ASK: Final = (1 << 62) - 1
+NO_BID, NO_ASK = _numbers(-(1 << 62), (1 << 62) - 1)
+BID, ASK = _numbers(0, 1)
+NONE, YES, NO_ROW = _numbers(0, 1, -1)
 CONTINUOUS, AUCTION, HALTED, CLOSED = 0, 1, 2, 3
 ON_CLOCK, ON_OWN, ON_TRADE, ON_PHASE = 1, 2, 4, 8
-SUBMIT, CANCEL, REPLACE = 1, 2, 3
-LIMIT, POST_ONLY, IOC, FOK, MARKET = 0, 1, 2, 3, 4
+SUBMIT, CANCEL, REPLACE = _numbers(*range(1, 4))
+LIMIT, POST_ONLY, IOC, FOK, MARKET = _numbers(*range(0, 5))
 SENT, WORKING, CANCEL_SENT, REPLACE_SENT = 1, 2, 3, 4
 MOST_REQUESTS: Final = 64
 NO_MID: Final = -(1 << 62)
-BY_QUEUE, BY_PRINT_THROUGH, BY_BOOK_THROUGH, BY_CROSSING, BY_AUCTION, BY_LIQUIDATION = 1, 2, 3, 4, 5, 6
-STILL_OPEN, FILLED, CANCELLED, REPLACED = 0, 1, 2, 3
-REJECTED_POST_ONLY, REJECTED_PHASE, REJECTED_LIMIT, EXPIRED, REJECTED_FORM, TOO_LATE = 4, 5, 6, 7, 8, 9
+BY_QUEUE, BY_PRINT_THROUGH, BY_BOOK_THROUGH, BY_CROSSING, BY_AUCTION, BY_LIQUIDATION = _numbers(*range(1, 7))
+STILL_OPEN, FILLED, CANCELLED, REPLACED = _numbers(*range(0, 4))
+REJECTED_POST_ONLY, REJECTED_PHASE, REJECTED_LIMIT, EXPIRED, REJECTED_FORM, TOO_LATE = _numbers(*range(4, 10))
 
 # What an event does; its code is 8 * act + 4 where its price is off the tick + its side (0 bid or bought, 1; 2 none).
 PASS, SET, SNAP, CLEAR, BEST, ADD, TAKE_OUT, CHANGE, REPORT, PRINT = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
@@ -53,8 +63,8 @@ PAGE_BITS: Final = 9
 # Settings, `conf` (int64) and `rates` (float64).
 C_START, C_STOP, C_LIQUIDATE, C_INTERVAL, C_CALLS, C_CROSS, C_SAMPLE = 0, 1, 2, 3, 4, 5, 6
 C_QUEUE, C_SHAPE, C_VERSION, C_WHOLE_FILLS, C_SOURCE = 7, 8, 9, 10, 11
-C_LATENCY, C_ENTRY, C_RESPONSE, C_SEED, C_MAX_POSITION, C_MAX_ORDER = 12, 13, 14, 15, 16, 17
-CONF: Final = 18
+C_LATENCY, C_ENTRY, C_RESPONSE, C_SEED, C_MAX_POSITION, C_MAX_ORDER, C_ROWS = 12, 13, 14, 15, 16, 17, 18
+CONF: Final = 19
 PESSIMISTIC, PROBABILISTIC, EXACT, TRADE_THROUGH, ASSUMED = 0, 1, 2, 3, 4
 LOG, POWER = 0, 1
 CONSTANT, SAMPLED, RECORDED = 0, 1, 2
@@ -91,8 +101,9 @@ A_AHEAD, A_SHOWN = 0, 1
 REQUEST: Final = 11
 (M_TIME, M_WHAT, M_ID, M_SIDE, M_TICK, M_LOTS) = range(6)  # a message on its way back
 MESSAGE: Final = 6
-M_FILL, M_ACCEPTED, M_ENDED, M_REPLACED, M_NOT_REPLACED, M_NOT_CANCELLED, M_PHASE = range(7)
+M_FILL, M_ACCEPTED, M_ENDED, M_REPLACED, M_NOT_REPLACED, M_NOT_CANCELLED, M_PHASE = _numbers(*range(0, 7))
 (W_ID, W_SIDE, W_TICK, W_LOTS, W_STATE, W_SENT) = range(6)  # OWN_DTYPE
+OWN_COLUMNS: Final = 6
 X_DONE, X_NEW, X_ENGINE, X_KIND = 0, 1, 2, 3  # beside it: filled as known, lots asked for, the engine's, kind
 OWN_BESIDE: Final = 4
 (B_KEY, B_SIDE, B_TICK, B_EPOCH, B_SEQ) = range(5)  # an order of the market
@@ -108,6 +119,28 @@ NEVER: Final = (1 << 63) - 1
 
 _G, _M1, _M2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _30, _27, _31, _1 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(1)
+
+
+@_intrinsic
+def _words(context: Any, array: Any) -> Any:
+    """Pointer to an array's first number: one word to hand to a function, and no reference to count."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return context.make_array(signature.args[0])(context, builder, arguments[0]).data
+
+    return _pointer(array.dtype)(array), build
+
+
+@_intrinsic
+def _lent(context: Any, array: Any) -> Any:
+    """The array without its owner: no reference to count where it is handed on. The caller of `march` holds it."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        made = context.make_array(signature.return_type)(context, builder, arguments[0])
+        made.meminfo = made.meminfo.type(None)
+        return made._getvalue()
+
+    return array(array), build
 
 
 # ---- events to streams
@@ -300,7 +333,8 @@ def rehash(s: Any, table: Any, left: Any, new_table: Any, new_left: Any) -> None
         k = table[i, B_SIDE]
         if k >= 0 and left[i] > 0.0 and table[i, B_EPOCH] == s[S_EPOCH + k]:
             slot = _slot(table[i, B_KEY], new_table)
-            new_table[slot] = table[i]
+            for c in range(ORDER_COLUMNS):
+                new_table[slot, c] = table[i, c]
             new_left[slot] = left[i]
             held += 1
     s[S_SLOTS] = held
@@ -350,7 +384,7 @@ def _order_event(
         i = old_tick - s[S_BASE]
         whole[1], whole[2], whole[3] = old_k, old_tick, seq
         if act == CHANGE and old_tick == tick and lots > 0.0:
-            real[0] = _shift_level(k, i, lots - old, 0, s, book, pages, count)
+            real[0] = _shift_level(k, i, lots - old, NONE, s, book, pages, count)
             real[1] = book[k, i]
             real[2] = old - lots
             if lots > old:  # more: it joins anew
@@ -360,7 +394,7 @@ def _order_event(
             left[slot] = lots
             whole[0] = 1
             return
-        real[0] = _shift_level(old_k, i, -old, -1, s, book, pages, count)
+        real[0] = _shift_level(old_k, i, -old, NO_ROW, s, book, pages, count)
         real[1] = book[old_k, i]
         real[2] = old
         left[slot] = 0.0
@@ -374,7 +408,7 @@ def _order_event(
         left[slot] = lots
         i = tick - s[S_BASE]
         whole[1 + 3 * n], whole[2 + 3 * n], whole[3 + 3 * n] = k, tick, -1
-        real[3 * n] = _shift_level(k, i, lots, 1, s, book, pages, count)
+        real[3 * n] = _shift_level(k, i, lots, YES, s, book, pages, count)
         real[3 * n + 1] = book[k, i]
         real[3 * n + 2] = 0.0
         n += 1
@@ -394,36 +428,38 @@ def _mixed_row(j: int, seed: int, rows: int) -> Any:
 
 
 @njit(cache=True)
-def _interpolated(time: int, times: Any, values: Any) -> Any:
-    low, high = 0, times.size
+def _interpolated(time: int, first: int, rows: int, delays: Any) -> Any:
+    low, high = 0, rows
     while low < high:
         middle = (low + high) >> 1
-        if times[middle] <= time:
+        if delays[middle] <= time:
             low = middle + 1
         else:
             high = middle
     if low == 0:
-        return values[0]
-    if low == times.size:
-        return values[low - 1]
-    share = float(time - times[low - 1]) / float(times[low] - times[low - 1])
-    return np.int64(np.rint(float(values[low - 1]) + float(values[low] - values[low - 1]) * share))
+        return delays[first]
+    at = first + low
+    if low == rows:
+        return delays[at - 1]
+    share = float(time - delays[low - 1]) / float(delays[low] - delays[low - 1])
+    return np.int64(np.rint(float(delays[at - 1]) + float(delays[at] - delays[at - 1]) * share))
 
 
 @njit(cache=True)
-def _delay(back: bool, time: int, j: int, conf: Any, times: Any, entry: Any, response: Any) -> Any:
+def _delay(back: int, time: int, j: int, conf: Any, delays: Any) -> Any:
     if conf[C_LATENCY] == CONSTANT:
         return conf[C_RESPONSE] if back else conf[C_ENTRY]
-    values = response if back else entry
+    rows = conf[C_ROWS]
+    first = 2 * rows if back else rows
     if conf[C_LATENCY] == SAMPLED:
-        return values[_mixed_row(j, conf[C_SEED], values.size)]
-    return _interpolated(time, times, values)
+        return delays[first + _mixed_row(j, conf[C_SEED], rows)]
+    return _interpolated(time, first, rows, delays)
 
 
 @njit(cache=True)
-def _unasked(time: int, e: Any, conf: Any, times: Any, entry: Any, response: Any) -> Any:
+def _unasked(time: int, e: Any, conf: Any, delays: Any) -> Any:
     """When a message that no request asked for, sent now, arrives (before it queues behind earlier ones)."""
-    arrives = time + _delay(True, time, 2 * e[E_UNASKED] + 1, conf, times, entry, response)
+    arrives = time + _delay(YES, time, 2 * e[E_UNASKED] + 1, conf, delays)
     e[E_UNASKED] += 1
     return arrives
 
@@ -480,12 +516,18 @@ def _end_row(row: int, time: int, end: int, ahead: float, orders: Any, places: A
 
 
 @njit(cache=True)
+def _copy_order(k: int, one: int, other: int, rest: Any, ahead: Any) -> None:
+    for c in range(RESTING):
+        rest[k, other, c] = rest[k, one, c]
+    ahead[k, other, A_AHEAD], ahead[k, other, A_SHOWN] = ahead[k, one, A_AHEAD], ahead[k, one, A_SHOWN]
+
+
+@njit(cache=True)
 def _remove(k: int, j: int, time: int, xs: Any, e: Any, conf: Any, rest: Any, ahead: Any) -> None:
     _accrue(time, xs, e, conf)
     last = xs[S_REST + k] - 1
     for n in range(j, last):
-        rest[k, n] = rest[k, n + 1]
-        ahead[k, n] = ahead[k, n + 1]
+        _copy_order(k, n + 1, n, rest, ahead)
     xs[S_REST + k] = last
 
 
@@ -498,8 +540,7 @@ def _insert(
     _accrue(time, xs, e, conf)
     j = xs[S_REST + k]
     while j > 0 and (rest[k, j - 1, O_TICK] < tick if k == 0 else rest[k, j - 1, O_TICK] > tick):
-        rest[k, j] = rest[k, j - 1]
-        ahead[k, j] = ahead[k, j - 1]
+        _copy_order(k, j - 1, j, rest, ahead)
         j -= 1
     own = rest[k, j]
     own[O_ID], own[O_TICK], own[O_LEFT], own[O_KIND], own[O_ROW] = order, tick, left, kind, row
@@ -515,13 +556,13 @@ def _mid2(s: Any) -> Any:
 
 @njit(cache=True)
 def _fill_resting(
-    k: int, j: int, n: int, tick: int, cause: int, time: int, xs: Any, e: Any, conf: Any, times: Any, entry: Any,
-    response: Any, rest: Any, ahead: Any, fills: Any, orders: Any, places: Any, messages: Any,
+    k: int, j: int, n: int, tick: int, cause: int, time: int, xs: Any, e: Any, conf: Any, delays: Any,
+    rest: Any, ahead: Any, fills: Any, orders: Any, places: Any, messages: Any,
 ) -> bool:  # fmt: skip
     """Fill n lots of the j-th own order of side k; whether it is gone."""
     own = rest[k, j]
-    arrives = _unasked(time, e, conf, times, entry, response)
-    _fill(time, arrives, own[O_ID], own[O_ROW], k, tick, n, 1, xs[S_MID], cause, e, fills, orders, messages)
+    arrives = _unasked(time, e, conf, delays)
+    _fill(time, arrives, own[O_ID], own[O_ROW], k, tick, n, YES, xs[S_MID], cause, e, fills, orders, messages)
     own[O_LEFT] -= n
     own[O_DONE] += n
     if own[O_LEFT] > 0:
@@ -572,7 +613,7 @@ def _level_told(
 
 
 @njit(cache=True)
-def _better_than_best(k: int, vanished: bool, xs: Any, conf: Any, rest: Any, ahead: Any) -> None:
+def _better_than_best(k: int, vanished: int, xs: Any, conf: Any, rest: Any, ahead: Any) -> None:
     """Nothing is ahead of own orders better than the side's best, of those whose level was never seen (or all)."""
     kind = conf[C_QUEUE]
     if kind in (ASSUMED, EXACT):
@@ -582,22 +623,22 @@ def _better_than_best(k: int, vanished: bool, xs: Any, conf: Any, rest: Any, ahe
         tick = rest[k, j, O_TICK]
         if tick <= best if k == 0 else tick >= best:
             return
-        if ahead[k, j, A_AHEAD] == np.inf or (vanished and ahead[k, j, A_AHEAD] > 0.0):
+        if ahead[k, j, A_AHEAD] == np.inf or (vanished != 0 and ahead[k, j, A_AHEAD] > 0.0):
             ahead[k, j, A_AHEAD] = 0.0
-        if vanished:
+        if vanished != 0:
             ahead[k, j, A_SHOWN] = 0.0
 
 
 @njit(cache=True)
 def _printed(
-    passive: int, tick: int, off: bool, lots: float, time: int, xs: Any, e: Any, conf: Any, times: Any, entry: Any,
-    response: Any, rest: Any, ahead: Any, fills: Any, orders: Any, places: Any, messages: Any,
+    passive: int, tick: int, off: bool, lots: float, time: int, xs: Any, e: Any, conf: Any, delays: Any,
+    rest: Any, ahead: Any, fills: Any, orders: Any, places: Any, messages: Any,
 ) -> float:  # fmt: skip
     """A print that own orders of side `passive` may have been filled by; what it leaves of its lots."""
     auction = xs[S_PHASE] == AUCTION
     kind, whole = conf[C_QUEUE], conf[C_WHOLE_FILLS] != 0
     rest_of_print = lots
-    j = 0
+    j = NONE
     while j < xs[S_REST + passive]:
         own = rest[passive, j]
         beyond = own[O_TICK] > tick if passive == 0 else own[O_TICK] < tick or (off and own[O_TICK] == tick)
@@ -621,7 +662,7 @@ def _printed(
         if n > 0:
             cause = BY_AUCTION if auction else (BY_PRINT_THROUGH if beyond else BY_QUEUE)
             gone = _fill_resting(
-                passive, j, n, tick if auction else own[O_TICK], cause, time, xs, e, conf, times, entry, response, rest,
+                passive, j, n, tick if auction else own[O_TICK], cause, time, xs, e, conf, delays, rest,
                 ahead, fills, orders, places, messages,
             )  # fmt: skip
             if not whole:
@@ -633,13 +674,12 @@ def _printed(
 
 @njit(cache=True)
 def _reported(
-    k: int, tick: int, seq: int, lots: float, time: int, xs: Any, e: Any, conf: Any, times: Any, entry: Any,
-    response: Any,
+    k: int, tick: int, seq: int, lots: float, time: int, xs: Any, e: Any, conf: Any, delays: Any,
     rest: Any, ahead: Any, fills: Any, orders: Any, places: Any, messages: Any,
 ) -> None:  # fmt: skip
     """A FILL of a market order that joined as number `seq`: own orders at its price that were there before it."""
     whole = conf[C_WHOLE_FILLS] != 0
-    j = 0
+    j = NONE
     while j < xs[S_REST + k]:
         own = rest[k, j]
         gone = False
@@ -648,7 +688,7 @@ def _reported(
             if n > 0:
                 cause = BY_AUCTION if xs[S_PHASE] == AUCTION else BY_QUEUE
                 gone = _fill_resting(
-                    k, j, n, tick, cause, time, xs, e, conf, times, entry, response, rest, ahead, fills, orders, places,
+                    k, j, n, tick, cause, time, xs, e, conf, delays, rest, ahead, fills, orders, places,
                     messages,
                 )  # fmt: skip
                 if not whole:
@@ -685,13 +725,13 @@ def _take_level(k: int, i: int, most: int, xs: Any, book: Any, taken: Any) -> in
 
 @njit(cache=True)
 def _book_reached(
-    k: int, tick: int, time: int, xs: Any, e: Any, conf: Any, times: Any, entry: Any, response: Any, book: Any,
+    k: int, tick: int, time: int, xs: Any, e: Any, conf: Any, delays: Any, book: Any,
     pages: Any,
     taken: Any, rest: Any, ahead: Any, fills: Any, orders: Any, places: Any, messages: Any,
 ) -> None:  # fmt: skip
     """Side k shows something at a tick: fill the own orders of the other side that it reaches."""
     other = 1 - k
-    j = 0
+    j = NONE
     while j < xs[S_REST + other]:
         own = rest[other, j]
         if own[O_TICK] < tick if other == 0 else own[O_TICK] > tick:
@@ -705,7 +745,7 @@ def _book_reached(
                 left -= _take_level(k, at - xs[S_BASE], left, xs, book, taken)
                 at = _behind(k, at - xs[S_BASE], xs, book, pages)
         if n == 0 or not _fill_resting(
-            other, j, n, own[O_TICK], BY_BOOK_THROUGH, time, xs, e, conf, times, entry, response, rest, ahead,
+            other, j, n, own[O_TICK], BY_BOOK_THROUGH, time, xs, e, conf, delays, rest, ahead,
             fills, orders,
             places, messages,
         ):  # fmt: skip
@@ -734,7 +774,7 @@ def _lots_ahead(k: int, tick: int, xs: Any, conf: Any, rates: Any, book: Any, pa
 @njit(cache=True)
 def _verdict(
     k: int, tick: int, lots: int, kind: int, xs: Any, conf: Any, book: Any, pages: Any, taken: Any, rest: Any
-) -> int:
+) -> Any:
     """Why the exchange does not take an order, STILL_OPEN where it does."""
     phase = xs[S_PHASE]
     if phase in (HALTED, CLOSED) or (phase == AUCTION and kind >= IOC):
@@ -778,7 +818,7 @@ def _place(
             i = at - xs[S_BASE]
             n = left if conf[C_WHOLE_FILLS] != 0 else _take_level(other, i, left, xs, book, taken)
             if n > 0:
-                _fill(time, arrives, order, row, k, at, n, 0, mid2, cause, e, fills, orders, messages)
+                _fill(time, arrives, order, row, k, at, n, NONE, mid2, cause, e, fills, orders, messages)
                 left -= n
             at = _behind(other, i, xs, book, pages)
     if left == 0:
@@ -842,33 +882,33 @@ def _arrive(
         if end != STILL_OPEN:
             _end_row(row, time, end, 0.0, orders, places)
             _count_end(end, e)
-            _tell(arrives, M_ENDED, order, 0, 0, 0, e, messages)
+            _tell(arrives, M_ENDED, order, NONE, NONE, NONE, e, messages)
             return
         left = _place(
-            k, order, tick, lots, kind, row, 0, request[Q_ENGINE], arrives, time, xs, e, conf, rates, book,
+            k, order, tick, lots, kind, row, NONE, request[Q_ENGINE], arrives, time, xs, e, conf, rates, book,
             pages, taken,
             rest, ahead, fills, orders, places, messages,
         )  # fmt: skip
-        _tell(arrives, M_ACCEPTED if left > 0 else M_ENDED, order, 0, 0, 0, e, messages)
+        _tell(arrives, M_ACCEPTED if left > 0 else M_ENDED, order, NONE, NONE, NONE, e, messages)
         return
-    j = 0
+    j = NONE
     while j < xs[S_REST + k] and rest[k, j, O_ID] != order:
         j += 1
     stands = j < xs[S_REST + k]
     if request[Q_ACTION] == CANCEL:
         if not stands or xs[S_PHASE] == CLOSED:
             e[E_COUNTS + (N_PHASE if stands else N_LATE_CANCELS)] += 1
-            _tell(arrives, M_NOT_CANCELLED, order, 0, 0, 0, e, messages)
+            _tell(arrives, M_NOT_CANCELLED, order, NONE, NONE, NONE, e, messages)
             return
         _end_row(rest[k, j, O_ROW], time, CANCELLED, ahead[k, j, A_AHEAD], orders, places)
         _remove(k, j, time, xs, e, conf, rest, ahead)
-        _tell(arrives, M_ENDED, order, 0, 0, 0, e, messages)
+        _tell(arrives, M_ENDED, order, NONE, NONE, NONE, e, messages)
         return
     orders[row, 6] = time
     if not stands:
         _end_row(row, time, TOO_LATE, 0.0, orders, places)
         e[E_COUNTS + N_LATE_REPLACES] += 1
-        _tell(arrives, M_NOT_REPLACED, order, 0, 0, 0, e, messages)
+        _tell(arrives, M_NOT_REPLACED, order, NONE, NONE, NONE, e, messages)
         return
     tick = request[Q_TICK]
     kind, done, old_row, was = rest[k, j, O_KIND], rest[k, j, O_DONE], rest[k, j, O_ROW], ahead[k, j, A_AHEAD]
@@ -882,22 +922,22 @@ def _arrive(
     if end != STILL_OPEN:
         _end_row(row, time, end, 0.0, orders, places)
         _count_end(end, e)
-        _tell(arrives, M_NOT_REPLACED, order, 0, 0, 0, e, messages)
+        _tell(arrives, M_NOT_REPLACED, order, NONE, NONE, NONE, e, messages)
         return
     _end_row(old_row, time, REPLACED, was, orders, places)
     if lots <= 0:
         _end_row(row, time, CANCELLED, 0.0, orders, places)
         _remove(k, j, time, xs, e, conf, rest, ahead)
-        _tell(arrives, M_ENDED, order, 0, 0, 0, e, messages)
+        _tell(arrives, M_ENDED, order, NONE, NONE, NONE, e, messages)
         return
-    _tell(arrives, M_REPLACED, order, 0, tick, lots, e, messages)
+    _tell(arrives, M_REPLACED, order, NONE, tick, lots, e, messages)
     if keeps:
         rest[k, j, O_LEFT], rest[k, j, O_ROW] = lots, row
         places[row, 0] = max(was, 0.0)
         return
     _remove(k, j, time, xs, e, conf, rest, ahead)
     _place(
-        k, order, tick, lots, kind, row, done, 0, arrives, time, xs, e, conf, rates, book, pages, taken, rest, ahead,
+        k, order, tick, lots, kind, row, done, NONE, arrives, time, xs, e, conf, rates, book, pages, taken, rest, ahead,
         fills, orders, places, messages,
     )  # fmt: skip
 
@@ -906,18 +946,25 @@ def _arrive(
 
 
 @njit(cache=True)
-def _known_open(e: Any, own: Any, beside: Any, totals: Any) -> None:
-    """Lots that own orders could still trade: totals[0] bought, totals[1] sold."""
-    totals[0] = totals[1] = 0
+def _known_open(e: Any, own: Any, beside: Any) -> Any:
+    """Lots that own orders could still buy and sell."""
+    bought, sold = 0, 0
     for j in range(e[E_OWN]):
-        totals[0 if own[j, W_SIDE] > 0 else 1] += max(own[j, W_LOTS], beside[j, X_NEW])
+        lots = max(own[j, W_LOTS], beside[j, X_NEW])
+        if own[j, W_SIDE] > 0:
+            bought += lots
+        else:
+            sold += lots
+    return bought, sold
 
 
 @njit(cache=True)
 def _forget(j: int, e: Any, own: Any, beside: Any) -> None:
     for n in range(j, e[E_OWN] - 1):
-        own[n] = own[n + 1]
-        beside[n] = beside[n + 1]
+        for c in range(OWN_COLUMNS):
+            own[n, c] = own[n + 1, c]
+        for c in range(OWN_BESIDE):
+            beside[n, c] = beside[n + 1, c]
     e[E_OWN] -= 1
 
 
@@ -960,12 +1007,12 @@ def _hear(message: Any, e: Any, own: Any, beside: Any) -> Any:
 def _send(
     action: int, order: int, side: int, tick: int, lots: int, kind: int, row: int, engine: int, now: int,
     e: Any, conf: Any,
-    times: Any, entry: Any, response: Any, pending: Any,
+    delays: Any, pending: Any,
 ) -> None:  # fmt: skip
     """Put a request on its way."""
     j = 2 * e[E_SENT]
     e[E_SENT] += 1
-    arrives = max(e[E_LAST_REQ], now + _delay(False, now, j, conf, times, entry, response))
+    arrives = max(e[E_LAST_REQ], now + _delay(NONE, now, j, conf, delays))
     e[E_LAST_REQ] = arrives
     q = pending[e[E_REQ_TAIL] & (pending.shape[0] - 1)]
     q[Q_TIME], q[Q_ACTION], q[Q_ID], q[Q_SIDE], q[Q_TICK], q[Q_LOTS], q[Q_KIND] = (
@@ -977,7 +1024,7 @@ def _send(
         lots,
         kind,
     )
-    q[Q_SENT], q[Q_RESPONSE] = now, _delay(True, now, j, conf, times, entry, response)
+    q[Q_SENT], q[Q_RESPONSE] = now, _delay(YES, now, j, conf, delays)
     q[Q_ROW], q[Q_ENGINE] = row, engine
     e[E_REQ_TAIL] += 1
 
@@ -1006,7 +1053,7 @@ def _new_own(
 
 @njit(cache=True)
 def _submit(
-    r: Any, now: int, e: Any, conf: Any, times: Any, entry: Any, response: Any, own: Any, beside: Any, totals: Any,
+    r: Any, now: int, e: Any, conf: Any, delays: Any, own: Any, beside: Any,
     pending: Any, orders: Any, places: Any,
 ) -> None:  # fmt: skip
     order, side, tick, lots, kind = r[1], r[2], r[3], r[4], r[5]
@@ -1018,8 +1065,8 @@ def _submit(
         end = REJECTED_FORM
         e[E_COUNTS + N_REFUSED_FORM] += 1
     else:
-        _known_open(e, own, beside, totals)
-        held = e[E_KNOWN] + totals[0] if side > 0 else totals[1] - e[E_KNOWN]
+        bought, sold = _known_open(e, own, beside)
+        held = e[E_KNOWN] + bought if side > 0 else sold - e[E_KNOWN]
         if lots > conf[C_MAX_ORDER] or lots > conf[C_MAX_POSITION] - held:
             end = REJECTED_LIMIT
             e[E_COUNTS + N_REFUSED_LIMIT] += 1
@@ -1029,14 +1076,14 @@ def _submit(
     if end != STILL_OPEN:
         _end_row(row, now, end, 0.0, orders, places)
         return
-    _new_own(order, side, tick, lots, kind, now, 0, e, own, beside)
+    _new_own(order, side, tick, lots, kind, now, NONE, e, own, beside)
     e[E_COUNTS + N_SUBMITTED] += 1
-    _send(SUBMIT, order, side, tick, lots, kind, row, 0, now, e, conf, times, entry, response, pending)
+    _send(SUBMIT, order, side, tick, lots, kind, row, NONE, now, e, conf, delays, pending)
 
 
 @njit(cache=True)
 def _change(
-    r: Any, now: int, e: Any, conf: Any, times: Any, entry: Any, response: Any, own: Any, beside: Any, totals: Any,
+    r: Any, now: int, e: Any, conf: Any, delays: Any, own: Any, beside: Any,
     pending: Any, orders: Any, places: Any,
 ) -> None:  # fmt: skip
     """A CANCEL or REPLACE that the rule asks for."""
@@ -1051,14 +1098,14 @@ def _change(
             return
         own[j, W_STATE] = CANCEL_SENT
         e[E_COUNTS + N_CANCELS] += 1
-        _send(CANCEL, order, own[j, W_SIDE], 0, 0, 0, -1, 0, now, e, conf, times, entry, response, pending)
+        _send(CANCEL, order, own[j, W_SIDE], NONE, NONE, NONE, NO_ROW, NONE, now, e, conf, delays, pending)
         return
     if state != WORKING or lots < 1 or not -WIDEST <= tick <= WIDEST:
         e[E_COUNTS + N_REFUSED_FORM] += 1
         return
     side, left = own[j, W_SIDE], own[j, W_LOTS]
-    _known_open(e, own, beside, totals)
-    held = e[E_KNOWN] + totals[0] if side > 0 else totals[1] - e[E_KNOWN]
+    bought, sold = _known_open(e, own, beside)
+    held = e[E_KNOWN] + bought if side > 0 else sold - e[E_KNOWN]
     if lots > conf[C_MAX_ORDER] or max(left, lots) > conf[C_MAX_POSITION] - (held - left):
         e[E_COUNTS + N_REFUSED_LIMIT] += 1
         return
@@ -1067,12 +1114,12 @@ def _change(
     kind = beside[j, X_KIND]
     row = _new_row(order, side, tick, lots, kind, now, e, orders, places)
     total = lots + beside[j, X_DONE]
-    _send(REPLACE, order, side, tick, total, kind, row, 0, now, e, conf, times, entry, response, pending)
+    _send(REPLACE, order, side, tick, total, kind, row, NONE, now, e, conf, delays, pending)
 
 
 @njit(cache=True)
 def _liquidate(
-    now: int, e: Any, conf: Any, times: Any, entry: Any, response: Any, own: Any, beside: Any, pending: Any,
+    now: int, e: Any, conf: Any, delays: Any, own: Any, beside: Any, pending: Any,
     orders: Any,
     places: Any,
 ) -> None:  # fmt: skip
@@ -1084,17 +1131,17 @@ def _liquidate(
         elif own[j, W_STATE] != CANCEL_SENT:
             own[j, W_STATE] = CANCEL_SENT
             e[E_COUNTS + N_CANCELS] += 1
-            _send(CANCEL, own[j, W_ID], own[j, W_SIDE], 0, 0, 0, -1, 1, now, e, conf, times, entry, response, pending)
+            _send(CANCEL, own[j, W_ID], own[j, W_SIDE], NONE, NONE, NONE, NO_ROW, YES, now, e, conf, delays, pending)
     position = e[E_KNOWN]
     if conf[C_CROSS] == 0 or position == 0 or engine_order:
         return
     order, side, lots = e[E_NEXT_ID], -1 if position > 0 else 1, abs(position)
     e[E_NEXT_ID] += 1
-    row = _new_row(order, side, 0, lots, MARKET, now, e, orders, places)
-    _new_own(order, side, 0, lots, MARKET, now, 1, e, own, beside)
+    row = _new_row(order, side, NONE, lots, MARKET, now, e, orders, places)
+    _new_own(order, side, NONE, lots, MARKET, now, YES, e, own, beside)
     e[E_COUNTS + N_SUBMITTED] += 1
     e[E_COUNTS + N_LIQUIDATION] += 1
-    _send(SUBMIT, order, side, 0, lots, MARKET, row, 1, now, e, conf, times, entry, response, pending)
+    _send(SUBMIT, order, side, NONE, lots, MARKET, row, YES, now, e, conf, delays, pending)
 
 
 @njit(cache=True, inline="always")
@@ -1116,7 +1163,7 @@ def _settle(time: int, ls: Any) -> None:
 
 @njit(cache=True, inline="always")
 def _show(
-    now: int, reasons: int, e: Any, ls: Any, conf: Any, book: Any, own: Any, beside: Any, totals: Any,
+    now: int, reasons: int, e: Any, ls: Any, conf: Any, book: Any, own: Any, beside: Any,
     sums: Any, market: Any,
     flow: Any,
 ) -> None:  # fmt: skip
@@ -1125,8 +1172,8 @@ def _show(
     market[PHASE], market[WHY] = e[E_PHASE], reasons
     bid, ask = ls[S_BEST], ls[S_BEST + 1]
     market[BEST_BID], market[BEST_ASK], market[BASE] = bid, ask, ls[S_BASE]
-    _known_open(e, own, beside, totals)
-    market[POSITION], market[OPEN_BUY], market[OPEN_SELL] = e[E_KNOWN], totals[0], totals[1]
+    market[OPEN_BUY], market[OPEN_SELL] = _known_open(e, own, beside)
+    market[POSITION] = e[E_KNOWN]
     market[N_OWN], market[NEXT_ID] = e[E_OWN], e[E_NEXT_ID]
     market[MAX_POSITION], market[MAX_ORDER] = conf[C_MAX_POSITION], conf[C_MAX_ORDER]
     flow[BID_LOTS] = book[0, bid - ls[S_BASE]] if bid != NO_BID else 0.0
@@ -1166,6 +1213,12 @@ def _start_sums(time: int, ls: Any) -> None:
 
 
 @njit(cache=True)
+def _empty(k: int, values: Any) -> None:
+    for i in range(values.shape[1]):
+        values[k, i] = 0.0
+
+
+@njit(cache=True)
 def _clear(
     k: int,
     limit: int,
@@ -1190,9 +1243,9 @@ def _clear(
                 ahead[k, j, A_AHEAD] = 0.0
             else:
                 _level_told(k, rest[k, j, O_TICK], before, 0.0, 0.0, xs, conf, rates, rest, ahead)
-        taken[k] = 0.0
+        _empty(k, taken)
         if conf[C_QUEUE] == PROBABILISTIC:
-            traded[k] = 0.0
+            _empty(k, traded)
     elif conf[C_SOURCE] == BEST_ONLY:
         for j in range(xs[S_REST + k]):
             ahead[k, j, A_SHOWN] = 0.0
@@ -1221,8 +1274,8 @@ def _best_told(
                     taken[1, n] = 0.0
         _level_told(k, tick, 0.0, lots, traded_then, xs, conf, rates, rest, ahead)
     elif xs[S_TOUCHED]:
-        taken[k] = 0.0
-    _better_than_best(k, True, xs, conf, rest, ahead)
+        _empty(k, taken)
+    _better_than_best(k, YES, xs, conf, rest, ahead)
 
 
 @njit(cache=True)
@@ -1270,7 +1323,7 @@ _COUNT = types.Array(types.int32, 2, "C")
     [
         int64(
             _RULE, _TABLE, _NUMBERS, _MEMORY, _MARKET, _FLOW, _OWN, _REQUESTS,
-            _I1, _F1, _I1, _I1, _I1, _I1, _I1,
+            _I1, _F1, _I1, _I1, _I1,
             types.boolean,
             _I1, _I1, _I1,
             _I1, _I2, _F1, _I1, _I2, _F1,
@@ -1285,7 +1338,7 @@ _COUNT = types.Array(types.int32, 2, "C")
 )  # fmt: skip
 def march(
     rule: Any, table: Any, numbers: Any, memory: Any, market: Any, flow: Any, own_rows: Any, request_rows: Any,
-    conf: Any, rates: Any, phase_times: Any, phases: Any, times: Any, entry: Any, response: Any,
+    conf: Any, rates: Any, phase_times: Any, phases: Any, delays: Any,
     final: bool,
     e: Any, xs: Any, ls: Any,
     x_times: Any, x_whole: Any, x_lots: Any, l_times: Any, l_whole: Any, l_lots: Any,
@@ -1298,10 +1351,22 @@ def march(
     """Do all that is certain; why it stopped.
 
     scratch (12,) int64 and real (12,) float64: 0 to 6 what an order's event did, from 8 on sums. `final`: no event
-    will follow. The other arguments are those of `engine_state.EngineState`, in its order.
+    will follow. The other arguments are those of `engine_state.EngineState`, in its order;
+    the caller holds every array.
     """
     stop, start, liquidate = conf[C_STOP], conf[C_START], conf[C_LIQUIDATE]
-    totals, sums = scratch[8:10], real[8:11]
+    # nothing below counts references
+    sums = _words(real[8:11])
+    conf, rates, delays = _words(conf), _words(rates), _words(delays)
+    e, xs, ls, scratch, real = _words(e), _words(xs), _words(ls), _words(scratch), _words(real)
+    x_book, x_pages, x_count, taken, traded = _lent(x_book), _lent(x_pages), _lent(x_count), _lent(taken), _lent(traded)
+    l_book, l_pages, l_count = _lent(l_book), _lent(l_pages), _lent(l_count)
+    x_table, x_left, l_table, l_left = _lent(x_table), _lent(x_left), _lent(l_table), _lent(l_left)
+    rest, ahead, own, beside, wishes = _lent(rest), _lent(ahead), _lent(own), _lent(beside), _lent(wishes)
+    pending, messages, fills, orders = _lent(pending), _lent(messages), _lent(fills), _lent(orders)
+    places, samples, market, flow = _lent(places), _lent(samples), _lent(market), _lent(flow)
+    table, numbers, memory = _lent(table), _lent(numbers), _lent(memory)
+    own_rows, request_rows = _lent(own_rows), _lent(request_rows)
     queue = conf[C_QUEUE]
     last = stop
     if not final:
@@ -1347,8 +1412,8 @@ def march(
                 xs[S_PHASE] = phases[xs[S_NEXT_PHASE]]
                 xs[S_NEXT_PHASE] += 1
                 if change > start:
-                    arrives = _unasked(change, e, conf, times, entry, response)
-                    sync = min(sync, _tell(arrives, M_PHASE, 0, 0, 0, xs[S_PHASE], e, messages))
+                    arrives = _unasked(change, e, conf, delays)
+                    sync = min(sync, _tell(arrives, M_PHASE, NONE, NONE, NONE, xs[S_PHASE], e, messages))
                 else:
                     e[E_PHASE] = xs[S_PHASE]
                 continue
@@ -1372,8 +1437,8 @@ def march(
                 if act == SET:
                     xs[S_PICTURE] = -NEVER
                 elif xs[S_PICTURE] != time:
-                    _clear_side(0, NO_BID, xs, x_book, x_pages, x_count)
-                    _clear_side(1, NO_ASK, xs, x_book, x_pages, x_count)
+                    _clear_side(BID, NO_BID, xs, x_book, x_pages, x_count)
+                    _clear_side(ASK, NO_ASK, xs, x_book, x_pages, x_count)
                     xs[S_PICTURE] = time
                 before = _set_level(k, i, lots, xs, x_book, x_pages)
                 traded_then = 0.0
@@ -1390,7 +1455,7 @@ def march(
                     if low <= tick <= high:
                         _level_told(k, tick, before, lots, traded_then, xs, conf, rates, rest, ahead)
                     if act == SET and (high > xs[S_BEST] if k == 0 else low < xs[S_BEST + 1]):
-                        _better_than_best(k, False, xs, conf, rest, ahead)
+                        _better_than_best(k, NONE, xs, conf, rest, ahead)
                 told = lots > 0.0
             elif act == PRINT:
                 off = code & 4 != 0
@@ -1409,7 +1474,7 @@ def march(
                             best = rest[passive, 0, O_TICK]
                             if best >= tick if passive == 0 else best <= tick:
                                 left = _printed(
-                                    passive, tick, off, left, time, xs, e, conf, times, entry, response, rest,
+                                    passive, tick, off, left, time, xs, e, conf, delays, rest,
                                     ahead, fills,
                                     orders, places, messages,
                                 )  # fmt: skip
@@ -1417,7 +1482,7 @@ def march(
                 xs[S_PICTURE] = time
                 if k != 1:
                     _clear(
-                        0,
+                        BID,
                         tick if k == 0 else NO_BID,
                         xs,
                         conf,
@@ -1431,7 +1496,7 @@ def march(
                         ahead,
                     )
                 if k != 0:
-                    _clear(1, tick, xs, conf, rates, x_book, x_pages, x_count, taken, traded, rest, ahead)
+                    _clear(ASK, tick, xs, conf, rates, x_book, x_pages, x_count, taken, traded, rest, ahead)
             elif act == BEST:
                 traded_then = 0.0
                 if queue == PROBABILISTIC and lots > 0.0:
@@ -1446,7 +1511,7 @@ def march(
                     slot = _slot(x_whole[xi, 2], x_table)
                     if x_table[slot, B_SIDE] == k and x_left[slot] > 0.0 and x_table[slot, B_EPOCH] == xs[S_EPOCH + k]:
                         _reported(
-                            k, tick, x_table[slot, B_SEQ], lots, time, xs, e, conf, times, entry, response, rest, ahead,
+                            k, tick, x_table[slot, B_SEQ], lots, time, xs, e, conf, delays, rest, ahead,
                             fills, orders, places, messages,
                         )  # fmt: skip
             elif act >= ADD:
@@ -1462,7 +1527,7 @@ def march(
                 best = rest[1 - k, 0, O_TICK]
                 if best >= tick if k == 1 else best <= tick:
                     _book_reached(
-                        k, tick, time, xs, e, conf, times, entry, response, x_book, x_pages, taken, rest,
+                        k, tick, time, xs, e, conf, delays, x_book, x_pages, taken, rest,
                         ahead, fills, orders,
                         places, messages,
                     )  # fmt: skip
@@ -1547,18 +1612,18 @@ def march(
                             sums[k] += lots
                 elif act == SNAP:
                     if ls[S_PICTURE] != time:
-                        _clear_side(0, NO_BID, ls, l_book, l_pages, l_count)
-                        _clear_side(1, NO_ASK, ls, l_book, l_pages, l_count)
+                        _clear_side(BID, NO_BID, ls, l_book, l_pages, l_count)
+                        _clear_side(ASK, NO_ASK, ls, l_book, l_pages, l_count)
                         ls[S_PICTURE] = time
                     _set_level(k, i, lots, ls, l_book, l_pages)
                 elif act == CLEAR:
                     ls[S_PICTURE] = time
                     if k != 1:
                         ls[S_EPOCH] += 1
-                        _clear_side(0, tick if k == 0 else NO_BID, ls, l_book, l_pages, l_count)
+                        _clear_side(BID, tick if k == 0 else NO_BID, ls, l_book, l_pages, l_count)
                     if k != 0:
                         ls[S_EPOCH + 1] += 1
-                        _clear_side(1, tick, ls, l_book, l_pages, l_count)
+                        _clear_side(ASK, tick, ls, l_book, l_pages, l_count)
                 elif act == BEST:
                     _clear_side(k, NO_BID if k == 0 else NO_ASK, ls, l_book, l_pages, l_count)
                     if lots > 0.0:
@@ -1587,7 +1652,7 @@ def march(
                     e[E_CLOCK] += conf[C_INTERVAL]
                 if sync == liquidate or (sync > liquidate and on_clock):
                     e[E_LIQUIDATED] = 1
-                    _liquidate(sync, e, conf, times, entry, response, own, beside, pending, orders, places)
+                    _liquidate(sync, e, conf, delays, own, beside, pending, orders, places)
                 elif on_clock:
                     e[E_REASONS] |= ON_CLOCK
                 if ls[S_TRADE_AT] == sync and ls[S_STARTED]:
@@ -1599,7 +1664,7 @@ def march(
                 if ls[S_STARTED] == 0:
                     _start_sums(start, ls)
                 _settle(sync, ls)
-                _show(sync, reasons, e, ls, conf, l_book, own, beside, totals, sums, market, flow)
+                _show(sync, reasons, e, ls, conf, l_book, own, beside, sums, market, flow)
                 if reasons & ON_CLOCK:
                     if conf[C_SAMPLE] > 0 and e[E_STEPS] % conf[C_SAMPLE] == 0:
                         _sample(sync, e, ls, own, samples)
@@ -1619,12 +1684,9 @@ def march(
                                 sync,
                                 e,
                                 conf,
-                                times,
-                                entry,
-                                response,
+                                delays,
                                 own,
                                 beside,
-                                totals,
                                 pending,
                                 orders,
                                 places,
@@ -1635,12 +1697,9 @@ def march(
                                 sync,
                                 e,
                                 conf,
-                                times,
-                                entry,
-                                response,
+                                delays,
                                 own,
                                 beside,
-                                totals,
                                 pending,
                                 orders,
                                 places,
@@ -1662,6 +1721,7 @@ def march(
 @njit(cache=True)
 def close(time: int, xs: Any, e: Any, conf: Any, rest: Any, ahead: Any, orders: Any, places: Any) -> None:
     """End the session at the exchange: open orders expire, the last instant is looked at."""
+    xs, e, conf = _words(xs), _words(e), _words(conf)
     _turn(time, xs)
     _accrue(time, xs, e, conf)
     for k in range(2):
