@@ -62,10 +62,12 @@ class CombinatorialSettings:
         share = isinstance(self.embargo, float)
         if not (0 <= self.embargo < math.inf) or (share and self.embargo >= 1.0):
             raise ValueError(f"embargo must be whole sessions, or a share in [0, 1) of them; was {self.embargo}")
-        if self.splits > MOST_SPLITS:
+        # C(N, k) >= N, and that of a thousand million groups would never be done counting
+        if self.groups > MOST_SPLITS or self.splits > MOST_SPLITS:
+            made = f"{self.splits:,}" if self.groups <= 50 else f"more than {MOST_SPLITS:,}"
             raise ValueError(
                 f"groups and test_groups must make at most {MOST_SPLITS:,} splits; {self.groups} and "
-                f"{self.test_groups} make {self.splits:,}: take fewer groups"
+                f"{self.test_groups} make {made}: take fewer groups"
             )
 
     @property
@@ -220,13 +222,18 @@ def inner_folds(
         When there are fewer rows than folds, or a fold leaves no training rows.
     """
     rows = np.concatenate([np.arange(piece.start, piece.stop) for piece in candidates])
+    if rows.size < folds:
+        raise WindowError(
+            f"inner_folds must be at most the {rows.size} sessions of the training window that begins with row "
+            f"{rows[0]}; was {folds}"
+        )
     splits = []
     for index, part in enumerate(make_groups(range(rows.size), folds)):
         tests = pieces(rows[part.start : part.stop])
         train = purged(candidates, tests, label_end, embargo)
         if not train:
             raise WindowError(
-                f"folds of the inner choice must leave training sessions beside each; fold {index + 1} of {folds} over "
+                f"inner_folds must leave training sessions beside each fold; fold {index + 1} of {folds} over "
                 f"{rows.size} sessions leaves none after purge and embargo: lengthen the training window"
             )
         splits.append(Split(index, (index,), train, tests))

@@ -20,11 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from backtests.errors import WindowError
 from backtests.evidence.sensitivity import SENSITIVITY_FILE
 from backtests.walk.assembly import RunParts, assemble_run, evidence_files
 from backtests.walk.blocks import read_blocks
-from backtests.walk.combinatorial import Split
+from backtests.walk.combinatorial import Split, inner_folds
 from backtests.walk.data_gate import judge_sessions
 from backtests.walk.fold_tasks import (
     AccountTask,
@@ -117,6 +119,7 @@ def run_walkforward(
             "the training window or add data"
         )
     splits = plan.splits(panel.sessions.size)
+    _check_choices(plan, panel, folds, splits)
     quality = judge_sessions(plan, panel.sessions, folds, plain_json(quality)) if quality else None
     store = Path(out_folder) / LEDGER_FOLDER
     ledger = Ledger(store)
@@ -228,10 +231,7 @@ class _Job:
         }
 
     def _choice(self, key: int) -> ChoiceRule:
-        settings = self.plan.combinatorial
-        if key < len(self.folds) or settings is None:
-            return self.plan.choice_rule()
-        return self.plan.choice_rule(settings.embargo_sessions(len(self.plan.tested_rows(self.panel.sessions.size))))
+        return _choice(self.plan, self.panel, of_split=key >= len(self.folds))
 
     def accounts(
         self, policies: Mapping[int, FoldPolicy], choices: Mapping[tuple[str, int], Selection]
@@ -364,6 +364,22 @@ class _Job:
     def _task(self, name: str, function: Any, argument: Any, **described: Any) -> Task:
         description = described | {"code": self.place.code_hash, "libraries": self.libraries}
         return Task(task_key(description), name, function, argument, description)
+
+
+def _check_choices(plan: WalkForwardPlan, panel: DailyPanel, folds: Sequence[Fold], splits: Sequence[Split]) -> None:
+    """Refuse inner folds that do not fit a training window, before anything is computed."""
+    if plan.selection == "nested":
+        for window in (*folds, *splits):
+            rule = _choice(plan, panel, of_split=isinstance(window, Split))
+            inner_folds(window.ranges, rule.folds, np.arange(panel.sessions.size) + rule.purge, rule.embargo)
+
+
+def _choice(plan: WalkForwardPlan, panel: DailyPanel, *, of_split: bool) -> ChoiceRule:
+    """How a fold or a split chooses its parameters."""
+    settings = plan.combinatorial
+    if settings is None or not of_split:
+        return plan.choice_rule()
+    return plan.choice_rule(settings.embargo_sessions(len(plan.tested_rows(panel.sessions.size))))
 
 
 def _describe_windows(panel: DailyPanel, windows: Sequence[Training]) -> dict[int, dict[str, Any]]:

@@ -164,6 +164,7 @@ def test_what_leaves_nothing_to_train_is_one_sentence():
         ({"embargo": 1.5}, r"embargo must be whole sessions, or a share in \[0, 1\)"),
         ({"embargo": -1}, "embargo must be whole sessions"),
         ({"groups": 30, "test_groups": 15}, "at most 5,000 splits; 30 and 15 make 155,117,520"),
+        ({"groups": 10**9, "test_groups": 5 * 10**8}, "1000000000 and 500000000 make more than 5,000: take fewer"),
     ],
 )
 def test_settings_are_checked(change, message):

@@ -333,6 +333,19 @@ def test_groups_that_leave_no_room_for_a_warm_up_are_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("folds", "message"),
+    [
+        (75, r"inner_folds must be at most the \d+ sessions of the training window that begins with row \d+; was 75"),
+        (10**9, "inner_folds must be at most the 90 sessions of the training window that begins with row 0"),
+    ],
+)
+def test_inner_folds_that_do_not_fit_a_window_are_refused_before_anything_is_computed(tmp_path, folds, message):
+    with pytest.raises(WindowError, match=message):
+        run_walkforward(make_plan(inner_folds=folds), make_panel(), tmp_path, workers=0)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_scheme_and_the_choice_are_in_the_description():
     texts = {
         json.dumps(describe(make_plan(**change)), sort_keys=True)
