@@ -357,7 +357,7 @@ def run_blocks(task: BlocksTask) -> bytes:
 def _fold_policy(place: Workplace, panel: DailyPanel, fold: Training, digest: str) -> PolicyArtefact:
     """The policy file, proven to be of this fold's training rows and of this code."""
     policy = read_policy(place.policies, digest)
-    require_hashes(policy, digest, data=training_hash(panel, fold.ranges), code=place.code_hash)
+    require_hashes(policy, digest, data=_training_digest(place.panel, tuple(fold.ranges)), code=place.code_hash)
     return policy
 
 
@@ -404,6 +404,12 @@ def read_tables(payload: bytes) -> dict[str, dict[str, NDArray[Any]]]:
 def read_trials(payload: bytes) -> Floats:
     """Daily excess returns (T, P) of every parameter set of a pod over the test windows, from `tables_bytes`."""
     return read_npz(payload)["trials"]
+
+
+@lru_cache(maxsize=256)
+def _training_digest(folder: Path, ranges: tuple[range, ...]) -> str:
+    """The hash of a training window, once per process: every pod of a fold asks for it."""
+    return training_hash(_panel(folder), ranges)
 
 
 @lru_cache(maxsize=1)

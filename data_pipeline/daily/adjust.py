@@ -254,6 +254,29 @@ def return_since_last_close(close: NDArray[np.float64]) -> NDArray[np.float64]:
     return result
 
 
+def fill_since_last_close(
+    returns: NDArray[np.float64], close: NDArray[np.float64], factor: NDArray[np.float64]
+) -> None:
+    """Give each absent cell of `returns` (T, N) that has a close its whole move since the last close, in place.
+
+    `close` times `factor` is adjusted to one session. A session without any return is left alone: the data have a hole
+    before it. The same numbers as `return_since_last_close`, at the few cells that need them.
+    """
+    absent = np.isnan(returns)
+    row, column = np.nonzero(absent & ~np.isnan(close) & ~absent.all(axis=1, keepdims=True))
+    before = row - 1
+    searching = np.flatnonzero(before >= 0)
+    while searching.size:
+        silent = np.isnan(close[before[searching], column[searching]])
+        searching = searching[silent]
+        before[searching] -= 1
+        searching = searching[before[searching] >= 0]
+    known = before >= 0
+    row, column, before = row[known], column[known], before[known]
+    now, then = close[row, column] * factor[row, column], close[before, column] * factor[before, column]
+    returns[row, column] = now / then - 1.0
+
+
 def _late_in_window(group: EventGroup, start: int, now: int) -> tuple[CorporateEvent, ...]:
     """The known events of a group that reaches into the window, when they are more than its prompt part."""
     if not start < group.ex_session <= now:

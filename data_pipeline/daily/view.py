@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data_pipeline.daily.adjust import (
-    return_since_last_close,
+    fill_since_last_close,
     window_price_factor,
     window_share_factor,
     window_total_return,
@@ -184,11 +184,8 @@ class MarketView:
         start = self._start(window)
         result = window_total_return(self._panel.factors, self._panel.close, start, self._now)
         if since_last_close:
-            adjusted = self._panel.close[start : self._now + 1] * window_price_factor(
-                self._panel.factors, start, self._now
-            )
-            missed = np.isnan(result) & ~np.isnan(result).all(axis=1, keepdims=True)
-            result = np.where(missed, return_since_last_close(adjusted), result)
+            close = self._panel.close[start : self._now + 1]
+            fill_since_last_close(result, close, window_price_factor(self._panel.factors, start, self._now))
         if start == self._first:
             result[0] = np.nan
         return _frozen(result)
