@@ -101,6 +101,12 @@ class FillBounds:
     @property
     def why(self) -> str:
         """The mark in a sentence."""
+        accounts = [account for row in self.rows for account in row.accounts]
+        if accounts and not any(one.orders.orders or one.gains.any() for one in accounts):
+            hint = (
+                " With trades alone a maker quotes with reference = last_trade." if self.reference != "quotes" else ""
+            )
+            return f"No order was sent under any model: nothing is known of this rule.{hint}"
         verdicts = self.verdicts
         sure = {verdict for _, verdict in verdicts.values()}
         words = {1: "a profit", -1: "a loss", 0: "nothing sure"}
@@ -171,6 +177,7 @@ def fill_bounds(
         By default all that `fill_models` gives for the events.
     print_share : float
         Where there are trades alone: of each print this share is there to be had, so that no fill takes more of it.
+        The rule sees the prints so, too: their lots, not their number.
     horizons : sequence of float
         Seconds after fills for the mark-outs.
     blocks : int

@@ -274,7 +274,7 @@ def _simulate_block(
     """Fill the block's part of the outputs; its fills, and the policy of each."""
     game = market.game
     shape, bend = shape_code(game)
-    room = 64 * totals.shape[0] * totals.shape[1] if log_fills else 0
+    room = _room(panels, totals.shape[0]) if log_fills else 0
     while True:
         random = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(block,))))
         places, numbers = np.empty((room, 4), dtype=np.int64), np.empty((room, 2))
@@ -293,3 +293,11 @@ def _simulate_block(
     fills["side"] = 2 * places[:logged, 2] - 1
     fills["inventory"] = places[:logged, 3] - game.max_inventory
     return fills, places[:logged, 1]
+
+
+def _room(panels: MarketPanels, paths: int) -> int:
+    """Fills to make room for: those at the rates' bounds of a flat inventory, and three deviations more."""
+    flat = panels.quotes.shape[2] // 2
+    rates = panels.bounds[:, :, flat].sum(axis=(0, 2))
+    likely = paths * float(np.diff(panels.edges) @ rates)
+    return 64 + int(min(likely + 3.0 * np.sqrt(likely), 1e8))

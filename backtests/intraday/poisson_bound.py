@@ -9,16 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backtests.intraday.poisson import simulate_poisson
+from backtests.intraday.poisson import simulate_panels
 from backtests.intraday.poisson_mids import simulate_mids
-from backtests.intraday.poisson_panels import Quoting, lone_market
+from backtests.intraday.poisson_panels import Quoting, cut_market, lone_market
 from mfg_core import MarketMakingGame
+from mfg_core.checks import require_count
 from strategies.intraday.pod import IntradayTraining
 from strategies.intraday.quote_table import QuoteTable
 
 Floats = NDArray[np.float64]
 LEVEL = 0.05
 PATHS = 2_000
+PART = 8
+"""Sessions whose fills are in memory at one time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,7 +88,8 @@ def poisson_bound(
     """Sessions of a table of quotes in the market that training calibrated, the mid a martingale.
 
     Fills of one order come at A exp(-k distance), the law of the market as it was while it was calibrated; each moves
-    the mid by the adverse selection found there. Nothing is liquidated: what is left is marked at the mid.
+    the mid by the adverse selection found there. Nothing is liquidated: what is left is marked at the mid. Memory is
+    that of the fills of `PART` sessions, time some 0.4 microseconds a fill.
 
     Parameters
     ----------
@@ -111,12 +115,20 @@ def poisson_bound(
         adverse_selection=truth.adverse_selection,
         maker_fee=training.fee,
     )
-    run = simulate_poisson(lone_market(game), {"table": quotes}, paths=paths, seed=seed, start=0, log_fills=True)
-    mids = simulate_mids(run, "table", volatility=truth.volatility, seed=seed)
+    count = require_count("paths", paths)
+    market = lone_market(game)
+    panels = cut_market(market, [quotes])
+    profits, fills = np.empty(count), 0.0
+    for part, first in enumerate(range(0, count, PART)):
+        own = int(np.random.SeedSequence(seed, spawn_key=(part,)).generate_state(1)[0])
+        made = profits[first : first + PART]
+        run = simulate_panels(market, panels, ("table",), paths=made.size, seed=own, start=0, log_fills=True)
+        made[:] = simulate_mids(run, "table", volatility=truth.volatility, seed=own).profit
+        fills += float(run.fill_counts("table").sum())
     unit = training.order_lots * instrument.lot_size * instrument.multiplier
     return PoissonBound(
-        mids.profit * unit,
-        float(run.fill_counts("table").sum(axis=1).mean()),
+        profits * unit,
+        fills / count,
         truth.adverse_selection / instrument.tick_size,
         f"fills at the calibrated rates, A = {truth.ask_arrival:.3g} and {truth.bid_arrival:.3g} a second, "
         f"1/k = {1 / truth.fill_decay / instrument.tick_size:.3g} ticks, whatever the queue",

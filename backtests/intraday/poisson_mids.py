@@ -76,7 +76,8 @@ def simulate_mids(
     last, mids = np.empty(run.start.size), np.empty((run.start.size, run.times.size))
     shape, bend = shape_code(game)
     arrivals = np.array([game.ask_arrival, game.bid_arrival])
-    random = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(place,))))
+    # apart from every stream of the fills, which have one number, also where both are given one seed
+    random = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(place, 1))))
     for path in range(run.start.size):
         own = slice(edges[path], edges[path + 1])
         last[path] = simulate_mid(

@@ -13,6 +13,7 @@ import pytest
 from numba import njit
 
 from backtests.intraday.bounds import BoundRow, FillBounds, capped_prints, fill_bounds, fill_models, join_bounds
+from backtests.intraday.feed import session_feed
 from backtests.intraday.mark_outs import fill_mark_outs, mark_out_means
 from backtests.intraday.outcome import NO_MID
 from backtests.intraday.poisson_bound import PoissonBound
@@ -25,6 +26,7 @@ from backtests.intraday.simulator import simulate_session
 from data_pipeline.book.events import KIND_MASK, TRADE
 from data_pipeline.ingest import ingest
 from data_pipeline.store import Store
+from data_pipeline.synthetic.b3_trade_files import make_tape, write_old_trades, write_trades
 from data_pipeline.synthetic.order_book import BookConfig, simulate_book
 from data_pipeline.synthetic.order_book_events import book_events
 from strategies.intraday.makers import ConstantSpread
@@ -183,6 +185,35 @@ def test_with_trades_alone_the_reference_is_the_last_trade_and_prints_are_capped
         assert fill["lots"] <= 0.1 * traded.sum()
     with pytest.raises(ValueError, match="print_share must be 1 where there is a book"):
         fill_bounds(events, still(1, 5, 100), SYN, span, settings(), guess, print_share=0.5)
+
+
+@pytest.mark.parametrize("signed", [True, False], ids=["signed", "today"])
+def test_a_raw_file_of_b3_trades_ends_in_bounds_of_a_maker(signed, tmp_path):
+    """File -> store -> feed -> bounds: old files say who was the aggressor, today's leave it to the tick rule."""
+    book = simulate_book(BookConfig(seed=3, seconds=900.0, symbol="SYNT3", size=100, start=41_400.0))
+    tape = make_tape({"SYNT3": book}, day="2017-03-15" if signed else "2024-05-06")
+    write = write_old_trades if signed else write_trades
+    ingest([write(tmp_path / "trades.txt", tape)], tmp_path / "store")
+    store = Store.open(tmp_path / "store")
+    feed = session_feed(store, "B3", "SYNT3", tape.day, liquidate_before=0.0)
+    assert (feed.counts["trades_of_unknown_side"] == feed.counts["trades"]) != signed
+    truth = MarketTruth(3.0, 3.0, 50.0, volatility=0.01, half_spread=0.015, mid=50.0)
+    lots = feed.instrument.lot_size
+    first = int(feed.events["exch_ts"][0])
+    span = TradingSpan(start=first + 300 * SECOND, stop=first + 800 * SECOND, liquidate=first + 795 * SECOND)
+    training = IntradayTraining(feed.instrument, truth, (tape.day,), 495.0, order_lots=2, max_position=10)
+    guess = queue_guess(feed.events, feed.instrument, until=span.start)
+    limits = settings(limits=OwnLimits(10, 2))
+    pod = ConstantSpread(reference="last_trade")
+    bounds = fill_bounds(feed.events, pod.fit(training), feed.instrument, span, limits, guess)
+    rows = {row["model"]: row for row in bounds.table()}
+    assert list(rows) == ["trade_through", "assumed_high", "assumed_low"]
+    assert 0 < rows["trade_through"]["fills"] <= rows["assumed_low"]["fills"]
+    assert bounds.reference == "last trade"
+    assert lots == 100.0
+    none = fill_bounds(feed.events, ConstantSpread().fit(training), feed.instrument, span, limits, guess)
+    assert none.why.startswith("No order was sent under any model")
+    assert "reference = last_trade" in none.why
 
 
 def test_nothing_of_the_future_is_in_a_bound(market):
