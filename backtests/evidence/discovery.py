@@ -6,7 +6,7 @@ probability that a strategy has no skill; that needs a prior and the power of th
 
 from __future__ import annotations
 
-from scipy.special import ndtr, ndtri
+from scipy.special import expit, log_ndtr, logit, ndtr, ndtri
 
 from backtests.evidence.sharpe import sharpe_standard_error
 
@@ -53,8 +53,10 @@ def planned_false_discovery_rate(prior: float, size: float, power: float) -> flo
     prior : float
         Part of all strategies tried that have the alternative's Sharpe ratio.
     """
-    for name, value in (("prior", prior), ("size", size), ("power", power)):
-        _check_probability(name, value)
+    _check_probability("prior", prior)
+    _check_probability("size", size)
+    if not 0.0 < power <= 1.0:  # that of a test of many sessions rounds to 1
+        raise ValueError(f"power must be in (0, 1]; was {power}")
     return size * (1.0 - prior) / (size * (1.0 - prior) + power * prior)
 
 
@@ -69,15 +71,20 @@ def observed_false_discovery_rate(
     *,
     autocorrelation: float = 0.0,
 ) -> float:
-    """Probability of no skill given a Sharpe ratio of at least the one observed (oFDR)."""
+    """Probability of no skill given a Sharpe ratio of at least the one observed (oFDR).
+
+    By logarithms of the tails: of a ratio far above both hypotheses neither tail is a float64, and their ratio is.
+    """
     _check_probability("prior", prior)
     if not alternative > null:
         raise ValueError(f"alternative must be above null, {null}; was {alternative}")
     tails = [
-        float(ndtr((true - sharpe) / sharpe_standard_error(true, observations, skewness, kurtosis, autocorrelation)))
+        float(
+            log_ndtr((true - sharpe) / sharpe_standard_error(true, observations, skewness, kurtosis, autocorrelation))
+        )
         for true in (null, alternative)
     ]
-    return tails[0] * (1.0 - prior) / (tails[0] * (1.0 - prior) + tails[1] * prior)
+    return float(expit(tails[0] - tails[1] - logit(prior)))
 
 
 def _check_probability(name: str, value: float) -> None:

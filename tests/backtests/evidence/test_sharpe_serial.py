@@ -135,6 +135,18 @@ def test_false_discoveries_as_simulated():
     assert (~skilled)[above].mean() == pytest.approx(observed, abs=0.02)
 
 
+def test_a_ratio_far_above_both_hypotheses_is_hardly_a_false_discovery():
+    """Beyond 38 standard errors no tail is a float64; with x standard errors it is phi(x) / x (1 - 1/x^2 + ...)."""
+    sessions, alternative, prior = 10_000, 0.1, 1e-6
+    scale = [sharpe_standard_error(true, sessions) for true in (0.0, alternative)]
+    for sharpe in (0.5, 0.6, 3.0):
+        x, y = sharpe / scale[0], (sharpe - alternative) / scale[1]
+        tails = 0.5 * (y * y - x * x) + math.log(y / x) + math.log((1 - x**-2 + 3 * x**-4) / (1 - y**-2 + 3 * y**-4))
+        expected = math.exp(tails) * (1 - prior) / prior
+        assert observed_false_discovery_rate(sharpe, sessions, alternative, prior) == pytest.approx(expected, rel=1e-5)
+    assert planned_false_discovery_rate(0.5, 0.05, sharpe_power(sessions, 0.5)) == pytest.approx(0.05 / 1.05)
+
+
 def test_moments_that_no_autoregression_has_leave_the_serial_numbers_out():
     """Of two values the kurtosis is 1 + skewness^2, the least there can be."""
     variance = (2.37 / expected_maximum(10)) ** 2
@@ -153,6 +165,7 @@ def test_moments_that_no_autoregression_has_leave_the_serial_numbers_out():
         (lambda: sharpe_standard_error(0.1, 99, autocorrelation=1.0), r"autocorrelation must be in \(-1, 1\); was 1.0"),
         (lambda: sharpe_power(24, 0.0), "alternative must be above null, 0.0; was 0.0"),
         (lambda: planned_false_discovery_rate(0.0, 0.05, 0.5), r"prior must be in \(0, 1\); was 0.0"),
+        (lambda: planned_false_discovery_rate(0.1, 0.05, 1.1), r"power must be in \(0, 1\]; was 1.1"),
         (lambda: critical_sharpe(24, size=1.5), r"size must be in \(0, 1\); was 1.5"),
         (lambda: variance_of_maximum(0), "trials must be at least 1; was 0"),
     ],
