@@ -29,6 +29,7 @@ from strategies.intraday.rule import Instrument, Rule
 
 Events = NDArray[Any]
 RuleOf = Callable[[Events], Rule]
+Feed = Callable[[Events], Events]
 EventVariant = Literal["scramble", "truncate", "delay"]
 EVENT_VARIANTS: Final[tuple[EventVariant, ...]] = ("scramble", "truncate", "delay")
 EVENT_FIELDS: Final = ("px", "qty", "side")
@@ -134,11 +135,24 @@ def assert_no_intraday_lookahead(
                 )
 
 
+def _as_they_are(events: Events) -> Events:
+    return events
+
+
 def run_once(
-    made: RuleOf, events: Events, instrument: Instrument, span: TradingSpan, settings: FillSettings | None
+    made: RuleOf,
+    events: Events,
+    instrument: Instrument,
+    span: TradingSpan,
+    settings: FillSettings | None,
+    feed: Feed = _as_they_are,
 ) -> tuple[SessionOutcome, list[int]]:
-    """The session as it is, and the instants of its orders that have events behind them."""
-    outcome = _run(made, events, instrument, span, settings, _source(events))
+    """The session as it is, and the instants of its orders that have events behind them.
+
+    `feed` makes what the engine takes out of the events, as where quotes are put between trades.
+    """
+    fed = feed(events)
+    outcome = _run(made, fed, instrument, span, settings, _source(fed))
     clock = _suffix_clock(events)
     instants = np.unique(outcome.orders["sent"])
     return outcome, instants[np.searchsorted(clock, instants, side="right") < events.size].tolist()
@@ -155,17 +169,25 @@ def compare_events(
     *,
     outcome: SessionOutcome,
     seed: int = 0,
+    feed: Feed = _as_they_are,
 ) -> tuple[Difference | None, tuple[str, ...]]:
     """The first difference up to `instant` when later events are others, and the fields that make one alone."""
-    row, source = first_after(events, instant), _source(events)
+    row, source = first_after(events, instant), _source(feed(events))
     if row >= events.size:
         raise ValueError(f"cuts must have events behind them; none comes after {told(instant)}")
 
     def compare(changed: Events) -> Difference | None:
-        try:
-            return outcome_difference(outcome, _run(made, changed, instrument, span, settings, source), instant)
-        except Exception as error:  # noqa: BLE001  whatever other events make it raise is a finding
-            return Difference(told(instant), "session", "an outcome", f"{type(error).__name__}: {error}")
+        size = changed.size
+        while True:
+            try:
+                after = _run(made, feed(changed[:size]), instrument, span, settings, source)
+            except Exception as error:  # noqa: BLE001  a rule may raise anything
+                # an invented future may be one in which a rule cannot go on: half of it is still another future
+                if size <= row:
+                    return Difference(told(instant), "session", "an outcome", f"{type(error).__name__}: {error}")
+                size = row + (size - row) // 2
+            else:
+                return outcome_difference(outcome, after, instant)
 
     tick = instrument.tick_size
     found = compare(vary_events(events, row, variant, tick, seed=seed))

@@ -17,14 +17,23 @@ from typing import Final
 
 from backtests.audit.accounts import spread
 from backtests.audit.decisions import Difference
-from backtests.audit.events import EVENT_VARIANTS, Events, EventVariant, compare_events, run_once, told
+from backtests.audit.events import EVENT_VARIANTS, EventVariant, Feed, compare_events, run_once, told
 from backtests.audit.findings import Audit, Check, Progress
 from backtests.errors import BacktestError
 from backtests.intraday.outcome import SessionOutcome
+from backtests.intraday.trade_feed import with_trade_quotes
 from backtests.walk.folds import Fold, check_stitchable, make_folds
 from backtests.walk.intraday_plan import IntradayPlan, IntradayPodPlan, describe_intraday
 from backtests.walk.intraday_rules import read_rule
-from backtests.walk.intraday_sessions import READ_TABLES, combined_hash, list_sessions, session_hash, trading_span
+from backtests.walk.intraday_sessions import (
+    READ_TABLES,
+    FeedKind,
+    SessionData,
+    combined_hash,
+    find_sessions,
+    read_session,
+    session_hash,
+)
 from backtests.walk.intraday_tasks import (
     FitTask,
     Market,
@@ -72,11 +81,14 @@ def audit_intraday(
     if "://" in str(plan.store):
         raise BacktestError(f"{plan.store}: the audit needs a store in a folder of this machine: copy it there")
     store = Store.open(plan.store)
-    sessions, _ = list_sessions(store, plan)
+    listed = find_sessions(store, plan)
+    sessions = listed.whole
     folds = make_folds(len(sessions), plan.folds)
     check_stitchable(folds)
     names = {
-        (item.symbol, session): SessionName(item, session, session_hash(store, plan.venue, session, item.symbol))
+        (item.symbol, session): SessionName(
+            item, session, session_hash(store, plan.venue, session, item.symbol), listed.kinds[item.symbol]
+        )
         for item in plan.instruments
         for session in sessions[: folds[-1].test.stop]
     }
@@ -114,7 +126,7 @@ class _Work:
     cuts: int
     seed: int
     trained: dict[tuple[int, str], _Training] = field(default_factory=dict)
-    traded: tuple[tuple[str, str, str], Rule, Events, tuple[SessionOutcome, list[int]]] | None = None
+    traded: tuple[tuple[str, str, str], Rule, tuple[SessionOutcome, list[int]]] | None = None
     copies: int = 0
 
     def jobs(self, fold: Fold) -> Iterator[Job]:
@@ -160,17 +172,15 @@ class _Work:
     def _fills(self, fold: Fold, pod: IntradayPodPlan, item: Instrument, variant: EventVariant, part: int) -> Check:
         plan, session = self.plan, self.sessions[fold.test[0]]
         settings = replace(plan.fills, seed=session_seed(plan.seed, plan.fills.seed, item.symbol, session))
-        span = trading_span(plan.venue, session, plan.day)
+        name = self.names[item.symbol, session]
+        place = str(Path(plan.store).absolute())
+        data = read_session(place, plan.venue, item.symbol, session, plan.day, name.kind, name.digest)
+        feed = _fed(name.kind, data)
         if self.traded is None or self.traded[0] != (pod.name, item.symbol, session):
             rule = read_rule(self._base(fold, item).rules[pod.name, 0])
-            events = Store.open(plan.store).event_array(plan.venue, item.symbol, session)
-            self.traded = (
-                (pod.name, item.symbol, session),
-                rule,
-                events,
-                run_once(lambda _: rule, events, item, span, settings),
-            )
-        _, rule, events, (outcome, sent) = self.traded
+            once = run_once(lambda _: rule, data.valued, item, data.span, settings, feed)
+            self.traded = (pod.name, item.symbol, session), rule, once
+        _, rule, (outcome, sent) = self.traded
 
         def made(_: object) -> Rule:
             return rule
@@ -181,7 +191,16 @@ class _Work:
             return Check(pod.name, "fills", variant, session, "untested", why=why)
         instant = instants[min(part, len(instants) - 1)]
         found, fields = compare_events(
-            made, events, item, span, settings, instant, variant, outcome=outcome, seed=self.seed
+            made,
+            data.valued,
+            item,
+            data.span,
+            settings,
+            instant,
+            variant,
+            outcome=outcome,
+            seed=self.seed,
+            feed=feed,
         )
         if found is None:
             return Check(pod.name, "fills", variant, told(instant), "same")
@@ -249,3 +268,10 @@ class _Work:
         )
         (place / "manifest.json").write_bytes(kept.to_bytes())
         return place
+
+
+def _fed(kind: FeedKind, data: SessionData) -> Feed:
+    """What the engine takes out of a session's events: of trades alone, quotes are made of them as in the run."""
+    if kind == "trades":
+        return lambda events: with_trade_quotes(events, data.span.liquidate)
+    return lambda events: events
