@@ -147,3 +147,101 @@ def hft_wish(events: Path, output: Path, **changes: Any) -> dict[str, Any]:
         "lots": 1, "most": 5, "post_only": True, "apart": True, "rows": 1_000_000, "start": 0,
     }  # fmt: skip
     return wish | changes
+
+
+NAUTILUS: Final = """
+import json, resource, sys, time
+from decimal import Decimal
+import numpy as np
+from nautilus_trader.backtest.config import BacktestEngineConfig
+from nautilus_trader.backtest.engine import BacktestEngine
+from nautilus_trader.backtest.models import LatencyModel
+from nautilus_trader.common.config import LoggingConfig
+from nautilus_trader.config import RiskEngineConfig, StrategyConfig
+from nautilus_trader.model.currencies import BTC, USDT
+from nautilus_trader.model.data import BookOrder, OrderBookDelta, TradeTick
+from nautilus_trader.model.enums import (
+    AccountType, AggressorSide, BookAction, BookType, OmsType, OrderSide, OrderStatus, RecordFlag, TimeInForce,
+)
+from nautilus_trader.model.identifiers import InstrumentId, Symbol, TradeId, Venue
+from nautilus_trader.model.instruments import CryptoPerpetual
+from nautilus_trader.model.objects import Money, Price, Quantity
+from nautilus_trader.trading.strategy import Strategy
+
+wish = json.loads(sys.argv[1])
+venue = Venue("SIM")
+key = InstrumentId(Symbol("X"), venue)
+instrument = CryptoPerpetual(
+    instrument_id=key, raw_symbol=Symbol("X"), base_currency=BTC, quote_currency=USDT, settlement_currency=USDT,
+    is_inverse=False, price_precision=1, size_precision=0, price_increment=Price.from_str("0.1"),
+    size_increment=Quantity.from_str("1"), max_quantity=None, min_quantity=None, max_notional=None,
+    min_notional=None, max_price=None, min_price=None, margin_init=Decimal(0), margin_maint=Decimal(0),
+    maker_fee=Decimal(0), taker_fee=Decimal(0), ts_event=0, ts_init=0,
+)
+
+class Maker(Strategy):
+    def on_start(self):
+        self.orders_sent = self.steps = 0
+        self.subscribe_order_book_deltas(key, BookType.L2_MBP)
+        self.clock.set_timer_ns("step", wish["interval"], wish["start"], 0, self.step)
+
+    def step(self, event):
+        self.steps += 1
+        book = self.cache.order_book(key)
+        bid, ask = book.best_bid_price(), book.best_ask_price()
+        if bid is None or ask is None:
+            return
+        total = round(float(bid) * 10) + round(float(ask) * 10)
+        position = int(self.portfolio.net_position(key))
+        wanted = {OrderSide.BUY: (total - wish["away"]) // 2, OrderSide.SELL: -((-(total + wish["away"])) // 2)}
+        has = set()
+        for order in self.cache.orders_open(instrument_id=key) + self.cache.orders_inflight(instrument_id=key):
+            tick = round(float(order.price) * 10)
+            signed = position if order.side == OrderSide.BUY else -position
+            if tick == wanted[order.side]:
+                has.add(order.side)
+            if (tick != wanted[order.side] or signed >= wish["most"]) and order.status == OrderStatus.ACCEPTED:
+                self.cancel_order(order)
+        for side, tick in wanted.items():
+            signed = position if side == OrderSide.BUY else -position
+            if side not in has and signed < wish["most"]:
+                self.submit_order(self.order_factory.limit(
+                    key, side, Quantity(wish["lots"], 0), Price(tick / 10, 1), TimeInForce.GTC, post_only=True))
+                self.orders_sent += 1
+
+rows = np.load(wish["events"])["data"][: wish["count"]]
+begun = time.process_time()
+data = []
+for n, (flags, at, seen, px, qty) in enumerate(zip(*(rows[k].tolist() for k in
+                                               ("ev", "exch_ts", "local_ts", "px", "qty")))):
+    price, kind = Price(px, 1), flags & 255
+    if kind == 2:
+        side = AggressorSide.BUYER if flags & (1 << 29) else AggressorSide.SELLER
+        data.append(TradeTick(key, price, Quantity(qty, 0), side, TradeId(str(n)), at, seen))
+    else:
+        side = OrderSide.BUY if flags & (1 << 29) else OrderSide.SELL
+        action = BookAction.UPDATE if qty > 0 else BookAction.DELETE
+        order = BookOrder(side, price, Quantity(qty, 0), 0)
+        data.append(OrderBookDelta(key, action, order, RecordFlag.F_LAST, n, at, seen))
+made = time.process_time() - begun
+engine = BacktestEngine(BacktestEngineConfig(
+    logging=LoggingConfig(bypass_logging=True), risk_engine=RiskEngineConfig(bypass=True), run_analysis=False))
+engine.add_venue(
+    venue=venue, oms_type=OmsType.NETTING, account_type=AccountType.MARGIN, starting_balances=[Money(10_000_000, USDT)],
+    book_type=BookType.L2_MBP, trade_execution=True, queue_position=True, liquidity_consumption=True,
+    latency_model=LatencyModel(wish["entry_ns"]),
+)
+engine.add_instrument(instrument)
+engine.add_data(data)
+maker = Maker(StrategyConfig(strategy_id="maker"))
+engine.add_strategy(maker)
+begun = time.process_time()
+engine.run()
+spent = time.process_time() - begun
+fills = sum(1 for order in engine.cache.orders() if order.filled_qty > 0)
+print(json.dumps({"seconds": spent, "objects_seconds": made, "steps": maker.steps, "orders": maker.orders_sent,
+                  "trades": fills, "rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+"""
+"""The same maker in nautilus_trader: L2 deltas and trades, queue positions and consumed liquidity on, no risk engine.
+
+It has one clock: everything happens when it is seen."""
