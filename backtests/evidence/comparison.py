@@ -143,9 +143,11 @@ def compare_runs(
 
     if len(folders) < 2:
         raise ValueError(f"folders must be at least two run folders; were {len(folders)}")
-    runs = {Path(folder).resolve().name: read_run(Path(folder)) for folder in folders}
-    if len(runs) < len(folders):
-        raise ValueError("folders must be different runs with different names; one is there twice")
+    names = [Path(folder).resolve().name for folder in folders]
+    repeated = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if repeated is not None:
+        raise ValueError(f"folders must be of different names; {repeated} is there twice: rename one if they differ")
+    runs = {name: read_run(Path(folder)) for name, folder in zip(names, folders, strict=True)}
     results = {f"{name}/{result.pod}": result for name, run in runs.items() for result in run.results}
     shared = _shared_sessions(results)
     first_name, first = next(iter(runs.items()))

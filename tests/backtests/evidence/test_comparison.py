@@ -131,6 +131,12 @@ def test_runs_with_one_session_in_common_are_refused(tmp_path):
         compare_runs([one, two])
 
 
+def test_two_folders_of_one_name_are_refused_by_name(tmp_path):
+    here, there = (written(tmp_path / place, "one", {"a": some_returns(0)}) for place in ("here", "there"))
+    with pytest.raises(ValueError, match=f"different names; {here.name} is there twice: rename one"):
+        compare_runs([here, there])
+
+
 @pytest.mark.parametrize("count", [MOST_PAIRED, MOST_PAIRED + 1])
 def test_of_many_pods_the_pairs_with_the_benchmark_are_tested(count):
     """A pod far better than the benchmark is found whatever the number of pods."""
