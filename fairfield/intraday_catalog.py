@@ -92,6 +92,8 @@ def make_intraday_plan(config: IntradayRunConfig, folder: Path = Path()) -> Intr
             benchmark=config.benchmark,
             fills=_fills(config, market.queue),
             guess=market.queue.guess,
+            selection=windows.selection,
+            inner_folds=windows.inner_folds,
             bounds=_bounds(config),
             order_lots=market.order_lots,
             capital=config.account.capital,
@@ -132,10 +134,33 @@ def _pod_plan(section: IntradayPodSection, folder: Path) -> IntradayPodPlan:
     try:
         if section.kind == "library_maker":
             return IntradayPodPlan(name=section.name, grid=(_library_maker(common, folder),))
-        pod = kind(name=section.name, **known_parameters(common, kind))
+        pod = kind(name=section.name, **_makers(section, folder), **known_parameters(common, kind))
         return IntradayPodPlan(name=section.name, grid=parameter_grid(pod, section.grid))
     except (TypeError, ValueError) as error:
         raise ConfigError(f"pod {section.name}: {error}") from error
+
+
+def _makers(section: IntradayPodSection, folder: Path) -> dict[str, Any]:
+    """The makers that a pod uses, made: by the name of its parameter."""
+    kinds = {name: one for name, one in intraday_pod_kinds().items() if callable(getattr(one, "quotes", None))}
+    made: dict[str, Any] = {}
+    for name, maker in section.makers.items():
+        where = f"{section.name}, makers.{name}"
+        if section.kind != "regime_switch" or name not in ("active", "passive"):
+            raise ConfigError(f"pod {where}: only a regime_switch has makers, active and passive; kind {section.kind}")
+        if name in section.parameters:
+            raise ConfigError(f"pod {where}: {name} is among the parameters, too: keep one of the two")
+        common = PodSection.model_construct(name=where, kind=maker.kind, parameters=dict(maker.parameters), grid={})
+        inner = find_kind(common, kinds)
+        try:
+            made[name] = (
+                _library_maker(common, folder)
+                if maker.kind == "library_maker"
+                else inner(name=maker.kind, **known_parameters(common, inner))
+            )
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"pod {where}: {error}") from error
+    return made
 
 
 def _library_maker(section: PodSection, folder: Path) -> IntradayPod:

@@ -141,6 +141,8 @@ class SessionWindowsSection(Section):
     test: int = Field(default=5, ge=1)
     purge: int = Field(default=0, ge=0)
     embargo: int = Field(default=0, ge=0)
+    selection: Literal["screen", "nested"] = "screen"
+    inner_folds: int = Field(default=5, ge=2)
 
 
 class IntradayAccountSection(Section):
@@ -150,12 +152,23 @@ class IntradayAccountSection(Section):
     risk_free_annual: float = Field(default=0.0, ge=0.0, lt=2.0)
 
 
+class MakerSection(Section):
+    """A market maker that another pod uses: its kind and its parameters."""
+
+    kind: str
+    parameters: dict[str, Value] = Field(default_factory=dict)
+
+
 class IntradayPodSection(Section):
-    """One pod: its kind, its parameters, and the grid from which each fold's training sessions choose."""
+    """One pod: its kind, its parameters, and the grid from which each fold's training sessions choose.
+
+    `makers` are those that a `regime_switch` uses: `[pods.makers.active]`, `[pods.makers.passive]`.
+    """
 
     name: str = Field(pattern=NAME)
     kind: str
     parameters: dict[str, Value] = Field(default_factory=dict)
+    makers: dict[str, MakerSection] = Field(default_factory=dict)
     grid: dict[str, list[Value]] = Field(default_factory=dict)
 
 

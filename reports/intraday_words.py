@@ -174,7 +174,13 @@ def method(run: Run) -> list[tuple[str, str]]:
             "Out of sample",
             "Every fill on this page is of a test session. Calibration, parameters and the compiled rule of a fold "
             f"come from its training sessions alone, which end {gap} sessions or more before its test window. Of "
-            "several parameter sets the one with the highest Sharpe ratio of its training sessions is taken.",
+            "several parameter sets the one with the highest Sharpe ratio of its training sessions is taken"
+            + (
+                ": each is fitted without a part of them and scored on that part, all "
+                f"{integer(settings['inner_folds'])} parts together."
+                if settings["selection"] == "nested"
+                else ", each fitted on them and scored on the same."
+            ),
         ),
         (
             "Events and orders",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtests.evidence.comparison import compare_pods
-from backtests.evidence.statistics import sharpe_sample, trial_variance_over
+from backtests.evidence.statistics import sharpe_sample, sharpe_standard_error, trial_variance_over
 from backtests.intraday.session_account import account_record
 from backtests.walk.fold_tasks import Selection
 from backtests.walk.folds import Fold
@@ -179,14 +179,21 @@ def folds_table(
 def trial_variance(returns: Sequence[NDArray[np.float64]]) -> float:
     """Variance of the trials' Sharpe ratios per session over the test sessions.
 
-    Taken from the pods' own ratios there: what they differ by beyond the noise of estimation, plus that noise. Grids
-    of one set are not scored in training, and ratios of few training sessions say little. With one pod the noise is
-    left.
+    The rule is that of daily runs (`trial_variance_over`): what the ratios differ by beyond the noise of estimation,
+    plus the noise of a trial without skill. Daily runs take the scores of every training window; here grids of one set
+    have none and a training window may have two sessions, so the ratios are the pods' own out of sample. A maker's
+    ratio per session may be far above 1: its noise is Lo's (1 + SR^2 / 2) / T, of which 1 / T is the case of daily
+    runs; and pods that trade the same sessions share a part of it, which makes no difference between them: 1 less
+    their mean correlation is left. With one pod it is the noise of a trial without skill.
     """
     sessions = returns[0].size
-    ratios = [sample.sharpe for sample in map(sharpe_sample, returns) if math.isfinite(sample.sharpe)]
-    spread = float(np.var(ratios, ddof=1)) if len(ratios) > 1 else 0.0
-    return trial_variance_over(sessions, spread, 1.0 / sessions)
+    known = [(sample.sharpe, one) for one in returns if math.isfinite((sample := sharpe_sample(one)).sharpe)]
+    if len(known) < 2:
+        return 1.0 / sessions
+    ratios = [ratio for ratio, _ in known]
+    noise = float(np.mean([sharpe_standard_error(ratio, sessions) ** 2 for ratio in ratios]))
+    pairs = np.corrcoef([one for _, one in known])[np.triu_indices(len(known), 1)]
+    return trial_variance_over(sessions, float(np.var(ratios, ddof=1)), noise * (1.0 - float(pairs.mean())))
 
 
 def case_statistics(

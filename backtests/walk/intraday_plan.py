@@ -13,7 +13,7 @@ from backtests.errors import WindowError
 from backtests.evidence.statistics import SESSIONS_PER_YEAR
 from backtests.intraday.settings import FillSettings
 from backtests.walk.folds import FoldSettings
-from backtests.walk.plan import describe_pod
+from backtests.walk.plan import CHOICES, ChoiceKind, describe_pod
 from backtests.walk.sensitivity import IntradaySensitivity, varied
 from data_pipeline.disk import plain_json, sha256_hex
 from strategies.intraday.pod import IntradayPod
@@ -185,6 +185,11 @@ class IntradayPlan:
         The main assumptions, with the fees, the latency and the limits of every pod.
     guess : "low", "high" or None
         Of the main assumptions, as a `FillCase` has it.
+    selection : "screen" or "nested"
+        How training sessions choose among a pod's parameter sets: each set fitted on all of them and scored on the
+        same, or fitted without a fold of them, scored on it, and all folds together.
+    inner_folds : int
+        Folds of the training sessions of a nested choice.
     bounds : tuple of FillCase
         Assumptions that every test session is simulated under as well. Fees and limits are those of `fills`.
     order_lots : int
@@ -226,9 +231,15 @@ class IntradayPlan:
     sessions_per_year: int = SESSIONS_PER_YEAR
     guess: Literal["low", "high"] | None = None
     sensitivity: IntradaySensitivity | None = None
+    selection: ChoiceKind = "screen"
+    inner_folds: int = 5
 
     def __post_init__(self) -> None:
         """Check what can be checked without data."""
+        if self.selection not in CHOICES:
+            raise ValueError(f"selection must be one of {', '.join(CHOICES)}; was {self.selection!r}")
+        if self.inner_folds < 2:
+            raise ValueError(f"inner_folds must be at least 2; was {self.inner_folds}")
         if not self.name or Path(self.name).name != self.name or self.name.startswith("."):
             raise ValueError(f"name must be usable as a folder's name; was {self.name!r}")
         _require_distinct("pods", [pod.name for pod in self.pods])
@@ -304,7 +315,8 @@ class IntradayPlan:
 def describe_intraday(plan: IntradayPlan) -> dict[str, Any]:
     """The plan in JSON types: everything in it, but the store's rows, that can change a byte of the result."""
     names = ("name", "venue", "instruments", "day", "folds", "benchmark", "order_lots", "capital", "calibration")
-    numbers = ("sample_every", "risk_free_annual", "seed", "bootstrap_draws", "sessions_per_year")
+    numbers = ("sample_every", "risk_free_annual", "seed", "bootstrap_draws", "sessions_per_year", "selection",
+               "inner_folds")  # fmt: skip
     described: dict[str, Any] = {"kind": "intraday"}
     described |= {name: plain_json(getattr(plan, name)) for name in (*names, *numbers)}
     described["start"], described["end"] = (None if day is None else day.isoformat() for day in (plan.start, plan.end))

@@ -22,6 +22,7 @@ import numpy as np
 from backtests.errors import WindowError
 from backtests.evidence.sensitivity import SENSITIVITY_FILE
 from backtests.intraday.feed import known_hours
+from backtests.walk.combinatorial import Split, inner_folds
 from backtests.walk.fold_tasks import Selection, best_index
 from backtests.walk.folds import Fold, check_stitchable, make_folds
 from backtests.walk.intraday_assembly import assemble_intraday
@@ -68,8 +69,9 @@ from data_pipeline.tasks.worker import Task
 from strategies.intraday.pod import IntradayPod
 from strategies.intraday.rule import Instrument
 
-RuleName = tuple[str, int, str, int]
-"""Pod, fold, symbol and place in the grid."""
+RuleName = tuple[str, int, str, int, int]
+"""Pod, fold, symbol, place in the grid, and the inner fold that its training is without (`WHOLE`: none)."""
+WHOLE = -1
 
 
 def run_intraday_walkforward(
@@ -133,7 +135,8 @@ def run_intraday_walkforward(
             stages = Stages(workers, ledger, job.total())
             measured = stages.run(job.measures())
             fitted = stages.run(job.fits(measured))
-            scored = stages.run(job.scores(fitted, ledger))
+            nested = stages.run(job.inner_fits(measured))
+            scored = stages.run(job.scores(fitted | nested, ledger))
             choices = job.choices(fitted, scored, ledger)
             traded = stages.run(job.trades(fitted, choices, ledger))
             variants = job.variants(fitted, choices, ledger)
@@ -155,7 +158,7 @@ def run_intraday_walkforward(
             for pod in plan.pods
         }
         payloads = {
-            (pod, fold, symbol): ledger.read(fitted[pod, fold, symbol, choice.chosen].key)
+            (pod, fold, symbol): ledger.read(fitted[pod, fold, symbol, choice.chosen, WHOLE].key)
             for (pod, fold), choice in choices.items()
             for symbol in (item.symbol for item in plan.instruments)
         }
@@ -229,7 +232,9 @@ class _Job:
         symbols, folds = len(self.plan.instruments), len(self.folds)
         sets = [len(pod.grid) for pod in self.plan.pods]
         fits = folds * symbols * sum(sets)
-        scores = folds * symbols * sum(count for count in sets if count > 1)
+        parts = self.plan.inner_folds if self.plan.selection == "nested" else 1
+        scores = folds * symbols * parts * sum(count for count in sets if count > 1)
+        fits += scores if self.plan.selection == "nested" else 0
         trades = len(sets) * symbols * sum(len(fold.test) for fold in self.folds)
         return symbols * len(self._training_rows()) + fits + scores + trades + folds * symbols * len(sets)
 
@@ -262,13 +267,43 @@ class _Job:
             if any((item.symbol, session) not in measured for session in sessions):
                 continue
             keys = tuple(measured[item.symbol, session].key for session in sessions)
-            tasks[pod.name, fold.index, item.symbol, place] = self._fit(
+            tasks[pod.name, fold.index, item.symbol, place, WHOLE] = self._fit(
                 f"fold {fold.index}: {pod.name} of {item.symbol}, parameter set {place + 1}",
                 "fit",
                 fit_rule,
                 self._fit_task(member, item, sessions, keys),
             )
         return tasks
+
+    def inner_fits(self, measured: Mapping[tuple[str, str], Task]) -> dict[RuleName, Task]:
+        """Of a nested choice: one task per inner fold, for pods with several sets, without its sessions."""
+        tasks = {}
+        for fold, pod, place, member, item in self._rules() if self.plan.selection == "nested" else []:
+            if len(pod.grid) == 1:
+                continue
+            for inner in self._inner(fold):
+                sessions = tuple(self.sessions[row] for piece in inner.train for row in piece)
+                if any((item.symbol, session) not in measured for session in sessions):
+                    continue
+                keys = tuple(measured[item.symbol, session].key for session in sessions)
+                tasks[pod.name, fold.index, item.symbol, place, inner.index] = self._fit(
+                    f"fold {fold.index}: {pod.name} of {item.symbol}, parameter set {place + 1} without inner fold "
+                    f"{inner.index}",
+                    "fit",
+                    fit_rule,
+                    self._fit_task(member, item, sessions, keys),
+                )
+        return tasks
+
+    def _inner(self, fold: Fold) -> tuple[Split, ...]:
+        label_end = np.arange(len(self.sessions)) + self.plan.folds.purge
+        return inner_folds((fold.train,), self.plan.inner_folds, label_end, self.plan.folds.embargo)
+
+    def _scored(self, fold: Fold) -> list[tuple[int, list[int]]]:
+        """Parts of the training window that score a set: the inner fold left out of its fit, and the sessions' rows."""
+        if self.plan.selection == "screen":
+            return [(WHOLE, list(fold.train))]
+        return [(inner.index, [row for piece in inner.tests for row in piece]) for inner in self._inner(fold)]
 
     def expectations(
         self, fitted: Mapping[RuleName, Task], choices: Mapping[tuple[str, int], Selection]
@@ -277,7 +312,7 @@ class _Job:
         tasks = {}
         for (name, fold), choice in choices.items():
             for item in self.plan.instruments:
-                argument = fitted[name, fold, item.symbol, choice.chosen].argument
+                argument = fitted[name, fold, item.symbol, choice.chosen, WHOLE].argument
                 tasks[name, fold, item.symbol] = self._fit(
                     f"fold {fold}: {name} of {item.symbol} at the calibrated rates",
                     "poisson",
@@ -325,25 +360,27 @@ class _Job:
         ]
 
     def scores(self, fitted: Mapping[RuleName, Task], ledger: Ledger) -> dict[RuleName, Task]:
-        """One task per rule of a pod with several parameter sets: its profits in training."""
+        """One task per rule of a pod with several parameter sets: its profits in the sessions that score it."""
         tasks = {}
         for fold, pod, place, _, item in self._rules():
-            rule = fitted.get((pod.name, fold.index, item.symbol, place))
-            if len(pod.grid) == 1 or rule is None:
-                continue
-            names = tuple(self.names[item.symbol, self.sessions[row]] for row in fold.train)
-            fills = self._guessed(rule_record(ledger.read(rule.key)))[0].settings
-            tasks[pod.name, fold.index, item.symbol, place] = self._task(
-                f"fold {fold.index}: {pod.name} of {item.symbol}, parameter set {place + 1} in training",
-                score_rule,
-                ScoreTask(self.market, rule.key, names, fills, self.plan.seed),
-                task="intraday score",
-                rule=rule.key,
-                sessions=names,
-                day=self.plan.day,
-                fills=describe_fills(fills),
-                seed=self.plan.seed,
-            )
+            for part, rows in self._scored(fold) if len(pod.grid) > 1 else []:
+                rule = fitted.get((pod.name, fold.index, item.symbol, place, part))
+                if rule is None:
+                    continue
+                names = tuple(self.names[item.symbol, self.sessions[row]] for row in rows)
+                fills = self._guessed(rule_record(ledger.read(rule.key)))[0].settings
+                tasks[pod.name, fold.index, item.symbol, place, part] = self._task(
+                    f"fold {fold.index}: {pod.name} of {item.symbol}, parameter set {place + 1} in training"
+                    + ("" if part == WHOLE else f", inner fold {part}"),
+                    score_rule,
+                    ScoreTask(self.market, rule.key, names, fills, self.plan.seed),
+                    task="intraday score",
+                    rule=rule.key,
+                    sessions=names,
+                    day=self.plan.day,
+                    fills=describe_fills(fills),
+                    seed=self.plan.seed,
+                )
         return tasks
 
     def choices(
@@ -355,21 +392,32 @@ class _Job:
         of the highest wins. A pod with one set has no score.
         """
         found = {}
+        symbols = [item.symbol for item in self.plan.instruments]
         for fold in self.folds:
+            parts = [part for part, _ in self._scored(fold)]
             for pod in self.plan.pods:
-                wanted = [
-                    (pod.name, fold.index, item.symbol, place)
-                    for place in range(len(pod.grid))
-                    for item in self.plan.instruments
-                ]
-                if any(name not in fitted or (len(pod.grid) > 1 and name not in scored) for name in wanted):
+                places, several = range(len(pod.grid)), len(pod.grid) > 1
+                rules = {(pod.name, fold.index, symbol, place, WHOLE) for symbol in symbols for place in places}
+                wanted = {
+                    (pod.name, fold.index, symbol, place, part)
+                    for symbol in symbols
+                    for place in places
+                    for part in parts
+                    if several
+                }
+                if not (rules <= fitted.keys() and wanted <= scored.keys()):
                     continue
                 scores = [float("nan")]
-                if len(pod.grid) > 1:
+                if several:
                     profits = {name: read_scores(ledger.read(scored[name].key)) for name in wanted}
                     scores = [
-                        self._score(sum(profits[name] for name in wanted if name[3] == place))
-                        for place in range(len(pod.grid))
+                        self._score(
+                            sum(
+                                np.concatenate([profits[pod.name, fold.index, symbol, place, part] for part in parts])
+                                for symbol in symbols
+                            )
+                        )
+                        for place in places
                     ]
                 chosen = best_index(scores)
                 parameters = parameters_json(pod.grid[chosen].parameters)
@@ -416,7 +464,7 @@ class _Job:
             ready = [pod for pod in self.plan.pods if (pod.name, fold.index) in choices]
             rules = {
                 (pod.name, item.symbol): fitted[
-                    pod.name, fold.index, item.symbol, choices[pod.name, fold.index].chosen
+                    pod.name, fold.index, item.symbol, choices[pod.name, fold.index].chosen, WHOLE
                 ].key
                 for pod in ready
                 for item in self.plan.instruments

@@ -227,7 +227,23 @@ def test_trials_that_do_not_differ_leave_the_noise_of_estimation():
     assert trial_variance([returns]) == pytest.approx(1 / 50)
     spread = [returns + shift for shift in (0.0, 3.0)]
     ratios = [one.mean() / one.std(ddof=1) for one in spread]
-    assert trial_variance(spread) == pytest.approx(np.var(ratios, ddof=1), rel=1e-12)
+    # all of their noise is common, so that none of it is in what they differ by
+    assert trial_variance(spread) == pytest.approx(np.var(ratios, ddof=1) + 1 / 50, rel=1e-12)
+
+
+@pytest.mark.parametrize(("correlation", "apart"), [(0.0, 0.0), (0.6, 0.0), (0.0, 0.5), (0.6, 0.5)])
+def test_trials_of_high_ratios_differ_by_what_their_true_ratios_do(correlation, apart):
+    """200 pods with true ratios of 3 a session and `apart` around it; a common part of the noise is no difference."""
+    rng = np.random.default_rng(7)
+    sessions, pods = 60, 200
+    found = []
+    for _ in range(20):
+        true = 3.0 + apart * rng.standard_normal(pods)
+        noise = rng.standard_normal((pods, sessions)) * np.sqrt(1 - correlation)
+        noise += rng.standard_normal(sessions) * np.sqrt(correlation)
+        found.append(trial_variance(list(true[:, None] + noise)))
+    # standard errors over the draws are below 0.01; a noise of 1 / T would leave 4.5 / 60 = 0.075 more
+    assert np.mean(found) == pytest.approx(apart**2 + 1 / sessions, abs=0.03)
 
 
 def test_hours_follow_the_clock_of_the_venue():

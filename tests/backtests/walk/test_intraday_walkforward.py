@@ -19,12 +19,21 @@ from backtests.walk.intraday_plan import FillCase
 from backtests.walk.intraday_poisson import PATHS
 from backtests.walk.intraday_rules import read_rule, rule_record
 from backtests.walk.intraday_sessions import SessionData, list_sessions, session_hash, trading_span
-from backtests.walk.intraday_tasks import Market, SessionName, run_session
+from backtests.walk.intraday_tasks import (
+    FitTask,
+    Market,
+    MeasureTask,
+    SessionName,
+    fit_rule,
+    measure_training_session,
+    run_session,
+)
 from backtests.walk.intraday_walkforward import run_intraday_walkforward
 from backtests.walk.result_files import read_run
 from data_pipeline.store import Store
 from data_pipeline.synthetic.order_book_sessions import write_sessions
 from data_pipeline.tasks.executor import LocalProcesses
+from data_pipeline.tasks.ledger import Ledger
 from data_pipeline.tasks.report import RunInterruptedError
 from strategies.intraday.makers import ConstantSpread, SkewedSpread
 from strategies.intraday.pod import IntradayTraining, MarketTruth
@@ -302,3 +311,42 @@ def test_a_queue_in_a_book_is_refused_where_there_are_trades_alone(trades_store,
         WindowError, match=r"kind of the main queue must be trade_through, or assumed .*was pessimistic"
     ):
         run_intraday_walkforward(trades_plan(trades_store, fills=plan.fills, guess=None), tmp_path, executor=HERE)
+
+
+def test_a_nested_choice_scores_each_set_where_it_was_not_fitted(store, tmp_path):
+    folds = FoldSettings(train=3, test=5, purge=0)
+    plan = make_plan(store, folds=folds, selection="nested", inner_folds=3)
+    run = run_intraday_walkforward(plan, tmp_path, executor=HERE)
+    opened = Store.open(store)
+    sessions, _ = list_sessions(opened, plan)
+    market = Market(str(store), tmp_path / ".ledger", VENUE, plan.day)
+    names = [
+        SessionName(plan.instruments[0], session, session_hash(opened, VENUE, session, SYMBOL))
+        for session in sessions[:3]
+    ]
+    measures = {}
+    ledger = Ledger(market.ledger)
+    for name in names:
+        payload = measure_training_session(MeasureTask(market, name, plan.calibration))
+        measures[name.session] = f"{len(measures):064x}"
+        ledger.write(measures[name.session], {}, payload)
+    scores = []
+    for member in plan.pods[1].grid:
+        profits = []
+        for out in range(3):
+            inner = [name.session for place, name in enumerate(names) if place != out]
+            task = FitTask(market, member, plan.instruments[0], tuple(inner), tuple(measures[day] for day in inner),
+                           plan.calibration, 1, 5, FEES.maker, 0.0)  # fmt: skip
+            rule = read_rule(fit_rule(task))
+            profits.append(run_session(market, rule, names[out], plan.fills, plan.seed, 0).profit)
+        scores.append(np.mean(profits) / np.std(profits, ddof=1) * np.sqrt(252))
+    table = read_run(run).result("skewed").tables["folds"]
+    assert table["training_score"][0] == pytest.approx(max(scores), rel=1e-12)
+    chosen = plan.pods[1].grid[int(np.argmax(scores))]
+    assert json.loads(table["parameters"][0])["skew"] == chosen.skew
+
+
+def test_a_nested_choice_needs_more_sessions_than_folds(store, tmp_path):
+    plan = make_plan(store, selection="nested", inner_folds=3)
+    with pytest.raises(WindowError, match="inner_folds must be at most the 2 sessions"):
+        run_intraday_walkforward(plan, tmp_path, executor=HERE)
