@@ -270,7 +270,13 @@ def _profits(found: dict[str, FillBounds]) -> list[str]:
 
 def _profit(row: dict[str, Any]) -> str:
     error = "" if row["error"] is None else f" ± {row['error']:,.1f}"
-    return f"{row['profit']:,.1f}{error}{' !' if row['verdict'] else ''}"
+    return f"{_tenths(row['profit'])}{error}{' !' if row['verdict'] else ''}"
+
+
+def _tenths(value: float) -> str:
+    """One decimal, no sign where it is none."""
+    shown = f"{value:,.1f}"
+    return "0.0" if shown == "-0.0" else shown
 
 
 def _splits(found: dict[str, FillBounds]) -> list[str]:
@@ -284,10 +290,10 @@ def _splits(found: dict[str, FillBounds]) -> list[str]:
         row = next(row for row in bounds.table() if row["model"] == SHOWN)
         parts = next(one for one in bounds.rows if one.model.name == SHOWN).accounts
         adverse = sum(float(one.split.money()["adverse_10s"]) for one in parts)
-        money = (row["captured"], row["inventory"], adverse, row["crossed"] + row["liquidated"] + 0.0, row["fees"])
+        money = (row["captured"], row["inventory"], adverse, row["crossed"] + row["liquidated"], row["fees"])
         shares = (row["fill_ratio"], row["touch_share"], row["uptime_both"])
         told = ["-" if share is None else f"{100 * share:.0f} %" for share in shares]
-        cells = [*(f"{value:,.1f}" for value in money), f"{row['fills']:,}", *told]
+        cells = [*(_tenths(value) for value in money), f"{row['fills']:,}", *told]
         made.append(f"| {pod} | " + " | ".join(cells) + f" | {row['mean_absolute_inventory']:,.0f} |")
     return made
 
