@@ -15,6 +15,8 @@ from fairfield.intraday_catalog import intraday_pod_kinds, make_intraday_plan
 from fairfield.intraday_config import load_intraday_config
 from fairfield.intraday_stage import is_intraday, write_synthetic_sessions
 from fairfield.stages import CONFIGURATIONS
+from strategies.intraday.makers import ConstantSpread, SkewedSpread
+from strategies.intraday.regime_switch import RegimeSwitch
 
 SHIPPED = CONFIGURATIONS / "market_makers.toml"
 
@@ -105,6 +107,54 @@ def test_the_configuration_beside_the_files_fits_them(made):
     assert plan.day.stop == 36_000.0 + 180.0
     assert plan.day.liquidate == plan.day.stop - 30.0
     assert plan.store == folder / "store"
+
+
+SWITCH = """kind = "regime_switch"
+parameters = {window = 3}
+[pods.makers.active]
+kind = "skewed_spread"
+parameters = {skew = 2.0}
+[pods.makers.passive]
+kind = "constant_spread"
+parameters = {market_spreads = 3}
+"""
+
+
+def test_the_makers_of_a_regime_switch_are_tables_of_their_own(tmp_path):
+    (tmp_path / "run.toml").write_text(SMALL.replace('kind = "skewed_spread"', SWITCH))
+    plan = make_intraday_plan(load_intraday_config(tmp_path / "run.toml"))
+    (pod,) = plan.pods[1].grid
+    assert pod == RegimeSwitch(
+        name="skewed",
+        window=3,
+        active=SkewedSpread(skew=2.0),
+        passive=ConstantSpread(market_spreads=3),
+    )
+    (tmp_path / "run.toml").write_text(
+        SMALL.replace('kind = "skewed_spread"', SWITCH.split("[pods.makers.passive]")[0])
+    )
+    assert make_intraday_plan(load_intraday_config(tmp_path / "run.toml")).pods[1].grid[0].passive is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "makers.active",
+            "makers.activ",
+            "pod skewed, makers.activ: only a regime_switch has makers, active and passive",
+        ),
+        ('"regime_switch"', '"constant_spread"', "only a regime_switch has makers.*; kind constant_spread"),
+        ("skew = 2.0", "skw = 2.0", r"pod skewed, makers.active: unknown parameter skw; did you mean skew\?"),
+        ("skew = 2.0", "skew = -2.0", "pod skewed, makers.active: skew of pod 'skewed_spread' must be"),
+        ('"skewed_spread"', '"worked_order"', "makers.active: unknown kind worked_order"),
+        ("window = 3", 'active = "skewed_spread"', "makers.active: active is among the parameters, too"),
+    ],
+)
+def test_makers_that_make_no_sense_are_refused_by_their_place(tmp_path, old, new, message):
+    (tmp_path / "run.toml").write_text(SMALL.replace('kind = "skewed_spread"', SWITCH.replace(old, new)))
+    with pytest.raises(ConfigError, match=message):
+        make_intraday_plan(load_intraday_config(tmp_path / "run.toml"))
 
 
 def test_the_shipped_configuration_has_every_kind_of_case():
