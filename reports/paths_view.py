@@ -121,7 +121,7 @@ LEVELS = ("lowest", "lower_quartile", "median", "upper_quartile", "highest")
 
 def path_note(count: int, run: RunView) -> str:
     """What the paths are and are not."""
-    record = run.paths.record if run.paths is not None else {"splits": [], "groups": [("", "")]}
+    record: Mapping[str, Any] = run.paths.record if run.paths is not None else {"splits": [], "groups": [("", "")]}
     sessions, groups = run.pods[0].sessions, record["groups"]
     splits, purge, embargo = len(record["splits"]), record.get("purge", 0), record.get("embargo", 0)
     return (

@@ -26,6 +26,9 @@ Floats = NDArray[np.float64]
 CELLS_PER_CALL = 1_000_000
 """Cells (sessions x instruments x parameter sets) in one vectorbt call, which keeps some ten arrays of them."""
 
+INITIAL_CASH = 1e9
+"""Of each set's account: returns do not depend on it, for shares come in fractions."""
+
 
 @dataclass(frozen=True, slots=True)
 class Screening:
@@ -182,12 +185,26 @@ def _excess_returns(prices: Floats, weights: Sequence[Floats], flat: Floats) -> 
         size_type="targetpercent",
         direction="both",
         fees=np.tile(flat, sets)[None, :],
-        init_cash=1e9,
+        init_cash=INITIAL_CASH,
         cash_sharing=True,
         group_by=np.repeat(np.arange(sets), n),
         call_seq="auto",
         freq="1D",
         engine=ENGINE,
     )
-    value = np.asarray(portfolio.value(), dtype=np.float64).reshape(prices.shape[0], sets)
+    value = _values(portfolio.order_records, prices, sets)
     return np.asarray(value[1:] / value[:-1] - 1.0)
+
+
+def _values(orders: NDArray[np.void], prices: Floats, sets: int) -> Floats:
+    """Value (T, P) of each set's account at every close, from vectorbt's orders.
+
+    What `Portfolio.value` gives, whose wrapping of every step took as long as the simulation.
+    """
+    n = prices.shape[1]
+    signed = np.where(orders["side"] == 0, orders["size"], -orders["size"])
+    flows, cash = np.zeros((prices.shape[0], sets * n)), np.zeros((prices.shape[0], sets))
+    flows[orders["idx"], orders["col"]] = signed
+    np.add.at(cash, (orders["idx"], orders["col"] // n), -signed * orders["price"] - orders["fees"])
+    held = np.cumsum(flows, axis=0).reshape(prices.shape[0], sets, n)
+    return np.asarray(INITIAL_CASH + np.cumsum(cash, axis=0) + np.einsum("tpn,tn->tp", held, prices))

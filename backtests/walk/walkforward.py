@@ -369,7 +369,8 @@ class _Job:
 def _check_choices(plan: WalkForwardPlan, panel: DailyPanel, folds: Sequence[Fold], splits: Sequence[Split]) -> None:
     """Refuse inner folds that do not fit a training window, before anything is computed."""
     if plan.selection == "nested":
-        for window in (*folds, *splits):
+        windows: tuple[Training, ...] = (*folds, *splits)
+        for window in windows:
             rule = _choice(plan, panel, of_split=isinstance(window, Split))
             inner_folds(window.ranges, rule.folds, np.arange(panel.sessions.size) + rule.purge, rule.embargo)
 

@@ -11,7 +11,8 @@ import pytest
 from backtests.audit.lookahead import random_panel
 from backtests.daily import screening
 from backtests.daily.accounting import TradingRules, march_targets
-from backtests.daily.screening import screen, weight_path
+from backtests.daily.screening import INITIAL_CASH, _values, screen, weight_path
+from backtests.daily.vectorbt_bridge import ENGINE
 from mfg_core.daily.costs import TradingCosts
 from strategies.execution import Immediate
 from strategies.momentum import TimeSeriesMomentum
@@ -123,3 +124,21 @@ def test_a_window_shorter_than_the_lookback_is_refused():
         screen(panel, range(0, 40), momentum_grid(), flat_costs(4, 0.001))
     with pytest.raises(ValueError, match="pods must hold at least one"):
         screen(panel, range(0, 40), [], flat_costs(4, 0.001))
+
+
+def test_values_from_the_orders_are_those_of_the_portfolio():
+    """Second way: vectorbt's own `value`, with short sales, fees, sets that trade and one that never does."""
+    import vectorbt as vbt
+
+    rng = np.random.default_rng(3)
+    prices = np.cumprod(1.0 + rng.normal(0.0, 0.02, (60, 4)), axis=0)
+    wanted = np.where(rng.random((60, 12)) < 0.3, rng.uniform(-0.5, 0.5, (60, 12)), np.nan)
+    wanted[:, 8:] = np.nan
+    portfolio = vbt.Portfolio.from_orders(
+        close=np.tile(prices, (1, 3)), size=wanted, size_type="targetpercent", direction="both", fees=1e-3,
+        init_cash=INITIAL_CASH, cash_sharing=True, group_by=np.repeat(np.arange(3), 4), call_seq="auto", freq="1D",
+        engine=ENGINE,
+    )  # fmt: skip
+    expected = portfolio.value().to_numpy()
+    assert np.ptp(expected[:, 0]) > 0.01 * INITIAL_CASH
+    np.testing.assert_allclose(_values(portfolio.order_records, prices, 3), expected, rtol=1e-12)

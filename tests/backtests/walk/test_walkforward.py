@@ -300,9 +300,10 @@ def test_an_interrupted_run_goes_on_and_runs_nothing_twice(tmp_path):
     assert len(done + events.names("finished")) == 8
 
 
-def test_any_number_of_workers_a_killed_one_and_a_dask_cluster_give_the_same_bytes(tmp_path):
+def test_no_workers_two_with_one_killed_and_a_dask_cluster_give_the_same_bytes(base, tmp_path):
+    """One worker: tests/backtests/walk/test_combinatorial_run.py."""
     plan, panel = make_plan(), make_panel()
-    one = run_walkforward(plan, panel, tmp_path / "one", workers=1)
+    none = base[1]
     events, killed = Events(), []
 
     def kill_the_first(event):
@@ -316,8 +317,8 @@ def test_any_number_of_workers_a_killed_one_and_a_dask_cluster_give_the_same_byt
     assert sorted(events.names("finished")) == sorted(set(events.names("finished")))
     assert len(events.names("finished")) == 8
     three = run_walkforward(plan, panel, tmp_path / "three", executor=DaskCluster("local:1"))
-    assert one.name == two.name == three.name
-    assert tree(one) == tree(two) == tree(three)
+    assert none.name == two.name == three.name
+    assert tree(none) == tree(two) == tree(three)
 
 
 def test_scrambling_the_future_of_a_fold_changes_none_of_its_artefacts(base, tmp_path):
