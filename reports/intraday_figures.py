@@ -29,13 +29,18 @@ def cases_of(result: Result) -> Mapping[str, Mapping[str, Any]]:
 def profits_of(result: Result) -> Mapping[str, Mapping[str, Any]]:
     """Profit, error and verdict under each case of fills, and at the calibrated rates where the pod has such."""
     found = {case: record["profit"] for case, record in cases_of(result).items()}
-    expected = result.statistics["poisson"]
+    expected = _poisson(result)
     return found | ({POISSON: expected["profit"]} if "profit" in expected else {})
+
+
+def _poisson(result: Result) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = result.statistics.get("poisson") or {"reason": "not in the version that made this run"}
+    return found
 
 
 def _poisson_row(result: Result) -> tuple[Any, ...]:
     """Fills at the calibrated rates: expected, so that orders and queue have no numbers."""
-    record = result.statistics["poisson"]
+    record = _poisson(result)
     blank = (MISSING,) * 4
     if "reason" in record:
         return Cell(f"{POISSON}: {record['reason']}"), "", Cell(MISSING, "n"), MISSING, MISSING, *blank

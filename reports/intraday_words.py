@@ -178,7 +178,7 @@ def method(run: Run) -> list[tuple[str, str]]:
             + (
                 ": each is fitted without a part of them and scored on that part, all "
                 f"{integer(settings['inner_folds'])} parts together."
-                if settings["selection"] == "nested"
+                if settings.get("selection") == "nested"
                 else ", each fitted on them and scored on the same."
             ),
         ),

@@ -251,6 +251,11 @@ class IntradayPlan:
             names = ", ".join(pod.name for pod in self.pods)
             raise ValueError(f"benchmark must be one of the pods {names}; was {self.benchmark!r}")
         self._check_fills()
+        if self.calibration.feature_seconds > self.day.seconds:
+            raise ValueError(
+                f"feature_seconds of the calibration must be at most the {self.day.seconds:g} s in which rules act "
+                f"(session start to liquidation); was {self.calibration.feature_seconds:g}"
+            )
         if not 0.0 < self.capital < math.inf:
             raise ValueError(f"capital must be positive and finite; was {self.capital}")
         if not 0.0 <= self.risk_free_annual < 2.0:

@@ -200,6 +200,8 @@ def test_the_shipped_configuration_has_every_kind_of_case():
             "order_lots must be at least 1 and within max_position",
         ),
         ("train = 2", "train = 1", "walkforward.train"),
+        ("train = 2", 'train = 2\nselection = "nest"', "walkforward.selection"),
+        ("feature_seconds = 10.0", "feature_seconds = 600.0", "feature_seconds .* must be at most the 165 s"),
         ("tick_size = 0.01", "tick_size = 0.0", "intraday.instruments.0.tick_size"),
     ],
 )
