@@ -79,8 +79,8 @@ class WalkForwardSection(Section):
 
     The account always runs through rolling or anchored windows of `train` and `test`. "combinatorial" adds, beside a
     rolling account, the paths of combinatorial purged cross-validation: `groups` of sessions, `test_groups` of them
-    tested in each split. `purge` is how far labels reach ahead; `embargo` (for combinatorial windows also a share of
-    all sessions, below 1) keeps out what comes after a test.
+    tested in each split. `purge` is how far labels reach ahead; `embargo` keeps out what comes after a test (for
+    combinatorial windows also a share of all sessions, below 1, which leaves the rolling account's gap alone).
     """
 
     window: Literal["rolling", "anchored", "combinatorial"] = "rolling"
