@@ -36,8 +36,11 @@ the best that a crossing order may pay; part of the wanted lots below which a re
 START_SECONDS, WORK_SECONDS, FINISH_SECONDS = 6, 7, 8
 """The schedule begins so long after the session's start and lasts so long; 0: until so long before its end."""
 
-# Place in `memory`: the number of the last crossing order.
-CROSSING = 0
+# Places in `memory`.
+CROSSING, TRIED, TRIED_TICK, TRIED_DONE = 0, 1, 2, 3
+"""Number of the last crossing order; 1 while the answer to a resting order's price is not known, its tick, and what was
+done when it was sent."""
+MEMORY = 4
 
 ROUNDING = 1e-9
 """Lots by which the schedule may miss a whole lot through rounding alone."""
@@ -79,6 +82,19 @@ def put_order(
     return count + 1
 
 
+@njit(cache=True, inline="always")
+def was_refused(market: Integers, own: Rows, resting: int, done: int, memory: Floats) -> bool:
+    """Whether the resting order's last price was refused since the last step of the clock, as in `quoting_kernels`."""
+    if memory[TRIED] == 0.0:
+        return False
+    working = resting >= 0 and own[resting].state == WORKING
+    stands = working and own[resting].tick == int(memory[TRIED_TICK])
+    if market[WHY] & ON_CLOCK or stands or done > int(memory[TRIED_DONE]):
+        memory[TRIED] = 0.0
+        return False
+    return working or resting < 0
+
+
 @njit([SIGNATURE], cache=True)
 def execution_rule(
     market: Integers,
@@ -95,7 +111,7 @@ def execution_rule(
     Table: share of the parent still to do at equal steps of the schedule, [0, 0, step, 0]. A post-only order rests at
     the best price of its side, for no more than keeps within the tolerance ahead of the schedule. When more than the
     tolerance is missing at a step of the clock, an immediate-or-cancel order takes what is missing; a resting order
-    that would make it too much is first taken back, and the next step awaited.
+    that would make it too much is first taken back, and the next step awaited. A refused price waits for the next step.
     """
     side = int(numbers[SIDE])
     parent = min(int(numbers[LOTS]), market[MAX_POSITION])
@@ -145,13 +161,14 @@ def execution_rule(
     lots = min(int(numbers[CHILD_LOTS]), room - missing, ahead, market[MAX_ORDER])
     if not has_near or (has_far and side * (far - near) <= 0):
         return count
-    if resting < 0:
-        if lots > 0:
-            count = put_order(requests, count, SUBMIT, next_id, side, near, lots, POST_ONLY)
+    if was_refused(market, own, resting, done, memory):
         return count
-    if own[resting].state != WORKING or (own[resting].tick == near and left >= numbers[REFRESH] * lots):
-        return count
-    wanted = max(lots, min(left, room - missing))
+    action, order_id, wanted = SUBMIT, next_id, lots
+    if resting >= 0:
+        if own[resting].state != WORKING or (own[resting].tick == near and left >= numbers[REFRESH] * lots):
+            return count
+        action, order_id, wanted = REPLACE, own[resting].order_id, max(lots, min(left, room - missing))
     if wanted > 0:
-        count = put_order(requests, count, REPLACE, own[resting].order_id, side, near, wanted, POST_ONLY)
+        count = put_order(requests, count, action, order_id, side, near, wanted, POST_ONLY)
+        memory[TRIED], memory[TRIED_TICK], memory[TRIED_DONE] = 1.0, near, done
     return count

@@ -35,7 +35,8 @@ BEST_BID, BEST_ASK, BASE = 5, 6, 7
 LAST_TICK, LAST_SIDE = 8, 9
 """The last trade seen: its tick, and +1 (bought), -1 (sold) or 0; side 0 and tick 0 before any."""
 POSITION, OPEN_BUY, OPEN_SELL, N_OWN, NEXT_ID = 10, 11, 12, 13, 14
-"""Lots held as far as is known; lots of own open orders on each side; rows of `own`; a number that no order has yet."""
+"""Lots held as far as is known; lots of own open orders on each side; rows of `own`; the least number that a new order
+may have."""
 MAX_POSITION, MAX_ORDER = 15, 16
 """Limits in lots; a request that could break one is refused by the engine and counted."""
 MARKET_SIZE: Final = 24
@@ -71,8 +72,8 @@ REQUEST_DTYPE: Final = np.dtype(
     [("action", "<i8"), ("order_id", "<i8"), ("side", "<i8"), ("tick", "<i8"), ("lots", "<i8"), ("kind", "<i8")],
     align=True,
 )
-"""A request: what; the order (SUBMIT: a number of the rule's own, above 0 and never used before; `market[NEXT_ID]` is
-one); side +1 buy, -1 sell; tick; lots; kind. CANCEL needs the number alone, REPLACE number, tick and new lots."""
+"""A request: what; the order (SUBMIT: a number of the rule's own, `market[NEXT_ID]` or above, at most 2^62); side +1
+buy, -1 sell; tick; lots; kind. CANCEL needs the number alone, REPLACE number, tick and new lots."""
 OWN_DTYPE: Final = np.dtype(
     [("order_id", "<i8"), ("side", "<i8"), ("tick", "<i8"), ("lots", "<i8"), ("state", "<i8"), ("sent", "<i8")],
     align=True,
@@ -145,7 +146,7 @@ class Rule:
     interval_ns : int
         Step of the clock on which it is called.
     calls : int
-        Further reasons to call it: bits of ON_OWN, ON_TRADE.
+        Further reasons to call it: bits of ON_OWN, ON_TRADE, ON_PHASE.
     notes : mapping
         What a report should say of it (fitted parameters), JSON types.
     """
@@ -166,8 +167,13 @@ class Rule:
                 f"table must have 4 dimensions and numbers 1; had {self.table.ndim} and {self.numbers.ndim}"
             )
         for name, low in (("interval_ns", 1), ("memory_size", 1), ("calls", 0)):
-            if getattr(self, name) < low:
-                raise ValueError(f"{name} must be at least {low}; was {getattr(self, name)}")
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer):
+                raise TypeError(f"{name} must be a whole number; was {value!r}")
+            if value < low:
+                raise ValueError(f"{name} must be at least {low}; was {value}")
+        if self.calls > ON_CLOCK | ON_OWN | ON_TRADE | ON_PHASE:
+            raise ValueError(f"calls must be bits of ON_OWN, ON_TRADE and ON_PHASE; was {self.calls}")
 
     @property
     def digest(self) -> str:

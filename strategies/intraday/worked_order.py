@@ -112,6 +112,7 @@ class WorkedOrder:
             function=places.execution_rule,
             table=np.ascontiguousarray(np.stack([left, left], axis=-1)[None, None]),
             numbers=numbers,
+            memory_size=places.MEMORY,
             interval_ns=1_000_000 * self.interval_ms,
             notes={"schedule": self.schedule, "lots": lots, **notes},
         )

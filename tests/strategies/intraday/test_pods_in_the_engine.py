@@ -126,6 +126,18 @@ def test_a_quote_refused_by_a_newer_book_waits_for_the_clock(events, training):
                 assert between.any()
 
 
+@pytest.mark.parametrize("entry_ns", [0, 1_000])
+def test_a_worked_order_refused_by_a_newer_book_waits_for_the_clock(entry_ns, events, training):
+    late = events.copy()
+    late["local_ts"] += 2_000_000_000
+    pod, span = WorkedOrder(lots=200, child_lots=2, tolerance=0.2), replace(SPAN, liquidation="mark")
+    many = replace(SETTINGS, latency=Latency(entry_ns=entry_ns, response_ns=entry_ns), limits=OwnLimits(200))
+    outcome = simulate_session(late, pod.fit(replace(training, max_position=200)), INSTRUMENT, span, many)
+    assert outcome.position == 200
+    # one try at each of the 2,800 steps, and one for each fill
+    assert 0 < outcome.counts["rejected_post_only"] <= 3_000
+
+
 @pytest.mark.parametrize("pod", MAKERS, ids=lambda pod: f"{pod.name}-{pod.reference}")
 def test_makers_trade_on_prints_alone_when_they_quote_around_the_last_trade(pod, events, training):
     prints = events[(events["ev"] & np.uint64(KIND_MASK)) == TRADE]
