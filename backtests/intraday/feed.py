@@ -126,11 +126,19 @@ def session_events(
     notes: list[str] = []
     events = store.event_array(venue, symbol, session)
     if not events.size:
-        events = _events_of_tables(store, venue, symbol, session, feed_latency_ns)
+        events, held = _events_of_tables(store, venue, symbol, session, feed_latency_ns)
         notes.append("the store has no market events of it: trades and best quotes are taken.")
+        if held:
+            notes.append(f"{held:,} receiver's times were before an earlier event's and are held at that one's.")
     if not events.size:
         raise DataError(
             f"{store.name}: {venue} {symbol} {session} has neither market events nor trades: ingest its files"
+        )
+    early = int((events["local_ts"] < events["exch_ts"])[(events["ev"] & np.uint64(_BOTH)) == _BOTH].sum())
+    if early:
+        notes.append(
+            f"{early:,} events were seen before they happened (the receiver's clock is behind): decisions use what was "
+            "not known yet; move the receiver's times (data_pipeline.book.normalise.shift_local_clock)."
         )
     return *_signed(events, sign_trades, notes), notes
 
@@ -140,7 +148,8 @@ def span_of(
 ) -> TradingSpan:
     """The continuous trading of a session as a span, with its auctions and with halts as phases.
 
-    The span stops at the end of the continuous trading: what happens in a closing call is left out.
+    The span stops at the end of the continuous trading. A closing call is left out: its one price is made of the
+    orders in it, own ones among them, which a replay of its print cannot show; positions are closed before it.
 
     Parameters
     ----------
@@ -253,8 +262,8 @@ def _halts(store: Store, venue: str, symbol: str, session: str) -> tuple[tuple[i
     return tuple((a, b if b is not None else 1 << 62) for a, b in zip(first, last, strict=True))
 
 
-def _events_of_tables(store: Store, venue: str, symbol: str, session: str, delay: int) -> Events:
-    """Trades and best quotes of the tables `trades` and `quotes` as events, the trades of a time first."""
+def _events_of_tables(store: Store, venue: str, symbol: str, session: str, delay: int) -> tuple[Events, int]:
+    """Trades and best quotes of two tables as events, the trades of a time first, and the receiver's times held."""
     place = {"venue": venue, "symbols": symbol, "start": session, "end": session}
     rows: Any = store.table("trades", columns=("time", "local_time", "price", "quantity", "side", "condition"), **place)
     rows = rows.filter(pc.is_in(rows["condition"], pa.array(_TRADED)))
@@ -280,8 +289,10 @@ def _events_of_tables(store: Store, venue: str, symbol: str, session: str, delay
     order = np.repeat(np.arange(len(parts)), [part.size for part in parts])
     made = made[np.lexsort((np.arange(made.size), np.minimum(order, 1), made["exch_ts"]))]
     # one array in both orders: a receiver's clock that ran backwards is held
-    made["local_ts"] = np.maximum.accumulate(made["local_ts"]) if made.size else made["local_ts"]
-    return made
+    held = np.maximum.accumulate(made["local_ts"])
+    late = int((held != made["local_ts"]).sum())
+    made["local_ts"] = held
+    return made, late
 
 
 _QUOTED: Final = ("bid", "bid_quantity", "ask", "ask_quantity")

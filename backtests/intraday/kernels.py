@@ -57,8 +57,11 @@ L2, L3, BEST_ONLY = 0, 1, 2
 F_TIME, F_SIDE, F_PRICE, F_QUANTITY, F_TICK, F_RANGE = 0, 1, 2, 3, 4, 5
 FAULTS: Final = 6
 WIDEST: Final = 1 << 40
+HIGHEST_ID: Final = 1 << 62
 WHOLE: Final = 2.0**53
 PAGE_BITS: Final = 9
+SECOND: Final = 1_000_000_000
+MOST_SECONDS: Final = 1 << 32  # of ticks x seconds: as ns they are within int64
 
 # Settings, `conf` (int64) and `rates` (float64).
 C_START, C_STOP, C_LIQUIDATE, C_INTERVAL, C_CALLS, C_CROSS, C_SAMPLE = 0, 1, 2, 3, 4, 5, 6
@@ -78,7 +81,8 @@ S_PHASE, S_NEXT_PHASE, S_REST, S_SINCE, S_TOUCHED = 23, 24, 25, 27, 28
 S_BID_THEN, S_ASK_THEN, S_THEN, S_TRADE_AT, S_QUOTED, S_SPREAD, S_MOVES, S_SQUARES, S_MID_THEN, S_STARTED = range(
     29, 39
 )
-PLACE: Final = 40
+S_EARLY, S_LONG_SPREAD = 39, 40  # seen before they happened; whole seconds x ticks of S_SPREAD
+PLACE: Final = 41
 
 # State of the engine (int64).
 E_CLOCK, E_LIQUIDATED, E_POSITION, E_KNOWN, E_PHASE, E_NEXT_ID, E_OWN = 0, 1, 2, 3, 4, 5, 6
@@ -161,6 +165,7 @@ def classify(
     px: Any,
     qty: Any,
     order: Any,
+    stop: int,
     source: int,
     numerator: float,
     denominator: float,
@@ -242,6 +247,8 @@ def classify(
                             off = 4
                             tick -= shown > px[i]
         code = 8 * act + off + side
+        if at_exchange and at_local and local_ts[i] < exch_ts[i] <= stop:
+            xs[S_EARLY] += 1
         if at_exchange:
             x_last = x_times[xn] = exch_ts[i]
             x_whole[xn, 0], x_whole[xn, 1], x_whole[xn, 2], x_lots[xn] = tick, code, order[i], lots
@@ -1057,7 +1064,7 @@ def _submit(
     pending: Any, orders: Any, places: Any,
 ) -> None:  # fmt: skip
     order, side, tick, lots, kind = r[1], r[2], r[3], r[4], r[5]
-    numbered = order >= e[E_NEXT_ID]
+    numbered = e[E_NEXT_ID] <= order <= HIGHEST_ID
     fine = numbered and (side == 1 or side == -1) and lots >= 1 and LIMIT <= kind <= MARKET
     fine = fine and (kind == MARKET or -WIDEST <= tick <= WIDEST) and e[E_OWN] < MOST_OWN
     end = STILL_OPEN
@@ -1144,6 +1151,14 @@ def _liquidate(
     _send(SUBMIT, order, side, NONE, lots, MARKET, row, YES, now, e, conf, delays, pending)
 
 
+@njit(cache=True)
+def _add_spread(passed: int, spread: int, ls: Any) -> None:
+    """Add ticks x ns, in two words: a stub quote of 2e7 ticks overflows one within minutes."""
+    total = ls[S_SPREAD] + passed % SECOND * spread
+    ls[S_LONG_SPREAD] += passed // SECOND * spread + total // SECOND
+    ls[S_SPREAD] = total % SECOND
+
+
 @njit(cache=True, inline="always")
 def _settle(time: int, ls: Any) -> None:
     """Look at the local best quotes at the end of an instant, `time`: quoted time, spread and moves up to it."""
@@ -1152,7 +1167,7 @@ def _settle(time: int, ls: Any) -> None:
         if ls[S_BID_THEN] < ls[S_ASK_THEN] and ls[S_BID_THEN] != NO_BID and ls[S_ASK_THEN] != NO_ASK:
             passed = time - ls[S_THEN]
             ls[S_QUOTED] += passed
-            ls[S_SPREAD] += passed * (ls[S_ASK_THEN] - ls[S_BID_THEN])
+            _add_spread(passed, ls[S_ASK_THEN] - ls[S_BID_THEN], ls)
         ls[S_BID_THEN], ls[S_ASK_THEN], ls[S_THEN] = bid, ask, time
         if bid < ask and bid != NO_BID and ask != NO_ASK:
             if ls[S_MID_THEN] != NO_MID and bid + ask != ls[S_MID_THEN]:
@@ -1180,11 +1195,17 @@ def _show(
     flow[ASK_LOTS] = book[1, ask - ls[S_BASE]] if ask != NO_ASK else 0.0
     flow[BOUGHT], flow[SOLD], flow[TRADES] = sums[0], sums[1], sums[2]
     flow[SQUARED_MOVES], flow[MID_MOVES] = 0.25 * ls[S_SQUARES], ls[S_MOVES]
-    quoted, spread = ls[S_QUOTED], ls[S_SPREAD]
+    quoted, short, long = ls[S_QUOTED], ls[S_SPREAD], ls[S_LONG_SPREAD]
     if bid < ask and bid != NO_BID and ask != NO_ASK:
         quoted += now - ls[S_THEN]
-        spread += (now - ls[S_THEN]) * (ask - bid)
-    flow[SECONDS_QUOTED], flow[SPREAD_SECONDS] = quoted * 1e-9, spread * 1e-9
+        passed = now - ls[S_THEN]
+        short += passed % SECOND * (ask - bid)
+        long += passed // SECOND * (ask - bid)
+    flow[SECONDS_QUOTED] = quoted * 1e-9
+    if long < MOST_SECONDS:
+        flow[SPREAD_SECONDS] = (long * SECOND + short) * 1e-9
+    else:
+        flow[SPREAD_SECONDS] = float(long) + short * 1e-9
 
 
 @njit(cache=True)

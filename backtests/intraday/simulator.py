@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from data_pipeline.book.events import EVENT_DTYPE, KIND_MASK
 from data_pipeline.book.grid import tick_grid
 from data_pipeline.book.replay import Source, book_source
 from data_pipeline.errors import DataError
-from strategies.intraday.rule import Instrument, Rule
+from strategies.intraday.rule import SIGNATURE, Instrument, Rule
 
 _march: Any = kernels.march
 _close: Any = kernels.close
@@ -49,6 +50,8 @@ class Session:
     instrument : Instrument
     fees : Fees
     state : EngineState
+    rule : str
+        Its name.
     events : int
         Events fed so far.
     done : bool
@@ -58,9 +61,16 @@ class Session:
     instrument: Instrument
     fees: Fees
     state: EngineState
+    rule: str = ""
     events: int = 0
     done: bool = False
     finished: bool = False
+
+    def where(self) -> str:
+        """The rule, what it trades and the time of its last call, in words."""
+        when = int(self.state.engine[kernels.E_SYNC_AT])
+        place = f"{self.instrument.venue} {self.instrument.symbol}"
+        return f"the rule {self.rule!r} on {place} at {when} ({np.datetime64(when, 'ns')} UTC)"
 
 
 def simulate_session(
@@ -89,7 +99,7 @@ def simulate_session(
     Raises
     ------
     ValueError
-        When an argument breaks a rule, or the rule returns a negative number.
+        When an argument breaks a rule, or the rule returns no number of requests or does not come to an end.
     DataError
         When an event cannot be: its kind of fault and the first one.
     """
@@ -126,7 +136,22 @@ def start_session(
     if isinstance(sample_every, bool) or not isinstance(sample_every, int) or sample_every < 0:
         raise ValueError(f"sample_every must be a whole number, 0 or more; was {sample_every!r}")
     grid = tick_grid(instrument.tick_size)
-    return Session(instrument, settings.fees, EngineState(rule, span, settings, grid, sample_every, source))
+    _check_function(rule)
+    return Session(instrument, settings.fees, EngineState(rule, span, settings, grid, sample_every, source), rule.name)
+
+
+def _check_function(rule: Rule) -> None:
+    """Raise ValueError where the rule's function is none that the engine can call."""
+    compiled = getattr(rule.function, "signatures", None)
+    if compiled == []:  # compiled at its first call, which is this one
+        with suppress(TypeError):
+            rule.function.compile(SIGNATURE)
+        compiled = rule.function.signatures
+    if not compiled or SIGNATURE.args not in compiled:
+        raise ValueError(
+            f"function of the rule {rule.name!r} must be compiled with the signature of a rule: @njit([SIGNATURE], "
+            f"cache=True), SIGNATURE of strategies.intraday.rule; was {rule.function!r}"
+        )
 
 
 def feed_session(session: Session, events: Events) -> None:
@@ -197,7 +222,8 @@ def _take_in(session: Session, block: Events) -> None:
     faults, rows = np.zeros(kernels.FAULTS, dtype=np.int64), np.zeros(kernels.FAULTS, dtype=np.int64)
     kernels.classify(
         block["ev"].view(np.int64), block["exch_ts"], block["local_ts"], block["px"], block["qty"],
-        block["order_id"].view(np.int64), int(state.conf[kernels.C_SOURCE]), float(state.grid.numerator),
+        block["order_id"].view(np.int64), int(state.conf[kernels.C_STOP]), int(state.conf[kernels.C_SOURCE]),
+        float(state.grid.numerator),
         float(state.grid.denominator), session.instrument.lot_size, x, local, first.times, first.whole, first.lots,
         second.times, second.whole, second.lots, faults, rows,
     )  # fmt: skip
@@ -215,24 +241,28 @@ def _take_in(session: Session, block: Events) -> None:
 def _go_on(session: Session, *, final: bool) -> None:
     state = session.state
     while True:
-        status = _march(*state.arguments(final))
+        try:
+            status = _march(*state.arguments(final))
+        except Exception as error:
+            error.add_note(f"raised by {session.where()}")
+            raise
         if status in (kernels.DONE, kernels.NEED_EVENTS):
             session.done = status == kernels.DONE
             return
         if status in (kernels.BAD_COUNT, kernels.NO_END):
-            _refuse(state, status)
+            _refuse(session, status)
         state.make_room(status)
 
 
-def _refuse(state: EngineState, status: int) -> None:
-    when = int(state.engine[kernels.E_SYNC_AT])
+def _refuse(session: Session, status: int) -> None:
     if status == kernels.NO_END:
         raise ValueError(
-            f"the rule must come to an end at one instant: at {when} it answered each of 16 answers at once"
+            f"{session.where()} must come to an end at one instant: it asked to be called at each answer (ON_OWN) and "
+            "answered each of 16 answers at once; give the orders a latency, or send nothing in answer to a rejection"
         )
     raise ValueError(
-        f"the rule must return the number of its requests, 0 to {kernels.MOST_REQUESTS}; returned "
-        f"{int(state.engine[kernels.E_ANSWER])} at {when}"
+        f"{session.where()} must return the number of its requests, 0 to {kernels.MOST_REQUESTS}; returned "
+        f"{int(session.state.engine[kernels.E_ANSWER])}"
     )
 
 
@@ -253,13 +283,20 @@ def _outcome(session: Session) -> SessionOutcome:
         fills=fills,
         orders=orders,
         samples=samples,
-        cash_ticks=-sum((fills["side"] * fills["tick"] * fills["lots"]).tolist()),
+        cash_ticks=_cash_ticks(fills),
         fees=_fees(fills, session.instrument, session.fees),
         position=int(e[kernels.E_POSITION]),
         last_mid2=last_mid2,
         quoted_ns=e[kernels.E_QUOTED : kernels.E_QUOTED + 4].copy(),
         counts=_counts(state),
     )
+
+
+def _cash_ticks(fills: NDArray[Any]) -> int:
+    """Exact: ticks times lots may be beyond int64 where lots are 1e-8 of a coin."""
+    sides, ticks, lots = (fills[name].tolist() for name in ("side", "tick", "lots"))
+    bought: int = sum(side * tick * n for side, tick, n in zip(sides, ticks, lots, strict=True))
+    return -bought
 
 
 def _fees(fills: NDArray[Any], instrument: Instrument, fees: Fees) -> float:
@@ -278,6 +315,7 @@ def _counts(state: EngineState) -> dict[str, int]:
         "events": int(x[kernels.S_EVENTS]),
         "trades_without_side": int(x[kernels.S_NO_SIDE]),
         "crossed_moments": int(x[kernels.S_CROSSED]),
+        "events_seen_before_they_happened": int(x[kernels.S_EARLY]),
     }
     for place, name in enumerate(_NAMES):
         if name:

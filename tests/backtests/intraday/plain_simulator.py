@@ -742,7 +742,7 @@ class Session:
         """A new order of the rule."""
         row = new_row(number, side, tick, lots, kind, time)
         self.rows.append(row)
-        fresh = number >= self.next_id
+        fresh = self.next_id <= number <= 1 << 62
         formed = side in (1, -1) and lots >= 1 and 0 <= kind <= 4 and (kind == r.MARKET or abs(tick) <= 1 << 40)
         formed = formed and fresh and len(self.known) < 1024
         if fresh:

@@ -406,6 +406,117 @@ def test_requests_without_form_are_refused_and_counted():
     assert done.orders["end"].tolist() == [outcome.REJECTED_FORM] * 2
 
 
+@njit([SIGNATURE])
+def endless(market, flow, book, own, table, numbers, memory, requests):
+    wish = requests[0]
+    wish.action, wish.order_id, wish.side, wish.tick, wish.lots, wish.kind = 1, market[14], 1, 50, 1, 2
+    return 1
+
+
+@njit([SIGNATURE])
+def counts_wrongly(market, flow, book, own, table, numbers, memory, requests):
+    return int(numbers[0])
+
+
+@njit([SIGNATURE])
+def breaks(market, flow, book, own, table, numbers, memory, requests):
+    if market[0] > market[1] + 20:
+        raise IndexError("a fault of the rule's own")
+    return 0
+
+
+def run_rule(function, *numbers):
+    rule = Rule("mine", function, numbers=np.array(numbers or (0.0,)), interval_ns=10)
+    return simulate_session(feed(*BOOK), rule, ONE, SPAN, source="l2")
+
+
+def test_an_error_of_a_rule_names_it_its_instrument_and_the_time():
+    where = r"the rule 'mine' on TEST X at 1 \(1970-01-01T00:00:00.000000001 UTC\) must"
+    for number in (-3, 65):
+        with pytest.raises(ValueError, match=f"{where} return the number of its requests, 0 to 64; returned {number}"):
+            run_rule(counts_wrongly, number)
+    with pytest.raises(ValueError, match=f"{where} come to an end at one instant"):
+        run_rule(endless)
+    with pytest.raises(IndexError, match="a fault of the rule's own") as caught:
+        run_rule(breaks)
+    assert caught.value.__notes__ == ["raised by the rule 'mine' on TEST X at 31 (1970-01-01T00:00:00.000000031 UTC)"]
+
+
+def test_a_function_of_another_signature_is_refused():
+    for function in (script.py_func, njit(lambda market: 0), njit(["int64(int64)"])(lambda market: 0)):
+        with pytest.raises(
+            ValueError, match="function of the rule 'mine' must be compiled with the signature of a rule"
+        ):
+            run_rule(function)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"interval_ns": 1.5}, "interval_ns must be a whole number; was 1.5"),
+        ({"calls": True}, "calls must be a whole number; was True"),
+        ({"calls": 99}, "calls must be bits of ON_OWN, ON_TRADE and ON_PHASE; was 99"),
+    ],
+)
+def test_a_rule_that_cannot_be_is_refused(changes, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        Rule("mine", script, **changes)
+
+
+def test_the_highest_numbers_of_orders_are_never_used_twice():
+    """After 2^63 - 1 the next one would be negative, and every number free again."""
+    highest = float(1 << 62)
+    done = run(
+        feed(*BOOK),
+        (0, SUBMIT, np.nextafter(2.0**63, 0), 1, 99, 5, 0),
+        (1, SUBMIT, highest, 1, 99, 5, 0),
+        (2, SUBMIT, highest, 1, 98, 5, 0),
+    )
+    assert done.orders["end"].tolist() == [outcome.REJECTED_FORM, outcome.CANCELLED, outcome.REJECTED_FORM]
+
+
+def test_cash_is_exact_beyond_64_bits():
+    coin = Instrument("X", "TEST", 1.0, 1e-8)
+    events = feed((DEPTH | BUY, 0, 2e7, 2e4), (DEPTH | SELL, 0, 2e7 + 1, 2e4))
+    lots = 10**12
+    done = run(events, (0, SUBMIT, 1, 1, 20_000_001, lots, 2), instrument=coin, limits=OwnLimits(lots, lots))
+    assert done.cash_ticks == -20_000_001 * lots < -(1 << 63)
+
+
+@njit([SIGNATURE])
+def tells_the_spread(market, flow, book, own, table, numbers, memory, requests):
+    """An order it may not send, whose tick shows the integral of the spread in whole seconds."""
+    wish = requests[0]
+    wish.action, wish.order_id, wish.side, wish.tick = 1, market[14], 0, int(flow[9])
+    return 1
+
+
+def test_a_spread_of_millions_of_ticks_for_a_day_is_summed_exactly():
+    hour = 3600 * 10**9
+    span = TradingSpan(start=0, stop=25 * hour, liquidate=24 * hour + 1, liquidation="mark")
+    quotes = (
+        (DEPTH | BUY, 0, 1, 1), (DEPTH | SELL, 0, 20_000_001, 1), (DEPTH | SELL, 12 * hour, 10_000_001, 1),
+        (DEPTH | SELL, 18 * hour, 10_000_001, 0),
+    )  # fmt: skip
+    rule = Rule("tells", tells_the_spread, interval_ns=6 * hour, calls=0)
+    done = simulate_session(feed(*quotes), rule, ONE, span, source="l2")
+    hours = 3600 * np.array([0, 6, 12, 18, 24])
+    assert done.orders["tick"].tolist() == [
+        0, hours[1] * 20_000_000, hours[2] * 20_000_000, hours[2] * 20_000_000 + hours[1] * 10_000_000,
+        hours[2] * 20_000_000 + hours[1] * 10_000_000 + hours[1] * 20_000_000,
+    ]  # fmt: skip
+
+
+def test_events_seen_before_they_happened_are_counted_however_they_are_cut():
+    events = random_session(6)
+    events["local_ts"][100:103] = events["exch_ts"][100:103] - 1
+    events["local_ts"] = np.minimum.accumulate(events["local_ts"][::-1])[::-1]
+    early = int((events["local_ts"] < events["exch_ts"]).sum())
+    assert early >= 3
+    assert whole_session(events, 55_000).counts["events_seen_before_they_happened"] == early
+    same(whole_session(events, 20_000), whole_session(iter(np.array_split(events, 40)), 20_000))
+
+
 def test_an_exact_queue_needs_single_orders():
     with pytest.raises(ValueError, match="must not be exact without order-by-order events"):
         run(feed(*BOOK), queue=QueueModel("exact"))
