@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from numba import njit
 
+sys.path.insert(0, str(Path(__file__).parent))
+import random_markets
+
 from backtests.intraday import kernels, outcome, settings
 from backtests.intraday.settings import Fees, FillSettings, Latency, OwnLimits, QueueModel, TradingSpan
 from backtests.intraday.simulator import simulate_session
@@ -347,6 +350,59 @@ def test_nothing_before_a_moment_changes_when_everything_after_it_does(clock, cu
             sent = ["order_id", "side", "tick", "lots", "kind", "sent"]
             a, b = a[sent], b[sent]
         assert a.tolist() == b.tolist(), name
+
+
+def changed_later(events, flag, clock, cut):
+    """The rows of one place after a moment at other prices and quantities, and a third of them gone."""
+    later = ((events["ev"] & np.uint64(flag)) != 0) & (events[clock] > cut)
+    changed = events.copy()
+    changed["px"][later] = np.round(events["px"][later] * 20 + 5) / 20
+    changed["qty"][later] = 2 * events["qty"][later] + 2
+    return changed[~later | (np.arange(events.size) % 3 > 0)]
+
+
+@pytest.mark.parametrize(("flag", "clock"), [(EXCH, "exch_ts"), (LOCAL, "local_ts")])
+@pytest.mark.parametrize("source", ["l2", "l3", "best"])
+def test_no_source_queue_or_latency_lets_a_place_see_its_future(source, flag, clock):
+    """Only one place's later events change: up to then both places' pasts are the same."""
+    seen, differ, queues, latencies = 0, 0, set(), set()
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        events = random_markets.random_events(rng, source, 250)
+        parts = [events[(events["ev"] & np.uint64(one)) != 0] for one in (EXCH, LOCAL)]
+        for part, other in zip(parts, (LOCAL, EXCH), strict=True):
+            part["ev"] &= ~np.uint64(other)
+        both = np.concatenate(parts)
+        both = both[np.argsort(np.concatenate([parts[0]["exch_ts"], parts[1]["local_ts"]]), kind="stable")]
+        rule, fills = random_markets.random_rule_of(rng), random_markets.random_settings(rng, source)
+        span = random_markets.random_span(rng, int(both["exch_ts"].max()))
+        cut = int(rng.integers(span.start, span.stop)) if span.start > 0 else int(rng.integers(200, span.stop))
+        try:
+            one, two = (
+                simulate_session(part, rule, random_markets.INSTRUMENT, span, fills, source=source)
+                for part in (both, changed_later(both, flag, clock, cut))
+            )
+        except ValueError as error:
+            if "at one instant" not in str(error):
+                raise
+            continue
+        queues.add(fills.queue.kind)
+        latencies.add(fills.latency.kind)
+        sent = ["order_id", "side", "tick", "lots", "kind", "sent"]
+        for name, time, columns in (
+            ("samples", "local_ts", list(outcome.SAMPLE_DTYPE.names)),
+            ("orders", "sent", sent),
+            ("fills", "exch_ts", ["exch_ts", "order_id", "side", "tick", "lots", "maker", "mid2", "position", "cause"]),
+        ):
+            a, b = (getattr(done, name) for done in (one, two))
+            differ += a.tobytes() != b.tobytes()
+            a, b = (rows[rows[time] <= cut][columns].tolist() for rows in (a, b))
+            assert a == b, (seed, name)
+            seen += len(a)
+    assert seen > 1000
+    assert differ > 30
+    assert queues >= {"pessimistic", "probabilistic", "trade_through", "assumed"}
+    assert latencies == {"constant", "sampled", "recorded"}
 
 
 def test_the_same_seed_gives_the_same_session_and_another_one_other_delays():
