@@ -20,6 +20,7 @@ that the environment variable FAIRFIELD_PEERS names; without it their rows are l
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import resource
@@ -171,6 +172,7 @@ def measure(part: str, engine: str, columns: int, rows: int, chunk: int) -> None
         spent += time.process_time() - start
         orders += found[0]
         final.append(found[1])
+        gc.collect()  # portfolios of vectorbt hold each other: their memory would be that of several chunks
     whole = time.process_time() - whole
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     total = np.concatenate(final)
