@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtests.evidence.comparison import compare_pods
-from backtests.evidence.statistics import sharpe_sample, sharpe_standard_error, trial_variance_over
+from backtests.evidence.sharpe import sharpe_sample, sharpe_standard_error, trial_variance_over
 from backtests.intraday.session_account import account_record
 from backtests.walk.fold_tasks import Selection
 from backtests.walk.folds import Fold
