@@ -31,6 +31,7 @@ MOST_TICKS: Final = 1 << 25
 _PAGE: Final = 1 << kernels.PAGE_BITS
 _FIRST_PAGES: Final = 8
 _OUTPUT: Final = 1 << 13
+_BEHIND: Final = 4096
 _QUEUES: Final = {"pessimistic": 0, "probabilistic": 1, "exact": 2, "trade_through": 3, "assumed": 4}
 _LATENCIES: Final = {"constant": 0, "sampled": 1, "recorded": 2}
 _SOURCES: Final = {"l2": kernels.L2, "l3": kernels.L3, "best": kernels.BEST_ONLY}
@@ -186,7 +187,8 @@ class EngineState:
         self.market, self.flow = _ints(MARKET_SIZE), np.zeros(FLOW_SIZE)
         most = kernels.MOST_OWN + 8
         self.own, self.beside = np.zeros(most, dtype=OWN_DTYPE), _ints(most, kernels.OWN_BESIDE)
-        self.requests = np.zeros(MOST_REQUESTS, dtype=REQUEST_DTYPE)
+        # rows behind them take what a rule writes too many of, before it returns their number and is stopped
+        self.requests = np.zeros(MOST_REQUESTS + _BEHIND, dtype=REQUEST_DTYPE)[:MOST_REQUESTS]
         self.conf = _configuration(rule, span, settings, sample_every, source)
         self.rates = np.array([settings.queue.exponent, settings.queue.assumed_lots])
         self.phase_times, self.phases = _phase_changes(span)

@@ -481,6 +481,13 @@ def breaks(market, flow, book, own, table, numbers, memory, requests):
     return 0
 
 
+@njit([SIGNATURE])
+def asks_for_too_much(market, flow, book, own, table, numbers, memory, requests):
+    for n in range(4000):
+        requests[n].action = requests[n].order_id = requests[n].side = requests[n].lots = n + 1
+    return 4000
+
+
 def run_rule(function, *numbers):
     rule = Rule("mine", function, numbers=np.array(numbers or (0.0,)), interval_ns=10)
     return simulate_session(feed(*BOOK), rule, ONE, SPAN, source="l2")
@@ -491,6 +498,8 @@ def test_an_error_of_a_rule_names_it_its_instrument_and_the_time():
     for number in (-3, 65):
         with pytest.raises(ValueError, match=f"{where} return the number of its requests, 0 to 64; returned {number}"):
             run_rule(counts_wrongly, number)
+    with pytest.raises(ValueError, match=f"{where} return the number of its requests, 0 to 64; returned 4000"):
+        run_rule(asks_for_too_much)
     with pytest.raises(ValueError, match=f"{where} come to an end at one instant"):
         run_rule(endless)
     with pytest.raises(IndexError, match="a fault of the rule's own") as caught:
