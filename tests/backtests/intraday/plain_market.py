@@ -37,6 +37,7 @@ class Event:
     time: int
     limit: float | None  # of a clear: the last price taken out, in ticks; None: the whole side
     between: bool  # of a print: above its tick, below the next one
+    early: bool  # seen before it happened
 
 
 @dataclass
@@ -193,6 +194,7 @@ def read_events(events: Any, instrument: Instrument) -> Iterator[tuple[int, Even
         elif kind not in (ev.CANCEL, ev.FILL) and not (kind == ev.BEST_QUOTE and qty == 0):
             tick = int(grid.ticks(np.array([px]))[0])
         lots = whole(qty / instrument.lot_size)
+        early = bool(flags & ev.EXCH) and bool(flags & ev.LOCAL) and local_ts < exch_ts
         for flag, time in ((ev.EXCH, exch_ts), (ev.LOCAL, local_ts)):
             if flags & flag:
-                yield flag, Event(kind, side, tick, lots, number, time, limit, between)
+                yield flag, Event(kind, side, tick, lots, number, time, limit, between, early)

@@ -278,6 +278,7 @@ class Session:
             self.end_instant()
             self.instant = event.time
         self.counts["events"] += 1
+        self.counts["events_seen_before_they_happened"] += event.early
         phase = self.phase(event.time)
         if event.kind == ev.TRADE:
             self.counts["trades_without_side"] += event.side == 0

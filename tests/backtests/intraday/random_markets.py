@@ -85,6 +85,8 @@ def random_rule(market, flow, book, own, table, numbers, memory, requests):
         tick = centre - reach + (state >> 9) % (2 * reach + 1)
         state = (state * 1103515245 + 12345) % 2147483648
         side = 1 if (state >> 12) % 2 else -1
+        if tick != centre and (state >> 13) % 4:  # mostly on the side where it may rest
+            side = 1 if tick < centre else -1
         lots = 1 + (state >> 15) % 4
         state = (state * 1103515245 + 12345) % 2147483648
         kind = (state >> 11) % 8
@@ -208,6 +210,10 @@ def _order_rows(rng: np.random.Generator, n: int) -> list[tuple[Any, ...]]:
             continue
         chosen = int(rng.choice(list(live)))
         side, tick, left = live[chosen]
+        if what < 0.54:
+            live[chosen] = (side, tick + int(rng.integers(-1, 2)), int(rng.integers(1, 9)))
+            rows.append(_row(ev.ADD, side, time, live[chosen][1], live[chosen][2], chosen))
+            continue
         if what < 0.65:
             del live[chosen]
             rows.append(_row(ev.CANCEL, side, time, tick, left, chosen))
@@ -237,7 +243,8 @@ def random_events(rng: np.random.Generator, source: str, n: int, *, fractions: b
         rows = (_depth_rows if source == "l2" else _quote_rows)(rng, n, fractions)
     events = np.array(rows, dtype=ev.EVENT_DTYPE)
     delay = rng.choice([0, 0, 3, 2 * STEP, 7 * STEP], size=events.size) if rng.random() < 0.7 else 0
-    events["local_ts"] = np.maximum.accumulate(events["exch_ts"] + delay)
+    wrong_clock = 30 if rng.random() < 0.1 else 0
+    events["local_ts"] = np.maximum.accumulate(events["exch_ts"] + delay - wrong_clock)
     way = rng.random()
     if way < 0.6:
         events["ev"] |= ev.EXCH | ev.LOCAL

@@ -72,7 +72,11 @@ def compare(seed: int, source: str, n: int, fractions: bool = False) -> SessionO
     """Run both engines; None where both stop with the same error."""
     session = one_session(seed, source, n, fractions)
     plain = without_endless_calls(simulate_plainly, session, source)
-    ours = without_endless_calls(simulate_session, session, source)
+    if seed % 3 == 0:  # the same in pieces
+        pieces = np.array_split(session[0], 1 + seed % 7)
+        ours = without_endless_calls(simulate_session, (pieces, *session[1:]), source)
+    else:
+        ours = without_endless_calls(simulate_session, session, source)
     assert (plain is None) == (ours is None), f"seed {seed}, {source}: only one of the engines stopped"
     if plain is None or ours is None:
         return None
@@ -83,11 +87,11 @@ def compare(seed: int, source: str, n: int, fractions: bool = False) -> SessionO
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_random_sessions_are_equal_number_by_number(source):
-    for seed in range(60):
+    for seed in range(40):
         compare(seed, source, 250, fractions=seed % 4 == 0)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(st.integers(0, 1 << 32), st.sampled_from(SOURCES), st.integers(10, 120), st.booleans())
 def test_short_sessions_are_equal_number_by_number(seed, source, n, fractions):
     compare(seed, source, n, fractions)
