@@ -1,4 +1,4 @@
-"""The demo's intraday half on its own, and the commands that it says it runs."""
+"""The demo's intraday parts on their own, and the commands that it says it runs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pytest
 import typer
 
 from fairfield.cli import app
-from fairfield.demo_stage import _agreement, _daily_steps, _intraday_steps, _write_index
+from fairfield.demo_stage import _agreement, _daily_steps, _intraday_steps, _maker_steps, _write_index
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The intraday steps, done in a folder whose name has a blank and an accent."""
     folder = tmp_path_factory.mktemp("uma demonstração")
-    for _, work in _intraday_steps(folder):
+    for _, work in (*_intraday_steps(folder), *_maker_steps(folder)):
         work()
     return folder
 
@@ -32,7 +32,7 @@ def _as_a_shell_does(word: str) -> list[str]:
 
 def test_each_step_says_a_command_that_the_command_line_takes(folder: Path) -> None:
     group = typer.main.get_command(app)
-    for command, _ in (*_daily_steps(folder), *_intraday_steps(folder)):
+    for command, _ in (*_daily_steps(folder), *_intraday_steps(folder), *_maker_steps(folder)):
         words = [path for word in shlex.split(command) for path in _as_a_shell_does(word)]
         context = group.make_context("fairfield", words[:1])
         name, found, _ = group.resolve_command(context, words)
@@ -70,7 +70,9 @@ def test_the_index_links_to_every_page_of_the_demo(folder: Path) -> None:
     (folder / "report.html").write_text("")  # of the daily half
     page = _write_index(folder)
     links = [unquote(link) for link in re.findall(r'href="([^"#]+)"', page.read_text(encoding="utf-8"))]
-    assert sorted(links) == sorted(str(path.relative_to(folder)) for path in folder.rglob("*.html") if path != page)
+    pages = [path.relative_to(folder) for path in folder.rglob("*.html") if path != page]
+    assert sorted(links) == sorted(str(path) for path in pages if "runs" not in path.parts)  # a run's page is copied
+    assert {"makers.html", "makers/result/calibration.html"} <= set(links)
 
 
 def test_the_red_light_of_the_session_says_why(folder: Path) -> None:
