@@ -13,7 +13,7 @@ from strategies.intraday import rule as r
 
 MID, STEP = 50, 10
 """Tick around which prices wander, and the ns between most events."""
-INSTRUMENT = r.Instrument("X", "TEST", tick_size=0.05, lot_size=2.0, multiplier=1.5)
+INSTRUMENT = r.Instrument("X", "TEST", tick_size=0.05, lot_size=0.1, multiplier=1.5)
 
 _SIGNATURE = r.SIGNATURE
 
@@ -160,6 +160,22 @@ def _depth_rows(rng: np.random.Generator, n: int, fractions: bool) -> list[tuple
     return rows
 
 
+def _queue_rows(rng: np.random.Generator, n: int, fractions: bool) -> list[tuple[Any, ...]]:
+    """Two levels a side that never cross, whose queues change and trade: what is ahead matters most."""
+    rows = [_row(ev.DEPTH, side, 0, MID - side * away, 9.0) for side in (1, -1) for away in (1, 2, 3)]
+    time = 0
+    while len(rows) < n:
+        time += int(rng.choice([0, 1, STEP, 3 * STEP]))
+        side, away = int(rng.choice([-1, 1])), int(rng.integers(1, 3))
+        if rng.random() < 0.6:
+            lots = 0.0 if rng.random() < 0.08 else _lots(rng, fractions) + float(rng.integers(0, 6))
+            rows.append(_row(ev.DEPTH, side, time, MID - side * away, lots))
+        else:
+            lots = float(rng.integers(1, 4)) / (4 if fractions else 1)
+            rows.append(_row(ev.TRADE, -side, time, MID - side, lots))
+    return rows
+
+
 def _trade(rng: np.random.Generator, side: int, time: int, mid: int, fractions: bool) -> tuple[Any, ...]:
     side = 0 if rng.random() < 0.1 else side
     flags, exch, _, price, lots, *rest = _row(
@@ -240,7 +256,8 @@ def random_events(rng: np.random.Generator, source: str, n: int, *, fractions: b
     if source == "l3":
         rows = _order_rows(rng, n)
     else:
-        rows = (_depth_rows if source == "l2" else _quote_rows)(rng, n, fractions)
+        depth = _queue_rows if rng.random() < 0.4 else _depth_rows
+        rows = (depth if source == "l2" else _quote_rows)(rng, n, fractions)
     events = np.array(rows, dtype=ev.EVENT_DTYPE)
     delay = rng.choice([0, 0, 3, 2 * STEP, 7 * STEP], size=events.size) if rng.random() < 0.7 else 0
     wrong_clock = 30 if rng.random() < 0.1 else 0
@@ -257,6 +274,20 @@ def random_events(rng: np.random.Generator, source: str, n: int, *, fractions: b
     both = np.concatenate([exchange, local])
     at = np.concatenate([exchange["exch_ts"], local["local_ts"]])
     return both[np.argsort(at, kind="stable")]
+
+
+def queue_session(seed: int, *, fractions: bool) -> tuple[Any, ...]:
+    """A session in which few own orders wait in queues of the probabilistic models: the arguments of both engines."""
+    rng = np.random.default_rng(seed)
+    events = np.array(_queue_rows(rng, 400, fractions), dtype=ev.EVENT_DTYPE)
+    events["local_ts"] = events["exch_ts"] + 1
+    events["ev"] |= ev.EXCH | ev.LOCAL
+    queue = QueueModel("probabilistic", ("log", "power")[seed % 2], 3.0, 1 + seed // 2 % 3)
+    sizes = ("traded", "whole")[seed // 6 % 2]
+    settings = FillSettings(queue, Latency(entry_ns=1, response_ns=1), limits=OwnLimits(60), sizes=sizes)
+    last = int(events["exch_ts"][-1])
+    rule = random_rule_of(rng, most=1, reach=2, interval_ns=150)
+    return events, rule, INSTRUMENT, TradingSpan(0, last + 2, last + 1), settings
 
 
 def random_settings(rng: np.random.Generator, source: str) -> FillSettings:
@@ -300,14 +331,28 @@ def random_span(rng: np.random.Generator, last: int) -> TradingSpan:
     return TradingSpan(start, stop, liquidate, phases, "cross" if rng.random() < 0.8 else "mark")
 
 
-def random_rule_of(rng: np.random.Generator, *, tells: bool = False) -> r.Rule:
-    """The rule with random numbers."""
-    numbers = [rng.integers(0, 1 << 30), rng.integers(1, 5), rng.integers(1, 6), rng.choice([0, 100]), MID, tells]
+def random_rule_of(
+    rng: np.random.Generator,
+    *,
+    tells: bool = False,
+    most: int | None = None,
+    reach: int | None = None,
+    interval_ns: int | None = None,
+) -> r.Rule:
+    """The rule with random numbers, but for those that are given."""
+    numbers = [
+        rng.integers(0, 1 << 30),
+        most or rng.integers(1, 5),
+        reach or rng.integers(1, 6),
+        rng.choice([0, 100]),
+        MID,
+        tells,
+    ]
     return r.Rule(
         "random",
         random_rule,
         numbers=np.array(numbers, dtype=np.float64),
         memory_size=1,
-        interval_ns=int(rng.choice([7, 2 * STEP, 13 * STEP])),
+        interval_ns=interval_ns or int(rng.choice([7, 2 * STEP, 13 * STEP])),
         calls=int(rng.choice([0, r.ON_OWN, r.ON_TRADE, r.ON_OWN | r.ON_TRADE | r.ON_PHASE])),
     )

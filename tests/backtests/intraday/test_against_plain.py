@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from plain_simulator import simulate_plainly
 from random_markets import (
     INSTRUMENT,
+    queue_session,
     random_events,
     random_rule_of,
     random_settings,
@@ -89,6 +90,14 @@ def compare(seed: int, source: str, n: int, fractions: bool = False) -> SessionO
 def test_random_sessions_are_equal_number_by_number(source):
     for seed in range(40):
         compare(seed, source, 250, fractions=seed % 4 == 0)
+
+
+@pytest.mark.parametrize("fractions", [False, True])
+def test_queues_are_equal_number_by_number(fractions):
+    for seed in range(48):
+        session = queue_session(seed, fractions=fractions)
+        found = differences(simulate_session(*session), simulate_plainly(*session))
+        assert not found, f"seed {seed}, {session[4]}:\n" + "\n".join(found)
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
