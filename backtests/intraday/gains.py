@@ -85,7 +85,7 @@ def _neighbours(sessions: Sequence[Floats], pieces: Floats) -> float:
     if not (pairs and squares > 0):
         return 0.0
     products = sum(float(one[1:] @ one[:-1]) for one in away)
-    return products / squares * pieces.size / pairs + 1.0 / pieces.size
+    return float(products / squares * pieces.size / pairs + 1.0 / pieces.size)
 
 
 def block_gains(
