@@ -52,7 +52,8 @@ def our_run(path: str, interval: int, sizes: str) -> dict[str, Any]:
     start = int(events["local_ts"][0]) + 1_000_000_500
     stop = int(events["local_ts"][-1]) + 1
     span = TradingSpan(start, stop, stop, (), "mark")
-    simulate_session(events[:5_000], maker_rule(interval), INSTRUMENT, span, settings(sizes), source="l2")
+    early = TradingSpan(start, start + 5_000_000_000, start + 5_000_000_000, (), "mark")
+    simulate_session(events[:5_000], maker_rule(interval), INSTRUMENT, early, settings(sizes), source="l2")
     begun = time.process_time()
     outcome = simulate_session(
         events, maker_rule(interval), INSTRUMENT, span, settings(sizes), source="l2", sample_every=1_000_000
