@@ -43,6 +43,8 @@ class Check:
         The fields that change it when nothing else is changed, as found at the first change of this pod and test.
     why : str
         Of a check that tested nothing.
+    of : str
+        In event runs: which parameter set of several, and the assumption about fills.
     """
 
     pod: str
@@ -53,11 +55,13 @@ class Check:
     difference: Difference | None = None
     fields: tuple[str, ...] = ()
     why: str = ""
+    of: str = ""
 
     @property
     def words(self) -> str:
         """The finding in a sentence."""
         place = f"pod {self.pod!r}" if self.pod else "costs and policy"
+        place += f" ({self.of})" if self.of else ""
         if self.difference is None:
             return f"{place}: {self.test}, {self.variant} at {self.cut}: {self.why or self.verdict}"
         found = self.difference

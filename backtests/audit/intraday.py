@@ -1,8 +1,9 @@
 """The audit of an intraday walk-forward.
 
     at the end of training windows   measures and rules of every parameter set and their scores in training, on stores
-                                     whose later sessions are gone, or unreadable
-    in the first test session        requests, fills and samples up to an instant, beside other events after it
+                                     whose later sessions are gone, or unreadable; fills at the calibrated rates
+    in a test session                requests, fills and samples up to an instant, beside other events after it: every
+                                     parameter set under every assumption about fills
 
 The tasks are those of the walk-forward itself.
 """
@@ -10,21 +11,21 @@ The tasks are those of the walk-forward itself.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from backtests.audit.accounts import spread
 from backtests.audit.decisions import Difference
-from backtests.audit.events import EVENT_VARIANTS, EventVariant, Feed, compare_events, run_once, told
+from backtests.audit.events import EVENT_VARIANTS, Feed, compare_events, run_once, told
 from backtests.audit.findings import Audit, Check, Progress
 from backtests.errors import BacktestError
-from backtests.intraday.outcome import SessionOutcome
 from backtests.intraday.trade_feed import with_trade_quotes
 from backtests.walk.folds import Fold, check_stitchable, make_folds
-from backtests.walk.intraday_plan import IntradayPlan, IntradayPodPlan, describe_intraday
-from backtests.walk.intraday_rules import read_rule
+from backtests.walk.intraday_plan import MAIN, FillCase, IntradayPlan, IntradayPodPlan, describe_intraday
+from backtests.walk.intraday_poisson import poisson_session
+from backtests.walk.intraday_rules import read_rule, rule_record
 from backtests.walk.intraday_sessions import (
     READ_TABLES,
     FeedKind,
@@ -53,7 +54,9 @@ from strategies.intraday.rule import Instrument, Rule
 
 STORE_VARIANTS: Final = ("truncate", "scramble")
 
-Job = tuple[str, Callable[[], Check]]
+Job = tuple[str, Callable[[], Sequence[Check]]]
+RuleName = tuple[str, int, str, str, int]
+"""Store, fold, symbol, pod and place in its grid."""
 
 
 def audit_intraday(
@@ -65,7 +68,7 @@ def audit_intraday(
 ) -> Audit:
     """Every check of every pod of the plan, in `cuts` folds and at `cuts` instants of a test session of each.
 
-    Fills are audited with the first parameter set of each pod under the main assumptions.
+    Fills are audited with every parameter set of each pod under the main assumptions and all bounds.
 
     Raises
     ------
@@ -82,6 +85,8 @@ def audit_intraday(
         raise BacktestError(f"{plan.store}: the audit needs a store in a folder of this machine: copy it there")
     store = Store.open(plan.store)
     listed = find_sessions(store, plan)
+    if "trades" in listed.kinds.values():
+        plan, _ = plan.of_trades_alone()
     sessions = listed.whole
     folds = make_folds(len(sessions), plan.folds)
     check_stitchable(folds)
@@ -94,10 +99,12 @@ def audit_intraday(
     }
     with tempfile.TemporaryDirectory(prefix="fairfield-audit-") as folder:
         work = _Work(plan, sessions, names, Path(folder), cuts, seed)
-        checks = []
-        jobs = [job for fold in spread(folds, cuts) for job in work.jobs(fold)]
+        chosen = spread(folds, cuts)
+        checks: list[Check] = []
+        # fills at the rates cost half a second a pod: of the last fold alone
+        jobs = [job for fold in chosen for job in work.jobs(fold, poisson=fold is chosen[-1])]
         for done, (words, job) in enumerate(jobs, start=1):
-            checks.append(job())
+            checks += job()
             progress(done, len(jobs), words)
     audited = {
         "data_hash": combined_hash(sorted(name.digest for name in names.values())),
@@ -110,14 +117,6 @@ def audit_intraday(
 
 
 @dataclass(frozen=True, slots=True)
-class _Training:
-    """A fold fitted and scored for one instrument: rules and scores by pod and place in the grid, as bytes."""
-
-    rules: dict[tuple[str, int], bytes]
-    scores: dict[tuple[str, int], bytes]
-
-
-@dataclass(slots=True)
 class _Work:
     plan: IntradayPlan
     sessions: tuple[str, ...]
@@ -125,124 +124,131 @@ class _Work:
     folder: Path
     cuts: int
     seed: int
-    trained: dict[tuple[int, str], _Training] = field(default_factory=dict)
-    traded: tuple[tuple[str, str, str], Rule, tuple[SessionOutcome, list[int]]] | None = None
-    copies: int = 0
+    rules: dict[RuleName, tuple[FitTask, bytes]] = field(default_factory=dict)
 
-    def jobs(self, fold: Fold) -> Iterator[Job]:
-        """Every check of a fold with its name."""
+    def jobs(self, fold: Fold, *, poisson: bool) -> Iterator[Job]:
+        """The checks of a fold with their name, a pod's or a parameter set's together."""
         for item in self.plan.instruments:
             for variant in STORE_VARIANTS:
                 for pod in self.plan.pods:
                     yield (
                         f"fold {fold.index}: rule of {pod.name}",
-                        lambda pod=pod, item=item, variant=variant: self._rule(fold, pod, item, variant),  # type: ignore[misc]
+                        lambda pod=pod, item=item, variant=variant: [  # type: ignore[misc]
+                            self._rule(fold, pod, item, variant, poisson=poisson and variant == "scramble")
+                        ],
                     )
             for pod in self.plan.pods:
-                for variant in EVENT_VARIANTS:
-                    for part in range(self.cuts):
-                        yield (
-                            f"fold {fold.index}: fills of {pod.name}",
-                            lambda pod=pod, item=item, variant=variant, part=part: self._fills(  # type: ignore[misc]
-                                fold, pod, item, variant, part
-                            ),
-                        )
+                for place in range(len(pod.grid)):
+                    yield (
+                        f"fold {fold.index}: fills of {pod.name}",
+                        lambda pod=pod, item=item, place=place: self._fills(fold, pod, item, place),  # type: ignore[misc]
+                    )
 
-    def _rule(self, fold: Fold, pod: IntradayPodPlan, item: Instrument, variant: str) -> Check:
-        """Rules and scores when the sessions after the training window are gone or cannot be read."""
-        before, cut = self._base(fold, item), self.sessions[fold.train[-1]]
+    def _rule(self, fold: Fold, pod: IntradayPodPlan, item: Instrument, variant: str, *, poisson: bool) -> Check:
+        """Rules and scores of every set when the sessions after the training window are gone or cannot be read."""
+        cut = self.sessions[fold.train[-1]]
+        before = self._trained(Path(self.plan.store).absolute(), fold, pod, item, poisson=poisson)
         try:
-            after = self._train(fold, item, self._other_store(cut, variant), (pod,))
+            after = self._trained(self._other_store(cut, variant), fold, pod, item, poisson=poisson)
         except Exception as error:  # noqa: BLE001  whatever is raised for want of a later session is a finding
             found = Difference(cut, item.symbol, "a rule", f"{type(error).__name__}: {error}")
             fields = tuple(name for name in READ_TABLES if f"{name}/" in str(error) or f"{name}\\" in str(error))
             return Check(pod.name, "rule", variant, cut, "changed", found, fields or ("later sessions",))
-        for place in range(len(pod.grid)):
-            name = pod.name, place
-            for what, old, new in (
-                ("rule", before.rules[name], after.rules[name]),
-                ("scores", before.scores.get(name, b""), after.scores.get(name, b"")),
-            ):
-                if old != new:
-                    words = (f"{what} of set {place + 1} {sha256_hex(part)[:12]}" for part in (old, new))
-                    found = Difference(cut, item.symbol, *words)
-                    return Check(pod.name, "rule", variant, cut, "changed", found, ("later sessions",))
+        for what, old in before.items():
+            if old != after[what]:
+                words = (f"{what} {sha256_hex(part)[:12]}" for part in (old, after[what]))
+                found = Difference(cut, item.symbol, *words)
+                return Check(pod.name, "rule", variant, cut, "changed", found, ("later sessions",))
         return Check(pod.name, "rule", variant, cut, "same")
 
-    def _fills(self, fold: Fold, pod: IntradayPodPlan, item: Instrument, variant: EventVariant, part: int) -> Check:
-        plan, session = self.plan, self.sessions[fold.test[0]]
-        settings = replace(plan.fills, seed=session_seed(plan.seed, plan.fills.seed, item.symbol, session))
-        name = self.names[item.symbol, session]
-        place = str(Path(plan.store).absolute())
-        data = read_session(place, plan.venue, item.symbol, session, plan.day, name.kind, name.digest)
-        feed = _fed(name.kind, data)
-        if self.traded is None or self.traded[0] != (pod.name, item.symbol, session):
-            rule = read_rule(self._base(fold, item).rules[pod.name, 0])
-            once = run_once(lambda _: rule, data.valued, item, data.span, settings, feed)
-            self.traded = (pod.name, item.symbol, session), rule, once
-        _, rule, (outcome, sent) = self.traded
-
-        def made(_: object) -> Rule:
-            return rule
-
-        instants = spread(sent, self.cuts)
-        if not instants:
-            why = "the rule sends no order with events behind it"
-            return Check(pod.name, "fills", variant, session, "untested", why=why)
-        instant = instants[min(part, len(instants) - 1)]
-        found, fields = compare_events(
-            made,
-            data.valued,
-            item,
-            data.span,
-            settings,
-            instant,
-            variant,
-            outcome=outcome,
-            seed=self.seed,
-            feed=feed,
-        )
-        if found is None:
-            return Check(pod.name, "fills", variant, told(instant), "same")
-        return Check(pod.name, "fills", variant, told(instant), "changed", found, fields)
-
-    def _base(self, fold: Fold, item: Instrument) -> _Training:
-        key = fold.index, item.symbol
-        if key not in self.trained:
-            self.trained[key] = self._train(fold, item, Path(self.plan.store).absolute(), self.plan.pods)
-        return self.trained[key]
-
-    def _train(self, fold: Fold, item: Instrument, store: Path, pods: tuple[IntradayPodPlan, ...]) -> _Training:
-        """Measures, rules and scores of a fold from a store, in a ledger of its own."""
-        plan = self.plan
-        self.copies += 1
-        ledger = Ledger(self.folder / f"ledger-{self.copies}")
-        market = Market(str(store), ledger.folder, plan.venue, plan.day)
-        names = tuple(self.names[item.symbol, self.sessions[row]] for row in fold.train)
-
-        def keep(description: dict[str, object], payload: bytes) -> str:
-            key = task_key(description)
-            ledger.write(key, description, payload)
-            return key
-
-        measures = tuple(
-            keep({"measure": name.session}, measure_training_session(MeasureTask(market, name, plan.calibration)))
-            for name in names
-        )
-        found = _Training({}, {})
-        fees, most = plan.fills.fees, plan.fills.limits.max_position
-        for pod in pods:
-            for place, member in enumerate(pod.grid):
-                fit = FitTask(
-                    market, member, item, tuple(name.session for name in names), measures, plan.calibration,
-                    plan.order_lots, most, fees.maker, fees.maker_per_lot,
-                )  # fmt: skip
-                found.rules[pod.name, place] = fit_rule(fit)
-                if len(pod.grid) > 1:
-                    key = keep({"rule": pod.name, "place": place}, found.rules[pod.name, place])
-                    score = ScoreTask(market, key, names, plan.fills, plan.seed)
-                    found.scores[pod.name, place] = score_rule(score)
+    def _trained(
+        self, store: Path, fold: Fold, pod: IntradayPodPlan, item: Instrument, *, poisson: bool
+    ) -> dict[str, bytes]:
+        """What training makes of a store: rule and scores of each set; of the first also fills at the rates."""
+        found = {}
+        for place in range(len(pod.grid)):
+            task, payload = self._fitted(store, fold, pod, item, place)
+            found[f"rule of set {place + 1}"] = payload
+            if len(pod.grid) > 1:
+                key = self._keep(task.market, {"rule": sha256_hex(payload)}, payload)
+                names = tuple(self.names[item.symbol, session] for session in task.sessions)
+                fills = self._cases(payload)[0].settings
+                scored = score_rule(ScoreTask(task.market, key, names, fills, self.plan.seed))
+                found[f"scores of set {place + 1}"] = scored
+            if poisson and place == 0:
+                found["fills of set 1 at the calibrated rates"] = poisson_session(task)
         return found
+
+    def _fitted(
+        self, store: Path, fold: Fold, pod: IntradayPodPlan, item: Instrument, place: int
+    ) -> tuple[FitTask, bytes]:
+        """The rule of a parameter set, from the measures that a store gives of the training sessions."""
+        name = str(store), fold.index, item.symbol, pod.name, place
+        if name not in self.rules:
+            plan, fees = self.plan, self.plan.fills.fees
+            market = Market(str(store), self.folder / f"ledger-{store.name}", plan.venue, plan.day)
+            names = [self.names[item.symbol, self.sessions[row]] for row in fold.train]
+            task = FitTask(
+                market, pod.grid[place], item, tuple(part.session for part in names),
+                tuple(self._measured(market, part) for part in names), plan.calibration, plan.order_lots,
+                plan.fills.limits.max_position, fees.maker, fees.maker_per_lot,
+            )  # fmt: skip
+            self.rules[name] = task, fit_rule(task)
+        return self.rules[name]
+
+    def _measured(self, market: Market, name: SessionName) -> str:
+        """Key of a session's measure in the store's ledger, where it is made once for all folds and pods."""
+        described = {"measure": name.session, "instrument": name.instrument.symbol}
+        key = task_key(described)
+        if not Ledger(market.ledger).contains(key):
+            self._keep(market, described, measure_training_session(MeasureTask(market, name, self.plan.calibration)))
+        return key
+
+    def _keep(self, market: Market, described: dict[str, str], payload: bytes) -> str:
+        key = task_key(described)
+        Ledger(market.ledger).write(key, described, payload)
+        return key
+
+    def _cases(self, payload: bytes) -> tuple[FillCase, ...]:
+        """The assumptions about fills as the run has them, with the queues that the training of a rule guesses."""
+        guess = rule_record(payload)["about"]["calibration"]
+        return tuple(case.with_guess(guess["queue_low"], guess["queue_high"]) for case in self.plan.cases)
+
+    def _fills(self, fold: Fold, pod: IntradayPodPlan, item: Instrument, place: int) -> list[Check]:
+        """One parameter set under every assumption about fills, beside other events after an order."""
+        _, payload = self._fitted(Path(self.plan.store).absolute(), fold, pod, item, place)
+        rule, checks = read_rule(payload), []
+        for case in self._cases(payload):
+            of = f"set {place + 1}, {case.name}" if len(pod.grid) > 1 else case.name
+            checks += [replace(check, of=of) for check in self._case(fold, pod.name, item, rule, case)]
+        return checks
+
+    def _case(self, fold: Fold, pod: str, item: Instrument, rule: Rule, case: FillCase) -> Iterator[Check]:
+        """In the first test session of the fold in which the rule sends an order."""
+        plan = self.plan
+        for session in (self.sessions[row] for row in fold.test):
+            name = self.names[item.symbol, session]
+            place = str(Path(plan.store).absolute())
+            data = read_session(place, plan.venue, item.symbol, session, plan.day, name.kind, name.digest)
+            feed, span, valued = _fed(name.kind, data), data.span, data.valued
+            settings = replace(case.settings, seed=session_seed(plan.seed, case.settings.seed, item.symbol, session))
+            outcome, sent = run_once(lambda _: rule, valued, item, span, settings, feed)
+            if sent:
+                break
+        else:
+            why = "the rule sends no order with events behind it in the test sessions"
+            yield Check(pod, "fills", "scramble", self.sessions[fold.test[0]], "untested", why=why)
+            return
+        instants = spread(sent, self.cuts)
+        if case.name != MAIN:  # the rule is the same, the queue is not: one of the places, another in each fold
+            instants = [instants[fold.index % len(instants)]]
+        for variant in EVENT_VARIANTS:
+            for instant in instants:
+                found, fields = compare_events(
+                    lambda _: rule, valued, item, span, settings, instant, variant,
+                    outcome=outcome, seed=self.seed, feed=feed,
+                )  # fmt: skip
+                yield Check(pod, "fills", variant, told(instant), "changed" if found else "same", found, fields)
 
     def _other_store(self, cut: str, variant: str) -> Path:
         """The store with the sessions after `cut` gone from its manifest, or unreadable."""

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numba import njit
 
+from backtests.audit import events as events_audit
+from backtests.audit import intraday as intraday_audit
 from backtests.audit.events import assert_no_intraday_lookahead, first_after, vary_events
 from backtests.audit.intraday import audit_intraday
 from backtests.audit.lookahead import LookaheadError
+from backtests.intraday.settings import QueueModel
 from backtests.walk import intraday_tasks
-from backtests.walk.intraday_plan import IntradayPodPlan
+from backtests.walk.folds import FoldSettings
+from backtests.walk.intraday_plan import FillCase, IntradayPodPlan
+from backtests.walk.intraday_rules import read_rule
 from backtests.walk.intraday_sessions import trading_span
 from data_pipeline.store import Store
+from data_pipeline.synthetic.order_book_sessions import SYMBOLS, write_sessions
 from strategies.intraday.rule import (
     BEST_BID,
     BUY_SIDE,
@@ -30,7 +38,7 @@ from strategies.intraday.rule import (
 )
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "walk"))
-from intraday_market import FIRST, SYMBOL, VENUE, make_plan, make_raw, make_store
+from intraday_market import BOOK, FIRST, SYMBOL, VENUE, make_plan, make_raw, make_store
 
 INSTRUMENT = Instrument(SYMBOL, VENUE, 0.01, 1.0)
 
@@ -109,6 +117,95 @@ def test_an_honest_walk_forward_passes(market):
     assert {(check.test, check.variant) for check in audit.checks} == {
         ("rule", "truncate"), ("rule", "scramble"),
         ("fills", "scramble"), ("fills", "truncate"), ("fills", "delay"),
+    }  # fmt: skip
+
+
+def make_engine_that_peeks(monkeypatch, when) -> None:
+    """Lots of orders follow from all events of the session, where `when` says so of the rule and the settings."""
+    real = events_audit.simulate_session
+
+    def peeking(events, rule, instrument, span, settings, **more):
+        outcome = real(events, rule, instrument, span, settings, **more)
+        if when(rule, settings):
+            outcome.orders["lots"] += zlib.crc32(events.tobytes()) % 1009
+        return outcome
+
+    monkeypatch.setattr(events_audit, "simulate_session", peeking)
+
+
+def test_every_parameter_set_is_audited(market, monkeypatch):
+    """Only the second set of a pod peeks: its checks find it, those of the first and of the other pod do not."""
+    plan = dataclasses.replace(market[1], pods=make_plan(market[0]).pods, folds=FoldSettings(train=3, test=5, purge=0))
+    second = plan.pods[1].grid[1]
+    assert (second.name, second.skew) == ("skewed", 1.0)
+    made, real = [], intraday_audit.fit_rule
+
+    def remember(task):
+        payload = real(task)
+        if task.pod is second:
+            made.append(read_rule(payload).digest)
+        return payload
+
+    monkeypatch.setattr(intraday_audit, "fit_rule", remember)
+    make_engine_that_peeks(monkeypatch, lambda rule, settings: rule.digest in made)
+    found = audit_intraday(plan, cuts=1).found
+    assert {(check.pod, check.test, check.of) for check in found} == {("skewed", "fills", "set 2, main")}
+    assert "pod 'skewed' (set 2, main): fills changed when the data were changed" in found[0].words
+
+
+def test_every_assumption_about_fills_is_audited(market, monkeypatch):
+    plan = dataclasses.replace(market[1], bounds=make_plan(market[0]).bounds)
+    make_engine_that_peeks(monkeypatch, lambda rule, settings: settings.queue.kind == "assumed")
+    assert {check.of for check in audit_intraday(plan, cuts=1).found} == {"assumed_high"}
+
+
+def test_fills_at_the_calibrated_rates_are_audited(market, monkeypatch):
+    def peeking(task):
+        store = Store.open(task.market.store)
+        return str(len(store.event_array(VENUE, SYMBOL, "2021-03-24"))).encode()
+
+    monkeypatch.setattr(intraday_audit, "poisson_session", peeking)
+    found = audit_intraday(market[1], cuts=1).found
+    assert [(check.pod, check.test, check.variant) for check in found] == [("constant", "rule", "scramble")]
+
+
+def test_a_rule_that_trades_in_no_first_session_is_audited_in_a_later_one(market, monkeypatch):
+    """The first session without an order is no verdict on the rule; a fold without one is."""
+    plan, real = market[1], intraday_audit.run_once
+
+    def idle(until):
+        def run(made, events, *rest):
+            outcome, sent = real(made, events, *rest)
+            return outcome, sent if events["exch_ts"][0] >= until else []
+
+        return run
+
+    monkeypatch.setattr(intraday_audit, "run_once", idle(np.datetime64("2021-03-18", "ns").astype(np.int64)))
+    audit = audit_intraday(plan, cuts=1)
+    assert audit.passed
+    assert all(check.cut >= "2021-03-18" for check in audit.checks if check.test == "fills")
+    monkeypatch.setattr(intraday_audit, "run_once", idle(2**62))
+    assert [(check.verdict, check.why) for check in audit_intraday(plan, cuts=2).found] == [
+        ("untested", "the rule sends no order with events behind it in the test sessions")
+    ] * 2
+
+
+def test_trades_alone_are_audited_under_the_bounds_that_they_allow(tmp_path):
+    files = write_sessions(tmp_path / "raw", BOOK, first=FIRST, count=8, feed="b3_trades")
+    plan = make_plan(make_store(tmp_path / "store", files), pods=make_plan(tmp_path).pods[:1])
+    venue, symbol = SYMBOLS["b3_trades"]
+    plan = dataclasses.replace(
+        plan,
+        venue=venue,
+        instruments=(Instrument(symbol, venue, 0.01, 100.0),),
+        fills=dataclasses.replace(plan.fills, queue=QueueModel("assumed")),
+        guess="low",
+        bounds=(*plan.bounds, FillCase("book", plan.fills)),
+    )
+    audit = audit_intraday(plan, cuts=1)
+    assert [check.words for check in audit.found] == []
+    assert {(check.test, check.of) for check in audit.checks} == {
+        ("rule", ""), ("fills", "main"), ("fills", "assumed_high")
     }  # fmt: skip
 
 
