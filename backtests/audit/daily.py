@@ -3,6 +3,7 @@
     at the end of training windows   costs and policy, scores of the parameters, the fitted pods
     at closes with a decision        decisions beside the recorded account; orders, fills and account
     before the decision              no more than `lookback` sessions; nothing before the training window
+    where a split does not train     costs and policy, scores of the parameters, the fitted pods
 
 The tasks are those of the walk-forward itself, on panels that differ only where they must not look.
 """
@@ -22,15 +23,18 @@ from backtests.audit.decisions import Decision, Difference, Recorder, first_diff
 from backtests.audit.findings import Audit, Check, Progress, Test
 from backtests.audit.variants import (
     FIELDS,
+    OUTSIDE_FIELDS,
     PAST_FIELDS,
     UNPUBLISHED,
     VARIANTS,
     Variant,
     forget_before,
+    scramble_outside,
     vary,
 )
 from backtests.daily.account import Account
 from backtests.daily.simulator import Segment, simulate
+from backtests.walk.combinatorial import Split
 from backtests.walk.fold_tasks import (
     CalibrationTask,
     Selection,
@@ -56,6 +60,9 @@ from strategies.pod import Decider
 Compare = Callable[[DailyPanel], Difference | None]
 """What changed on another panel, if anything."""
 
+_SPLIT_ROWS = 20
+"""Closes, spread over the tests of a split, at which a pod fitted on another market is asked."""
+
 
 def audit_daily(
     plan: WalkForwardPlan,
@@ -70,7 +77,8 @@ def audit_daily(
     Parameters
     ----------
     cuts : int
-        Training windows and closes at which the data are cut: spread evenly, the first and the last among them.
+        Training windows and closes at which the data are cut, and combinatorial splits: spread evenly, the first
+        and the last among them.
     seed : int
         Of the scrambling.
 
@@ -83,10 +91,10 @@ def audit_daily(
     """
     if cuts < 1:
         raise ValueError(f"cuts must be at least 1; was {cuts}")
-    folds = make_folds(panel.sessions.size, plan.folds)
+    folds, splits = make_folds(panel.sessions.size, plan.folds), plan.splits(panel.sessions.size)
     check_stitchable(folds)
     with tempfile.TemporaryDirectory(prefix="fairfield-audit-") as folder:
-        work = _Work(plan, panel, folds, Path(folder), cuts, seed)
+        work = _Work(plan, panel, folds, spread(splits, cuts), Path(folder), cuts, seed)
         work.prepare(progress)
         jobs = list(work.jobs())
         checks = []
@@ -113,6 +121,7 @@ class _Work:
     plan: WalkForwardPlan
     panel: DailyPanel
     folds: tuple[Fold, ...]
+    splits: list[Split]
     folder: Path
     cuts: int
     seed: int
@@ -123,18 +132,20 @@ class _Work:
     decided: dict[str, list[Decision]] = field(default_factory=dict)
     fields: dict[tuple[str, Test], tuple[str, ...]] = field(default_factory=dict)
     panels: int = 0
-    other: tuple[tuple[int, Variant, bool], DailyPanel] | None = None
+    other: tuple[tuple[int, str, bool], DailyPanel] | None = None
     saved: tuple[DailyPanel, Workplace] | None = None
 
     def prepare(self, progress: Progress) -> None:
         """Run the walk-forward as it is."""
         place = self._place(self.panel)
-        for fold in self.folds:
-            self.digests[fold.index] = read_fold_policy(self._calibrated(place, fold)).policy_hash
-            self.policies[fold.index] = read_policy(place.policies, self.digests[fold.index])
+        windows: list[Fold | Split] = [*self.folds, *self.splits]
+        for window in windows:
+            key = self._key(window)
+            self.digests[key] = read_fold_policy(self._calibrated(place, window)).policy_hash
+            self.policies[key] = read_policy(place.policies, self.digests[key])
             for pod in self.plan.pods:
-                self.choices[pod.name, fold.index] = read_selection(self._selected(place, pod, fold))
-            progress(0, 0, f"fold {fold.index} of the run as it is")
+                self.choices[pod.name, key] = read_selection(self._selected(place, pod, window))
+            progress(0, 0, f"{self._called(window)} of the run as it is")
         for pod in self.plan.pods:
             log: list[Decision] = []
             self.accounts[pod.name] = self._account(pod, self.panel, self.panel.sessions.size - 1, log)
@@ -147,6 +158,8 @@ class _Work:
             cut = fold.train.stop - 1
             for variant in VARIANTS:
                 yield from self._training_jobs(fold, cut, variant)
+        for split in self.splits:
+            yield from self._split_jobs(split)
         for pod in self.plan.pods:
             yield from self._pod_jobs(pod)
 
@@ -161,6 +174,31 @@ class _Work:
                 f"fit of {pod.name}, fold {fold.index}",
                 lambda pod=pod: self._check(pod.name, "fit", variant, cut, self._fit(pod, fold)),  # type: ignore[misc]
             )
+
+    def _split_jobs(self, split: Split) -> Iterator[Job]:
+        """What a split learns when all that it tests, purges and embargoes is another market."""
+        name = self._called(split)
+        yield f"costs of {name}", lambda: self._split_check("", "costs", split, self._costs(split))
+        for pod in self.plan.pods:
+            for test, compare in (("parameters", self._scores(pod, split)), ("fit", self._refitted(pod, split))):
+                yield (
+                    f"{test} of {pod.name}, {name}",
+                    lambda pod=pod, test=test, compare=compare: self._split_check(pod.name, test, split, compare),  # type: ignore[misc]
+                )
+
+    def _split_check(self, pod: str, test: Test, split: Split, compare: Compare) -> Check:
+        key = self._key(split), "scramble outside", False
+        if self.other is None or self.other[0] != key:
+            self.other = key, scramble_outside(self.panel, split.ranges, self.seed)
+        found, name = compare(self.other[1]), self._called(split)
+        if found is None:
+            return Check(pod, test, "scramble outside", name, "same")
+        guilty = tuple(
+            field
+            for field in OUTSIDE_FIELDS
+            if compare(scramble_outside(self.panel, split.ranges, self.seed, [field])) is not None
+        )
+        return Check(pod, test, "scramble outside", name, "changed", found, guilty or ("several together",))
 
     def _pod_jobs(self, pod: PodPlan) -> Iterator[Job]:
         rows = [item.row for item in self.decided[pod.name] if item.kind != "none"]
@@ -205,26 +243,26 @@ class _Work:
         fields = self.fields[pod, test]
         return Check(pod, test, variant, session, "changed", found, fields)
 
-    def _costs(self, fold: Fold) -> Compare:
+    def _costs(self, window: Fold | Split) -> Compare:
         def compare(panel: DailyPanel) -> Difference | None:
-            session = str(self.panel.sessions[fold.train.stop - 1])
-            before = self.digests[fold.index]
+            session, key = self._last(window), self._key(window)
+            before = self.digests[key]
             place = self._place(panel)
             try:
-                after = read_fold_policy(self._calibrated(place, fold)).policy_hash
+                after = read_fold_policy(self._calibrated(place, window)).policy_hash
                 if after == before:
                     return None
-                return _policy_difference(session, self.policies[fold.index], read_policy(place.policies, after))
+                return _policy_difference(session, self.policies[key], read_policy(place.policies, after))
             except Exception as error:  # noqa: BLE001  whatever another future makes it raise is a finding
                 return Difference(session, "", f"policy {before[:12]}", f"{type(error).__name__}: {error}")
 
         return compare
 
-    def _scores(self, pod: PodPlan, fold: Fold) -> Compare:
+    def _scores(self, pod: PodPlan, window: Fold | Split) -> Compare:
         def compare(panel: DailyPanel) -> Difference | None:
-            session, before = str(self.panel.sessions[fold.train.stop - 1]), self.choices[pod.name, fold.index]
+            session, before = self._last(window), self.choices[pod.name, self._key(window)]
             try:
-                after = read_selection(self._selected(self._place(panel), pod, fold))
+                after = read_selection(self._selected(self._place(panel), pod, window))
             except Exception as error:  # noqa: BLE001  as above
                 return Difference(session, "", "scores", f"{type(error).__name__}: {error}")
             for index, (old, new) in enumerate(zip(before.scores, after.scores, strict=True)):
@@ -243,6 +281,21 @@ class _Work:
         def compare(panel: DailyPanel) -> Difference | None:
             found = replayed(lambda: self._fitted(pod, fold, panel), self.panel, recorded)
             return first_difference(self.panel, recorded, found)
+
+        return compare
+
+    def _refitted(self, pod: PodPlan, split: Split) -> Compare:
+        """Fitted on another market where the split does not train, deciding on the true one, with an empty account."""
+        rows = spread([row for test in split.tests for row in test if row + 1 >= self.plan.lookback], _SPLIT_ROWS)
+        empty = np.zeros(len(self.panel.instruments))
+        asked = [Decision(row, "none", empty, "", empty, self.plan.capital) for row in rows]
+
+        def compare(panel: DailyPanel) -> Difference | None:
+            before, after = (
+                replayed(lambda data=data: self._fitted(pod, split, data), self.panel, asked)  # type: ignore[misc]
+                for data in (self.panel, panel)
+            )
+            return first_difference(self.panel, before, after)
 
         return compare
 
@@ -296,8 +349,8 @@ class _Work:
 
         return _past_check(pod.name, "history", "forget before training", cut, compare)
 
-    def _fitted(self, pod: PodPlan, fold: Fold, panel: DailyPanel) -> Decider:
-        return pod.grid[self.choices[pod.name, fold.index].chosen].fit(training_view(panel, fold))
+    def _fitted(self, pod: PodPlan, window: Fold | Split, panel: DailyPanel) -> Decider:
+        return pod.grid[self.choices[pod.name, self._key(window)].chosen].fit(training_view(panel, window))
 
     def _account(self, pod: PodPlan, panel: DailyPanel, last: int, log: list[Decision]) -> Account:
         segments = []
@@ -330,12 +383,24 @@ class _Work:
     def _fold_of(self, row: int) -> Fold:
         return next(fold for fold in self.folds if row in fold.test)
 
-    def _calibrated(self, place: Workplace, fold: Fold) -> bytes:
-        return calibrate_fold(CalibrationTask(place, self.plan, fold))
+    def _calibrated(self, place: Workplace, window: Fold | Split) -> bytes:
+        return calibrate_fold(CalibrationTask(place, self.plan, window))
 
-    def _selected(self, place: Workplace, pod: PodPlan, fold: Fold) -> bytes:
-        own = replace(place, policies=self.folder / "policies")
-        return select_pod(SelectionTask(own, pod, fold, self.digests[fold.index], self.plan.choice_rule()))
+    def _selected(self, place: Workplace, pod: PodPlan, window: Fold | Split) -> bytes:
+        own, plan, embargo = replace(place, policies=self.folder / "policies"), self.plan, None
+        if isinstance(window, Split) and plan.combinatorial is not None:
+            embargo = plan.combinatorial.embargo_sessions(len(plan.tested_rows(self.panel.sessions.size)))
+        return select_pod(SelectionTask(own, pod, window, self.digests[self._key(window)], plan.choice_rule(embargo)))
+
+    def _key(self, window: Fold | Split) -> int:
+        """Training windows by number: folds first, then splits."""
+        return window.index + (len(self.folds) if isinstance(window, Split) else 0)
+
+    def _called(self, window: Fold | Split) -> str:
+        return f"split {window.index + 1}" if isinstance(window, Split) else f"fold {window.index}"
+
+    def _last(self, window: Fold | Split) -> str:
+        return str(self.panel.sessions[window.ranges[-1].stop - 1])
 
     def _other(self, cut: int, variant: Variant, *, unpublished: bool) -> DailyPanel:
         """The panel with another future; the last one made stays for the next pod."""

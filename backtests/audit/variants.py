@@ -4,6 +4,7 @@
     truncate   later rows do not exist
     delay      everything later happens, and becomes known, five sessions later
     forget     the rows before a session are empty
+    outside    every number in the rows that do not train is another valid one
 
 An event whose ex session has passed while its size is not public yet is a part of the future too. An account books it
 on its ex session all the same (the shares really did split), so it is changed only where decisions are replayed with
@@ -29,6 +30,9 @@ FIELDS: Final = (*GRID_FIELDS, "risk_free", "events", UNPUBLISHED, "member_from"
 """What can be scrambled on its own, to name what a decision has read."""
 PAST_FIELDS: Final = (*GRID_FIELDS, "risk_free")
 """What can be forgotten on its own."""
+
+OUTSIDE_FIELDS: Final = (*GRID_FIELDS, "risk_free", "events")
+"""What can be scrambled on its own where nothing trains."""
 
 DELAY: Final = 5
 """Sessions by which a delayed future is late."""
@@ -105,14 +109,54 @@ def forget_before(panel: DailyPanel, first: int, fields: Sequence[str] = PAST_FI
             values[:first] = np.nan if name in PRICE_FIELDS or name == "trade_count" else 0.0
             changed[name] = values
     if "close" in changed:
-        for event in panel.events:
-            traded = np.flatnonzero(~np.isnan(panel.close[: event.ex_session, event.instrument]))
-            if traded.size:
-                cell = int(traded[-1]), event.instrument
-                changed["close"][cell] = panel.close[cell]
+        _keep_references(panel, changed["close"], panel.sessions.size)
     if "risk_free" in fields:
         changed["risk_free"] = np.where(np.arange(panel.sessions.size) < first, 0.0, panel.risk_free)
     return dataclasses.replace(panel, **changed)
+
+
+def scramble_outside(
+    panel: DailyPanel, ranges: Sequence[range], seed: int = 0, fields: Sequence[str] = OUTSIDE_FIELDS
+) -> DailyPanel:
+    """The panel with other numbers in every row outside of `ranges`; rows inside keep their bytes.
+
+    Prices jump upwards, volumes and rates are drawn anew, the cash of events is halved. Before a window in one piece,
+    the closes that cash is measured by and the events stay: the factors of the rows inside keep their bytes.
+    """
+    random = np.random.default_rng(seed)
+    outside = np.ones(panel.sessions.size, dtype=np.bool_)
+    for piece in ranges:
+        outside[piece.start : piece.stop] = False
+    first = ranges[0].start if len(ranges) == 1 else -1
+    jump = np.exp(np.abs(random.normal(0.0, 0.8, panel.close.shape))) + 0.01
+    changed: dict[str, Any] = {}
+    for place, name in enumerate(GRID_FIELDS):
+        if name in fields:
+            values = np.array(getattr(panel, name))
+            drawn = np.random.default_rng([seed, place]).integers(1, 10_000_000, values.shape)
+            values[outside] = (values * jump if name in PRICE_FIELDS else drawn)[outside]
+            changed[name] = values
+    if "close" in changed:
+        _keep_references(panel, changed["close"], first)
+    if "risk_free" in fields:
+        changed["risk_free"] = np.where(outside, random.uniform(0.0, 0.01, outside.size), panel.risk_free)
+    if "events" in fields:
+        changed["events"] = tuple(
+            dataclasses.replace(event, cash=0.5 * event.cash)
+            if outside[event.ex_session] and event.ex_session > first
+            else event
+            for event in panel.events
+        )
+    return dataclasses.replace(panel, **changed)
+
+
+def _keep_references(panel: DailyPanel, close: NDArray[np.float64], last: int) -> None:
+    """Put the closes that events up to row `last` are measured by back in place."""
+    for event in panel.events:
+        traded = np.flatnonzero(~np.isnan(panel.close[: event.ex_session, event.instrument]))
+        if event.ex_session <= last and traded.size:
+            cell = int(traded[-1]), event.instrument
+            close[cell] = panel.close[cell]
 
 
 def _check(panel: DailyPanel, after: int) -> None:

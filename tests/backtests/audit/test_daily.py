@@ -14,13 +14,14 @@ from backtests.audit.daily import audit_daily
 from backtests.audit.lookahead import random_panel
 from backtests.audit.variants import UNPUBLISHED
 from backtests.walk import fold_tasks
+from backtests.walk.combinatorial import CombinatorialSettings
 from backtests.walk.folds import FoldSettings
 from backtests.walk.plan import PodPlan, WalkForwardPlan
 from data_pipeline.daily.panel import CorporateEvent
 from data_pipeline.daily.view import MarketView
 
 sys.path.insert(0, str(Path(__file__).parent))
-from planted import PLANTED, N, ShiftMinusOne
+from planted import PLANTED, FittedOnAll, N, NormalisedOverAll, ShiftMinusOne
 
 TRAIN, TEST, ROWS = 60, 20, 102
 
@@ -137,6 +138,71 @@ def test_parameters_scored_on_test_rows_are_found(panel, monkeypatch):
     audit = audit_daily(plan, panel, cuts=1)
     assert "close" in next(check for check in audit.found if check.test == "parameters").fields
     assert not [check for check in audit.found if check.test == "costs"]
+
+
+SPLITS = CombinatorialSettings(3, 1, purge=2, embargo=1)
+
+
+def of_splits(audit):
+    """The checks of splits, by pod, test and split."""
+    return {(check.pod, check.test, check.cut): check for check in audit.checks if check.variant == "scramble outside"}
+
+
+def test_an_honest_plan_with_splits_and_a_nested_choice_passes(panel):
+    kinds = FittedOnAll, NormalisedOverAll
+    pods = [PodPlan("two", tuple(kind(name="two", honest=True) for kind in kinds), "immediate")]
+    plan = dataclasses.replace(
+        make_plan([kinds[0](name="one", honest=True)]), combinatorial=SPLITS, selection="nested", inner_folds=3
+    )
+    audit = audit_daily(dataclasses.replace(plan, pods=(*plan.pods, *pods)), panel, cuts=3)
+    assert [check.words for check in audit.found] == []
+    wanted = {("", "costs"), *((pod, test) for pod in ("one", "two") for test in ("parameters", "fit"))}
+    assert of_splits(audit).keys() == {(*name, f"split {number}") for name in wanted for number in (1, 2, 3)}
+
+
+def test_a_pod_fitted_on_tested_rows_is_found_in_a_split(panel):
+    plan = dataclasses.replace(make_plan([FittedOnAll(name="cheat")]), combinatorial=SPLITS)
+    found = of_splits(audit_daily(plan, panel, cuts=3))
+    for number in (1, 3):  # rows outside of a window in several pieces are empty, so there is nothing to cheat with
+        check = found["cheat", "fit", f"split {number}"]
+        assert (check.verdict, check.fields) == ("changed", ("close",))
+    assert found["cheat", "fit", "split 2"].verdict == "same"
+    assert {found["", "costs", f"split {number}"].verdict for number in (1, 2, 3)} == {"same"}
+
+
+def test_a_choice_that_reads_purged_rows_is_found_in_a_split(panel, monkeypatch):
+    real = fold_tasks.score_choices
+
+    def leaking(panel, ranges, *rest):
+        longer = range(ranges[0].start, ranges[0].stop + 1), *ranges[1:]
+        return real(panel, longer if len(ranges) > 1 else ranges, *rest)
+
+    monkeypatch.setattr(fold_tasks, "score_choices", leaking)
+    plan = dataclasses.replace(make_plan([ShiftMinusOne(honest=True)]), combinatorial=SPLITS)
+    audit = audit_daily(plan, panel, cuts=3)
+    assert {check.words.split(": ")[1][:10] for check in audit.found} == {"parameters"}
+    assert [check.cut for check in audit.found] == ["split 2"]
+    assert "close" in audit.found[0].fields
+
+
+def test_a_calibration_that_reads_the_hole_of_a_split_is_found(panel, monkeypatch):
+    real = fold_tasks.calibrate_view
+
+    def leaking(view, plan, ranges=None):
+        return real(MarketView(panel_of[0], view._now, first=view._first), plan)
+
+    loaded, panel_of = fold_tasks._panel, []
+
+    def remember(place):
+        panel_of[:] = [loaded(place)]
+        return panel_of[0]
+
+    monkeypatch.setattr(fold_tasks, "_panel", remember)
+    monkeypatch.setattr(fold_tasks, "calibrate_view", leaking)
+    plan = dataclasses.replace(make_plan([ShiftMinusOne(honest=True)]), combinatorial=SPLITS)
+    audit = audit_daily(plan, panel, cuts=3)
+    assert [(check.test, check.cut) for check in audit.found] == [("costs", "split 2")]
+    assert {"close", "volume"} <= set(audit.found[0].fields)
 
 
 def test_a_pod_that_decides_nothing_is_no_pass(panel):
