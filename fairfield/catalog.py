@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fairfield.config import PodSection, RunConfig
+from fairfield.config import PodSection, RunConfig, WalkForwardSection
 from fairfield.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def make_plan(config: RunConfig) -> WalkForwardPlan:
                 embargo=windows.embargo if isinstance(windows.embargo, int) else 0,
                 anchored=windows.window == "anchored",
             ),
-            combinatorial=_combinatorial(config),
+            combinatorial=combinatorial_settings(windows),
             selection=windows.selection,
             inner_folds=windows.inner_folds,
             capital=account.capital,
@@ -101,11 +101,10 @@ def _sensitivity(config: RunConfig) -> Sensitivity:
         raise ConfigError(f"sensitivity.{error}") from error
 
 
-def _combinatorial(config: RunConfig) -> CombinatorialSettings | None:
+def combinatorial_settings(windows: WalkForwardSection) -> CombinatorialSettings | None:
     """Groups of the configuration, six and two of them tested where it names none; None for other windows."""
     from backtests.walk.combinatorial import CombinatorialSettings
 
-    windows = config.walkforward
     if windows.window != "combinatorial":
         return None
     groups, tested = windows.groups or 6, windows.test_groups or 2

@@ -8,7 +8,7 @@ from datetime import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fairfield.catalog import find_kind, known_parameters
+from fairfield.catalog import combinatorial_settings, find_kind, known_parameters
 from fairfield.config import PodSection
 from fairfield.errors import ConfigError
 from fairfield.intraday_config import BoundSection, IntradayPodSection, IntradayRunConfig, LatencySection, QueueSection
@@ -85,9 +85,10 @@ def make_intraday_plan(config: IntradayRunConfig, folder: Path = Path()) -> Intr
                 train=windows.train,
                 test=windows.test,
                 purge=windows.purge,
-                embargo=windows.embargo,
+                embargo=windows.embargo if isinstance(windows.embargo, int) else 0,
                 anchored=windows.window == "anchored",
             ),
+            combinatorial=combinatorial_settings(windows),
             pods=tuple(_pod_plan(pod, folder) for pod in config.pods),
             benchmark=config.benchmark,
             fills=_fills(config, market.queue),

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from fairfield.config import FilePath, RunSection, Section, Value, read_config
+from fairfield.config import FilePath, RunSection, Section, Value, WalkForwardSection, read_config
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$"
 
@@ -133,16 +133,12 @@ class IntradaySection(Section):
         return self
 
 
-class SessionWindowsSection(Section):
-    """Training and test windows, in sessions of the store."""
+class SessionWindowsSection(WalkForwardSection):
+    """Training and test windows, in sessions of the store: the keys of daily runs, with values for fewer sessions."""
 
-    window: Literal["rolling", "anchored"] = "rolling"
     train: int = Field(default=20, ge=2)
     test: int = Field(default=5, ge=1)
     purge: int = Field(default=0, ge=0)
-    embargo: int = Field(default=0, ge=0)
-    selection: Literal["screen", "nested"] = "screen"
-    inner_folds: int = Field(default=5, ge=2)
 
 
 class IntradayAccountSection(Section):

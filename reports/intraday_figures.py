@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -185,13 +185,19 @@ def activity_table(run: Run) -> Grid:
     return Grid(key="activity", head=head, rows=rows, style="wide sticky")
 
 
+def _year(run: Run) -> float:
+    return float(run.configuration.get("sessions_per_year") or 252)
+
+
+def per_session_form(run: Run) -> Callable[[Any], str]:
+    """How an annual ratio is written per session."""
+    root = _year(run) ** 0.5
+    return lambda value: number(float(value) / root, 3) if is_number(value) else MISSING
+
+
 def statistic_table(run: Run) -> Grid:
     """Statistics of the sessions' returns by named form, the pods as columns."""
-    year = float(run.configuration.get("sessions_per_year") or 252)
-
-    def per_session(value: Any) -> str:
-        return number(float(value) / year**0.5, 3) if is_number(value) else MISSING
-
+    year, per_session = _year(run), per_session_form(run)
     lines: list[tuple[str, str, Any]] = [
         ("Sessions", "observations", integer),
         ("Profit over capital", "cumulative_return", lambda v: percent(v, 3, signed=True)),

@@ -16,6 +16,8 @@ from reports.compare_sensitivity import study_chapters
 from reports.formats import day, integer, plain, short_hash, words
 from reports.overview import quality_light
 from reports.page import write_page
+from reports.paths_view import PathAccount, grid_of, pictures_of
+from reports.read_run import read_paths
 from reports.record import flat
 from reports.tables import Cell, Grid
 
@@ -55,6 +57,7 @@ def values(run: Run) -> dict[str, Any]:
         "activity": figures.activity_table(run),
         "statistics": figures.statistic_table(run),
         "assumptions": figures.assumption_table(run),
+        **_paths(run),
         "folds": figures.fold_table(run),
         "choices": figures.choice_tables(run),
         "left_out": figures.left_out_table(run),
@@ -85,6 +88,18 @@ def _header(run: Run) -> dict[str, Any]:
         "benchmark": run.benchmark,
         "chips": [figures.dependent_chip(run), quality_light(run.quality)],
         "hashes": hashes,
+    }
+
+
+def _paths(run: Run) -> dict[str, Any]:
+    """Table and pictures of a combinatorial run's paths; nothing of another run, nor of one that is not on disk."""
+    paths = read_paths(run.folder) if run.folder else None
+    if paths is None:
+        return {"path_table": None, "path_pictures": []}
+    accounts = [PathAccount(result.pod, result.sessions, result.statistics) for result in run.results]
+    return {
+        "path_table": grid_of(paths, accounts, sentences.path_words(run)),
+        "path_pictures": pictures_of(paths, [account.name for account in accounts]),
     }
 
 

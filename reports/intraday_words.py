@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from backtests.walk.result import Result, Run
 from reports.formats import integer, is_number, number, percent, probability
 from reports.headline import EVIDENCE, SIGNIFICANT, Fact
-from reports.intraday_figures import MAIN, cases_of, profits_of, resting, signed
+from reports.intraday_figures import MAIN, cases_of, per_session_form, profits_of, resting, signed
+from reports.paths_view import PathWords
 
 FEW_SESSIONS = 20
 """Test sessions below which the page says that there are few."""
@@ -161,6 +162,19 @@ def _data(run: Run) -> list[Fact]:
     if str(run.quality.get("light", "")) not in ("amber", "red"):
         return []
     return [Fact("warn", f"Data: {reason}.") for reason in run.quality.get("reasons") or ()]
+
+
+def path_words(run: Run) -> PathWords:
+    """What the page says of the paths of a combinatorial run."""
+    return PathWords(
+        (
+            ("sharpe", "Sharpe ratio per session", per_session_form(run), "sharpe"),
+            ("max_drawdown", "Largest drawdown", lambda v: percent(abs(v), 3), "max_drawdown"),
+            ("final_value", "Final value", lambda v: number(v, 2), None),
+        ),
+        "A path is an account of fixed lots, as the walk-forward's: it begins with the whole capital, and every "
+        "session of every group adds its profit under the main assumptions; positions are closed at the end of each.",
+    )
 
 
 def method(run: Run) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from reports import charts
 from reports.charts import Series
 from reports.formats import MISSING, day, integer, is_number, money, number, percent, probability
 from reports.performance import find
-from reports.read_run import Paths, PodResult, RunView
+from reports.read_run import Paths, RunView
 from reports.tables import Cell, Grid, Group
 
 MOST_LINES = 8
@@ -78,60 +79,98 @@ def register_words(run: RunView) -> str:
     return words
 
 
+@dataclass(frozen=True, slots=True)
+class PathWords:
+    """What the page says of a kind of run's paths.
+
+    Attributes
+    ----------
+    measures : sequence of (str, str, function, str or None)
+        Rows of the table: name of the measure, title, its form, and the account's statistic beside it.
+    start : str
+        How groups begin and end: sentences.
+    """
+
+    measures: Sequence[tuple[str, str, Callable[[Any], str], str | None]]
+    start: str
+
+
+DAILY_WORDS = PathWords(
+    (
+        ("sharpe", "Sharpe ratio (over CDI)", lambda v: number(v, 2), "sharpe"),
+        ("annual_return", "Annual return", lambda v: percent(v, 2, signed=True), "annual_return"),
+        ("max_drawdown", "Largest drawdown", lambda v: percent(v, 2), "max_drawdown"),
+        ("final_value", "Final value, R$", money, None),
+    ),
+    "Each group starts from cash with the whole capital, limits and high-water mark anew; what it holds at its last "
+    "close is marked there, its sale not paid.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PathAccount:
+    """A pod's walk-forward account, which stands beside its paths: all its sessions, the opening one first."""
+
+    name: str
+    sessions: NDArray[np.datetime64]
+    statistics: Mapping[str, Any]
+
+
 def path_pictures(run: RunView) -> list[tuple[str, Markup]]:
     """One picture per pod: growth of 1 along each path."""
     if run.paths is None:
         return []
-    return [(pod.name, _path_picture(run.paths, pod.name)) for pod in run.pods]
+    return pictures_of(run.paths, [pod.name for pod in run.pods])
+
+
+def pictures_of(paths: Paths, pods: Sequence[str]) -> list[tuple[str, Markup]]:
+    """One picture per pod: growth of 1 along each path."""
+    return [(pod, _path_picture(paths, pod)) for pod in pods]
 
 
 def path_grid(run: RunView) -> Grid | None:
+    """The table of a daily run's paths; see `grid_of`."""
+    if run.paths is None:
+        return None
+    accounts = [PathAccount(pod.name, pod.sessions, pod.statistics) for pod in run.pods]
+    return grid_of(run.paths, accounts, DAILY_WORDS)
+
+
+def grid_of(paths: Paths, accounts: Sequence[PathAccount], words: PathWords) -> Grid:
     """Measures over the paths of each pod: lowest, quartiles, highest; the account's, and the median where it ran.
 
     The account has only the test windows of the walk-forward, the paths nearly all sessions: without the same sessions
     in both, what the market did in the others would be taken for an effect of training.
     """
-    if run.paths is None:
-        return None
     rows: list[Any] = []
-    forms: dict[str, tuple[str, Callable[[Any], str], str]] = {
-        "sharpe": ("Sharpe ratio (over CDI)", lambda v: number(v, 2), "sharpe"),
-        "annual_return": ("Annual return", lambda v: percent(v, 2, signed=True), "annual_return"),
-        "max_drawdown": ("Largest drawdown", lambda v: percent(v, 2), "max_drawdown"),
-        "final_value": ("Final value, R$", money, ""),
-    }
-    for pod in run.pods:
+    for pod in accounts:
         rows.append(Group(pod.name))
-        beside = _where_the_account_ran(run.paths, pod)
-        for name, (words, form, own) in forms.items():
-            found = run.paths.record["pods"][pod.name][name]
+        beside = _where_the_account_ran(paths, pod)
+        for name, title, form, own in words.measures:
+            found = paths.record["pods"][pod.name][name]
             quantiles = [form(found[level]) for level in LEVELS]
             both = (beside.get(name), find(pod.statistics, own)) if own else (None, None)
-            rows.append((words, *quantiles, *(form(value) if is_number(value) else "–" for value in both)))
-    count = len(run.paths.record["paths"])
+            rows.append((title, *quantiles, *(form(value) if is_number(value) else "–" for value in both)))
     head = ("Over the paths", "Lowest", "Lower quartile", "Median", "Upper quartile", "Highest",
             "Median where the account ran", "Walk-forward account")  # fmt: skip
-    return Grid(
-        key="paths", head=tuple(Cell(name) for name in head), rows=rows, style="wide", note=path_note(count, run)
-    )
+    note = path_note(paths, accounts[0].sessions, words)
+    return Grid(key="paths", head=tuple(Cell(name) for name in head), rows=rows, style="wide", note=note)
 
 
 LEVELS = ("lowest", "lower_quartile", "median", "upper_quartile", "highest")
 
 
-def path_note(count: int, run: RunView) -> str:
-    """What the paths are and are not."""
-    record: Mapping[str, Any] = run.paths.record if run.paths is not None else {"splits": [], "groups": [("", "")]}
-    sessions, groups = run.pods[0].sessions, record["groups"]
-    splits, purge, embargo = len(record["splits"]), record.get("purge", 0), record.get("embargo", 0)
+def path_note(paths: Paths, sessions: NDArray[np.datetime64], words: PathWords) -> str:
+    """What the paths are and are not; `sessions` are the account's."""
+    record, groups = paths.record, paths.record["groups"]
     return (
-        f"{counted(count, 'path')} from {counted(splits, 'split')} of {len(groups)} groups (Lopez de Prado 2018), "
-        f"{day(groups[0][0])} to {day(groups[-1][1])}; labels purged over {counted(purge, 'session')}, embargo "
-        f"{counted(embargo, 'session')}. In a split a pod also trains on sessions after those that it is tested on: "
-        "nobody could have traded a path. Each group starts from cash with the whole capital, limits and high-water "
-        "mark anew; what it holds at its last close is marked there, its sale not paid. Paths share sessions and "
-        "training, so their spread is no standard error. The account trained on the past alone and ran from "
-        f"{day(sessions[0])} to {day(sessions[-1])}; the column before it has the paths over those sessions."
+        f"{counted(len(record['paths']), 'path')} from {counted(len(record['splits']), 'split')} of {len(groups)} "
+        f"groups (Lopez de Prado 2018), {day(groups[0][0])} to {day(groups[-1][1])}; labels purged over "
+        f"{counted(record['purge'], 'session')}, embargo {counted(record['embargo'], 'session')}. In a split a pod "
+        "also trains on sessions after those that it is tested on: nobody could have traded a path. "
+        f"{words.start} Paths share sessions and training, so their spread is no standard error. The account trained "
+        f"on the past alone and ran from {day(sessions[0])} to {day(sessions[-1])}; the column before it has the paths "
+        "over those sessions."
     )
 
 
@@ -144,7 +183,7 @@ def counted(number_of: int, noun: str) -> str:
     return f"{integer(number_of)} {noun}{'' if number_of == 1 else 's'}"
 
 
-def _where_the_account_ran(paths: Paths, pod: PodResult) -> dict[str, Any]:
+def _where_the_account_ran(paths: Paths, pod: PathAccount) -> dict[str, Any]:
     """Median of each measure over the paths, of the sessions that the account has too; none without two of them."""
     sessions = paths.table["session"]
     shared = (sessions > pod.sessions[0]) & (sessions <= pod.sessions[-1])

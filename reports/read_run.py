@@ -132,7 +132,7 @@ def view_run(folder: Path, as_of: date | np.datetime64 | str | None = None) -> R
         policies=_last_policies(folder / "policies", pods),
         date=shown,
         complete=bool(shown == last),
-        paths=_paths(folder) if shown == last else None,
+        paths=read_paths(folder) if shown == last else None,
         study=read_study(folder) if shown == last else None,
     )
 
@@ -157,7 +157,7 @@ def _pod(result: Result) -> PodResult:
     return PodResult(name=result.pod, statistics=result.statistics, **tables)
 
 
-def _paths(folder: Path) -> Paths | None:
+def read_paths(folder: Path) -> Paths | None:
     """The paths of a run whose bytes have been proven; None when it has none."""
     import json
 

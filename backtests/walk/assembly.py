@@ -17,10 +17,9 @@ from backtests.walk.combinatorial import Split
 from backtests.walk.fold_tasks import FoldPolicy, Selection
 from backtests.walk.folds import Fold
 from backtests.walk.overfit_record import all_returns, grid_record, haircut_record
-from backtests.walk.path_record import PATH_COLUMNS, path_record, path_table
+from backtests.walk.path_record import PathScheme, joined_blocks, path_files
 from backtests.walk.plan import WalkForwardPlan, describe
 from backtests.walk.result import COLUMNS, NUMPY_KINDS, Result, Run, Table, account_statistics
-from backtests.walk.result_files import parquet_bytes
 from data_pipeline.daily.panel import DailyPanel
 from data_pipeline.disk import canonical_json, plain_json, pretty_json, sha256_hex
 
@@ -99,21 +98,27 @@ def evidence_files(
     """Files of the run beside its tables: every choice with its scores and, of a combinatorial run, the paths."""
     choices = {
         pod.name: {
-            "folds": _choices(parts.choices, pod.name),
-            "splits": _choices(parts.split_choices, pod.name),
+            "folds": choice_list(parts.choices, pod.name),
+            "splits": choice_list(parts.split_choices, pod.name),
         }
         for pod in plan.pods
     }
     files = {"evidence/choices.json": pretty_json({"selection": plan.selection, "pods": choices})}
     if plan.combinatorial is not None:
-        table = path_table(plan, plan.combinatorial, panel, parts.blocks)
-        record = path_record(plan, plan.combinatorial, panel, splits, table)
-        files["evidence/paths.parquet"] = parquet_bytes(table, PATH_COLUMNS)
-        files["evidence/paths.json"] = pretty_json(record)
+        scheme = PathScheme(
+            settings=plan.combinatorial,
+            days=panel.sessions,
+            rows=plan.tested_rows(panel.sessions.size),
+            pods=tuple(pod.name for pod in plan.pods),
+            capital=plan.capital,
+            sessions_per_year=plan.sessions_per_year,
+        )
+        files |= path_files(scheme, splits, joined_blocks(scheme, parts.blocks))
     return files
 
 
-def _choices(choices: Mapping[tuple[str, int], Selection], pod: str) -> list[dict[str, Any]]:
+def choice_list(choices: Mapping[tuple[str, int], Selection], pod: str) -> list[dict[str, Any]]:
+    """The choices of one pod in JSON types, in the order of their training windows."""
     found = {key: choice for (name, key), choice in choices.items() if name == pod}
     return [plain_json(found[key]) for key in sorted(found)]
 

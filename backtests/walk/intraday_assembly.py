@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from backtests.evidence.comparison import compare_pods
 from backtests.evidence.sharpe import sharpe_sample, sharpe_standard_error, trial_variance_over
 from backtests.intraday.session_account import account_record
+from backtests.walk.assembly import choice_list
 from backtests.walk.fold_tasks import Selection
 from backtests.walk.folds import Fold
 from backtests.walk.intraday_outcomes import SessionResult, session_tables
 from backtests.walk.intraday_plan import MAIN, IntradayPlan, describe_intraday
 from backtests.walk.result import Result, Run, Table, account_statistics
 from backtests.walk.run_kinds import INTRADAY, NUMPY_KINDS
-from data_pipeline.disk import canonical_json, sha256_hex
+from data_pipeline.disk import canonical_json, pretty_json, sha256_hex
+
+Floats = NDArray[np.float64]
 
 
 def assemble_intraday(
@@ -102,36 +105,49 @@ def account_table(plan: IntradayPlan, sessions: Sequence[str], folds: Sequence[F
     main = rows["fill_case"] == MAIN
     place = np.searchsorted(days, rows["session"][main])
 
-    def total(name: str) -> NDArray[np.float64]:
+    def total(name: str) -> Floats:
         sums = np.bincount(place, weights=rows[name][main].astype(np.float64), minlength=days.size)
         return sums.astype(np.float64)
 
     profit, traded = total("profit"), total("traded_value")
-    rate = (1.0 + plan.risk_free_annual) ** (1.0 / plan.sessions_per_year) - 1.0
-    value, returns, turnover = (np.zeros(days.size) for _ in range(3))
-    interest = np.zeros(days.size)
-    value[0] = plan.capital
-    for row in range(1, days.size):
-        before = value[row - 1]
-        interest[row] = rate * max(before, 0.0)
-        value[row] = before + profit[row] + interest[row]
-        if before > 0.0:
-            returns[row] = max(value[row] / before - 1.0, -1.0)
-            turnover[row] = traded[row] / before
+    rate = session_rate(plan)
+    value, returns, interest = fixed_lots_account(profit[1:], plan.capital, rate)
+    before = value[:-1]
+    turnover = np.divide(traded[1:], before, out=np.zeros(before.size), where=before > 0.0)
     table = {
         "session": days,
         "net_asset_value": value,
-        "return": returns,
+        "return": np.r_[0.0, returns],
         "profit": profit,
-        "interest": interest,
+        "interest": np.r_[0.0, interest],
         "cost_crossing": 0.0 - total("crossed") - total("liquidated"),
         "cost_fees": 0.0 - total("fees"),
-        "turnover": turnover,
+        "turnover": np.r_[0.0, turnover],
         "drawdown": 1.0 - value / np.maximum.accumulate(value),
         "risk_free": np.r_[0.0, np.full(days.size - 1, rate)],
         "fold": np.array([folds[0].index, *fold_of], dtype=np.int64),
     }
     return {column: table[column] for column in INTRADAY.tables["account"]}
+
+
+def session_rate(plan: IntradayPlan) -> float:
+    """What the capital earns in a session beside the pod's profit, a fraction."""
+    return float((1.0 + plan.risk_free_annual) ** (1.0 / plan.sessions_per_year) - 1.0)
+
+
+def fixed_lots_account(profit: Floats, capital: float, rate: float) -> tuple[Floats, Floats, Floats]:
+    """Net asset value (n + 1,), returns (n,) and interest (n,) of profits (n,) that are not reinvested.
+
+    Once the capital is lost nothing earns interest, and returns are 0 after the one of -100 %.
+    """
+    value, returns, interest = np.full(profit.size + 1, capital), np.zeros(profit.size), np.zeros(profit.size)
+    for row in range(profit.size):
+        before = value[row]
+        interest[row] = rate * max(before, 0.0)
+        value[row + 1] = before + profit[row] + interest[row]
+        if before > 0.0:
+            returns[row] = max(value[row + 1] / before - 1.0, -1.0)
+    return value, returns, interest
 
 
 def folds_table(
@@ -174,6 +190,36 @@ def folds_table(
         column: np.array([math.nan if row[column] is None else row[column] for row in rows], dtype=NUMPY_KINDS[kind])
         for column, kind in INTRADAY.tables["folds"].items()
     }
+
+
+def choices_file(
+    plan: IntradayPlan,
+    folds: int,
+    choices: Mapping[tuple[str, int], Selection],
+    rules: Mapping[tuple[str, int, str], Mapping[str, Any]],
+) -> bytes:
+    """Every choice with its scores and the hash of each instrument's rule: evidence/choices.json.
+
+    Parameters
+    ----------
+    folds : int
+        Training windows that are folds; those numbered after them are splits.
+    choices, rules : mapping of (pod, window), (pod, window, symbol)
+    """
+
+    def told(pod: str, windows: Sequence[int]) -> list[dict[str, Any]]:
+        hashes = [
+            {item.symbol: rules[pod, window, item.symbol]["artefact"] for item in plan.instruments}
+            for window in windows
+        ]
+        found = choice_list({(pod, window): choices[pod, window] for window in windows}, pod)
+        return [choice | {"rules": one} for choice, one in zip(found, hashes, strict=True)]
+
+    pods = {}
+    for pod in plan.pods:
+        windows = sorted(window for name, window in choices if name == pod.name)
+        pods[pod.name] = {"folds": told(pod.name, windows[:folds]), "splits": told(pod.name, windows[folds:])}
+    return pretty_json({"selection": plan.selection, "pods": pods})
 
 
 def trial_variance(returns: Sequence[NDArray[np.float64]]) -> float:

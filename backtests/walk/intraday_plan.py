@@ -12,8 +12,9 @@ from typing import Any, Literal, cast
 from backtests.errors import WindowError
 from backtests.evidence.statistics import SESSIONS_PER_YEAR
 from backtests.intraday.settings import FillSettings
+from backtests.walk.combinatorial import CombinatorialSettings, Split, make_splits
 from backtests.walk.folds import FoldSettings
-from backtests.walk.plan import CHOICES, ChoiceKind, describe_pod
+from backtests.walk.plan import CHOICES, ChoiceKind, ChoiceRule, describe_pod
 from backtests.walk.sensitivity import IntradaySensitivity, varied
 from data_pipeline.disk import plain_json, sha256_hex
 from strategies.intraday.pod import IntradayPod
@@ -178,6 +179,8 @@ class IntradayPlan:
     day : TradingDay
     folds : FoldSettings
         Counted in sessions; the test windows must touch.
+    combinatorial : CombinatorialSettings or None
+        Beside the account: a distribution of out-of-sample paths over all sessions.
     pods : tuple of IntradayPodPlan
     benchmark : str
         The pod that the others are compared with.
@@ -233,6 +236,7 @@ class IntradayPlan:
     sensitivity: IntradaySensitivity | None = None
     selection: ChoiceKind = "screen"
     inner_folds: int = 5
+    combinatorial: CombinatorialSettings | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without data."""
@@ -311,6 +315,32 @@ class IntradayPlan:
             f"alone: there is no book to stand in; was {self.fills.queue.kind}"
         )
 
+    def splits(self, n_sessions: int) -> tuple[Split, ...]:
+        """The combinatorial splits of `n_sessions`, none without such settings.
+
+        Raises
+        ------
+        WindowError
+            When the groups do not fit, or a split has fewer than two sessions to train on.
+        """
+        splits = make_splits(range(n_sessions), self.combinatorial) if self.combinatorial else ()
+        for split in splits:
+            count = sum(len(piece) for piece in split.train)
+            if count < 2:
+                raise WindowError(
+                    "groups must leave at least 2 training sessions in every split; the split that tests groups "
+                    f"{', '.join(str(group + 1) for group in split.groups)} has {count}: test fewer of them, or add "
+                    "data"
+                )
+        return splits
+
+    def choice_rule(self, n_sessions: int, *, of_split: bool) -> ChoiceRule:
+        """How a fold, or a split of `n_sessions`, chooses among a pod's parameter sets."""
+        scheme = self.combinatorial
+        if scheme is None or not of_split:
+            return ChoiceRule(self.selection, self.inner_folds, self.folds.purge, self.folds.embargo)
+        return ChoiceRule(self.selection, self.inner_folds, scheme.purge, scheme.embargo_sessions(n_sessions))
+
     @property
     def trials(self) -> int:
         """Parameter sets over all pods (each is tried once per fold)."""
@@ -321,7 +351,7 @@ def describe_intraday(plan: IntradayPlan) -> dict[str, Any]:
     """The plan in JSON types: everything in it, but the store's rows, that can change a byte of the result."""
     names = ("name", "venue", "instruments", "day", "folds", "benchmark", "order_lots", "capital", "calibration")
     numbers = ("sample_every", "risk_free_annual", "seed", "bootstrap_draws", "sessions_per_year", "selection",
-               "inner_folds")  # fmt: skip
+               "inner_folds", "combinatorial")  # fmt: skip
     described: dict[str, Any] = {"kind": "intraday"}
     described |= {name: plain_json(getattr(plan, name)) for name in (*names, *numbers)}
     described["start"], described["end"] = (None if day is None else day.isoformat() for day in (plan.start, plan.end))

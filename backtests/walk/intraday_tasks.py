@@ -4,9 +4,10 @@
     fit       measures of a fold, parameters -> the compiled rule's numbers     (one per pod, fold, instrument, set)
     score     rule, training sessions -> profit of each session                 (only where a grid has several sets)
     trade     rule, test session -> outcome under every assumption about fills  (one per pod, fold, instrument, session)
+    profit    rule, session that a split tests -> profit under the main ones    (one per rule and session)
 
-Each returns the bytes that the ledger keeps. Only `trade_session` ever looks at a test session, and only with a rule
-that is finished; at most one session of market events is in memory.
+Each returns the bytes that the ledger keeps. Only `trade_session` and `profit_of_session` ever look at a test session,
+and only with a rule that is finished; at most one session of market events is in memory.
 """
 
 from __future__ import annotations
@@ -111,6 +112,17 @@ class TradeTask:
     sample_every: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ProfitTask:
+    """Argument of `profit_of_session`: one rule on one session that a combinatorial split tests."""
+
+    market: Market
+    rule: str
+    name: SessionName
+    settings: FillSettings
+    seed: int
+
+
 def measure_training_session(task: MeasureTask) -> bytes:
     """What one session tells of the market."""
     from backtests.intraday.queue_guess import queue_guess
@@ -202,6 +214,24 @@ def trade_session(task: TradeTask) -> bytes:
         if case.name == MAIN:
             shown = {"fills": fill_rows(outcome, name.session), "samples": sample_rows(outcome, name.session)}
     return result_bytes(SessionResult(name.session, name.instrument, task.fold, accounts, **shown))
+
+
+def profit_of_session(task: ProfitTask) -> bytes:
+    """Profit of one rule over one session, as its account has it: money."""
+    from backtests.intraday.profit import profit_split
+    from backtests.intraday.quote_path import quote_path
+
+    market, name = task.market, task.name
+    rule = read_rule(Ledger(market.ledger).read(task.rule))
+    outcome = run_session(market, rule, name, task.settings, task.seed, sample_every=0)
+    data = _data(market, name)
+    path = quote_path(data.valued, name.instrument, until=data.span.stop)
+    return canonical_json({"session": name.session, "profit": float(profit_split(outcome, path).money()["profit"])})
+
+
+def read_profit(payload: bytes) -> float:
+    """The number of `profit_of_session`."""
+    return float(json.loads(payload)["profit"])
 
 
 def run_session(

@@ -6,6 +6,8 @@
     per pod, fold and instrument          the chosen set under fills at the calibrated rates
     then                                  accounts, statistics, comparison, the run folder
 
+With combinatorial settings the splits are measured, fitted and chosen in by the same tasks; then each session that a
+split tests is simulated under its rule, once for all splits whose rules are the same, and the profits join into paths.
 Each task's result is in the ledger under the hash of all that it depends on: the rows of the sessions that it reads,
 its settings, the code. A run that is stopped goes on from there; one that grows by new sessions finds its old folds.
 """
@@ -25,8 +27,9 @@ from backtests.intraday.feed import known_hours
 from backtests.walk.combinatorial import Split, inner_folds
 from backtests.walk.fold_tasks import Selection, best_index
 from backtests.walk.folds import Fold, check_stitchable, make_folds
-from backtests.walk.intraday_assembly import assemble_intraday
+from backtests.walk.intraday_assembly import assemble_intraday, choices_file
 from backtests.walk.intraday_outcomes import read_result
+from backtests.walk.intraday_paths import intraday_path_files
 from backtests.walk.intraday_plan import FillCase, IntradayPlan, IntradayPodPlan, describe_fills, describe_member
 from backtests.walk.intraday_poisson import PATHS, poisson_record, poisson_session, read_poisson
 from backtests.walk.intraday_rules import rule_record
@@ -35,11 +38,14 @@ from backtests.walk.intraday_tasks import (
     FitTask,
     Market,
     MeasureTask,
+    ProfitTask,
     ScoreTask,
     SessionName,
     TradeTask,
     fit_rule,
     measure_training_session,
+    profit_of_session,
+    read_profit,
     read_scores,
     score_rule,
     trade_session,
@@ -60,6 +66,7 @@ from backtests.walk.sensitivity_intraday import (
     variants_of,
 )
 from backtests.walk.stages import Stages, require_all
+from backtests.walk.training import Training, number_trainings, rows_of
 from backtests.walk.walkforward import LEDGER_FOLDER, MIN_TEST_SESSIONS
 from data_pipeline.disk import plain_json, sha256_hex
 from data_pipeline.tasks.executor import LocalProcesses, Workforce
@@ -70,7 +77,8 @@ from strategies.intraday.pod import IntradayPod
 from strategies.intraday.rule import Instrument
 
 RuleName = tuple[str, int, str, int, int]
-"""Pod, fold, symbol, place in the grid, and the inner fold that its training is without (`WHOLE`: none)."""
+"""Pod, training window (folds first, then splits), symbol, place in the grid, and the inner fold that its training is
+without (`WHOLE`: none)."""
 WHOLE = -1
 
 
@@ -117,6 +125,8 @@ def run_intraday_walkforward(
             f"the test windows must hold at least {MIN_TEST_SESSIONS} sessions together, or there is nothing to judge; "
             f"held {tested} of the {len(sessions)} sessions of the data: shorten the training window or add data"
         )
+    splits = plan.splits(len(sessions))
+    _check_choices(plan, len(sessions), [*folds, *splits])
     names = {
         (item.symbol, session): SessionName(
             item, session, session_hash(store, plan.venue, session, item.symbol), listed.kinds[item.symbol]
@@ -129,7 +139,8 @@ def run_intraday_walkforward(
     with ledger.exclusive():
         ledger.sweep()
         market = Market(_place(plan.store), folder, plan.venue, plan.day)
-        job = _Job(plan, sessions, folds, market, names, {"code": code_hash(ROOMS), "libraries": library_versions()})
+        made_with = {"code": code_hash(ROOMS), "libraries": library_versions()}
+        job = _Job(plan, sessions, folds, splits, number_trainings(folds, splits), market, names, made_with)
         provenance = job.provenance(Path(output))
         with (executor or LocalProcesses(1)).over(ledger, progress) as workers:
             stages = Stages(workers, ledger, job.total())
@@ -137,12 +148,16 @@ def run_intraday_walkforward(
             fitted = stages.run(job.fits(measured))
             nested = stages.run(job.inner_fits(measured))
             scored = stages.run(job.scores(fitted | nested, ledger))
-            choices = job.choices(fitted, scored, ledger)
+            chosen = job.choices(fitted, scored, ledger)
+            choices = {name: choice for name, choice in chosen.items() if name[1] < len(folds)}
             traded = stages.run(job.trades(fitted, choices, ledger))
             variants = job.variants(fitted, choices, ledger)
             stages.total += len(variants)
             varied = stages.run(variants)
             expected = stages.run(job.expectations(fitted, choices))
+            wanted, paths = job.profits(fitted, chosen, ledger)
+            stages.total += len(paths)
+            stages.run(paths)
         require_all(stages.failed, ledger)
         outcomes = {
             pod.name: [read_result(ledger.read(task.key)) for name, task in traded.items() if name[0] == pod.name]
@@ -159,19 +174,37 @@ def run_intraday_walkforward(
         }
         payloads = {
             (pod, fold, symbol): ledger.read(fitted[pod, fold, symbol, choice.chosen, WHOLE].key)
-            for (pod, fold), choice in choices.items()
+            for (pod, fold), choice in chosen.items()
             for symbol in (item.symbol for item in plan.instruments)
         }
         rules = {name: rule_record(payload) for name, payload in payloads.items()}
         quality = _quality(plan, listed, left_out)
         run = assemble_intraday(plan, sessions, folds, provenance, choices, rules, outcomes, poisson, quality)
-        files = {f"rules/{sha256_hex(payload)}.npz": payload for payload in payloads.values()}
+        files = {
+            f"rules/{sha256_hex(payload)}.npz": payload for name, payload in payloads.items() if name[1] < len(folds)
+        }
+        files["evidence/choices.json"] = choices_file(plan, len(folds), chosen, rules)
+        profits = {name: sum(read_profit(ledger.read(key)) for key in keys) for name, keys in wanted.items()}
+        files |= intraday_path_files(plan, sessions, splits, profits)
         tables = {result.pod: result.tables for result in run.results}
         found = {name: ledger.read(task.key) for name, task in varied.items()}
         study = intraday_study(plan, sessions, folds, tables, found)
         if study is not None:
             files[SENSITIVITY_FILE] = study
         return write_run(Path(output), run, files=files)
+
+
+def _check_choices(plan: IntradayPlan, n_sessions: int, windows: Sequence[Training]) -> None:
+    """Refuse inner folds that do not fit a training window, before anything is computed."""
+    if plan.selection == "nested" and any(len(pod.grid) > 1 for pod in plan.pods):
+        for window in windows:
+            _inner_folds(plan, n_sessions, window)
+
+
+def _inner_folds(plan: IntradayPlan, n_sessions: int, window: Training) -> tuple[Split, ...]:
+    """The inner folds of a nested choice in a fold's or a split's training window."""
+    rule = plan.choice_rule(n_sessions, of_split=isinstance(window, Split))
+    return inner_folds(window.ranges, rule.folds, np.arange(n_sessions) + rule.purge, rule.embargo)
 
 
 def _place(store: Path | str) -> str:
@@ -218,31 +251,37 @@ def _quality(plan: IntradayPlan, listed: SessionList, cases: Sequence[str]) -> d
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """The tasks of one run, each with the description that is its key."""
+    """The tasks of one run, each with the description that is its key.
+
+    `trainings` are all training windows with their names, by number: folds first, then splits.
+    """
 
     plan: IntradayPlan
     sessions: Sequence[str]
     folds: tuple[Fold, ...]
+    splits: tuple[Split, ...]
+    trainings: Mapping[int, tuple[str, Training]]
     market: Market
     names: Mapping[tuple[str, str], SessionName]
     made_with: Mapping[str, Any]
 
     def total(self) -> int:
-        """Tasks of all stages."""
+        """Tasks of all stages but those that are known only when every rule is."""
         symbols, folds = len(self.plan.instruments), len(self.folds)
         sets = [len(pod.grid) for pod in self.plan.pods]
-        fits = folds * symbols * sum(sets)
+        windows = folds + len(self.splits)
+        fits = windows * symbols * sum(sets)
         parts = self.plan.inner_folds if self.plan.selection == "nested" else 1
-        scores = folds * symbols * parts * sum(count for count in sets if count > 1)
+        scores = windows * symbols * parts * sum(count for count in sets if count > 1)
         fits += scores if self.plan.selection == "nested" else 0
         trades = len(sets) * symbols * sum(len(fold.test) for fold in self.folds)
         return symbols * len(self._training_rows()) + fits + scores + trades + folds * symbols * len(sets)
 
     def _training_rows(self) -> list[int]:
-        return sorted({row for fold in self.folds for row in fold.train})
+        return sorted({row for _, window in self.trainings.values() for row in rows_of(window.ranges)})
 
     def measures(self) -> dict[tuple[str, str], Task]:
-        """One task per instrument and session that some fold trains on."""
+        """One task per instrument and session that some fold or split trains on."""
         tasks = {}
         for row in self._training_rows():
             for item in self.plan.instruments:
@@ -260,15 +299,16 @@ class _Job:
         return tasks
 
     def fits(self, measured: Mapping[tuple[str, str], Task]) -> dict[RuleName, Task]:
-        """One task per pod, fold, instrument and parameter set whose training sessions are all measured."""
+        """One task per pod, training window, instrument and parameter set whose sessions are all measured."""
         tasks = {}
-        for fold, pod, place, member, item in self._rules():
-            sessions = tuple(self.sessions[row] for row in fold.train)
+        for key, pod, place, member, item in self._rules():
+            name, window = self.trainings[key]
+            sessions = tuple(self.sessions[row] for row in rows_of(window.ranges))
             if any((item.symbol, session) not in measured for session in sessions):
                 continue
             keys = tuple(measured[item.symbol, session].key for session in sessions)
-            tasks[pod.name, fold.index, item.symbol, place, WHOLE] = self._fit(
-                f"fold {fold.index}: {pod.name} of {item.symbol}, parameter set {place + 1}",
+            tasks[pod.name, key, item.symbol, place, WHOLE] = self._fit(
+                f"{name}: {pod.name} of {item.symbol}, parameter set {place + 1}",
                 "fit",
                 fit_rule,
                 self._fit_task(member, item, sessions, keys),
@@ -278,32 +318,31 @@ class _Job:
     def inner_fits(self, measured: Mapping[tuple[str, str], Task]) -> dict[RuleName, Task]:
         """Of a nested choice: one task per inner fold, for pods with several sets, without its sessions."""
         tasks = {}
-        for fold, pod, place, member, item in self._rules() if self.plan.selection == "nested" else []:
+        for key, pod, place, member, item in self._rules() if self.plan.selection == "nested" else []:
             if len(pod.grid) == 1:
                 continue
-            for inner in self._inner(fold):
-                sessions = tuple(self.sessions[row] for piece in inner.train for row in piece)
+            for inner in self._inner(key):
+                sessions = tuple(self.sessions[row] for row in rows_of(inner.train))
                 if any((item.symbol, session) not in measured for session in sessions):
                     continue
                 keys = tuple(measured[item.symbol, session].key for session in sessions)
-                tasks[pod.name, fold.index, item.symbol, place, inner.index] = self._fit(
-                    f"fold {fold.index}: {pod.name} of {item.symbol}, parameter set {place + 1} without inner fold "
-                    f"{inner.index}",
+                tasks[pod.name, key, item.symbol, place, inner.index] = self._fit(
+                    f"{self.trainings[key][0]}: {pod.name} of {item.symbol}, parameter set {place + 1} without inner "
+                    f"fold {inner.index}",
                     "fit",
                     fit_rule,
                     self._fit_task(member, item, sessions, keys),
                 )
         return tasks
 
-    def _inner(self, fold: Fold) -> tuple[Split, ...]:
-        label_end = np.arange(len(self.sessions)) + self.plan.folds.purge
-        return inner_folds((fold.train,), self.plan.inner_folds, label_end, self.plan.folds.embargo)
+    def _inner(self, key: int) -> tuple[Split, ...]:
+        return _inner_folds(self.plan, len(self.sessions), self.trainings[key][1])
 
-    def _scored(self, fold: Fold) -> list[tuple[int, list[int]]]:
+    def _scored(self, key: int) -> list[tuple[int, list[int]]]:
         """Parts of the training window that score a set: the inner fold left out of its fit, and the sessions' rows."""
         if self.plan.selection == "screen":
-            return [(WHOLE, list(fold.train))]
-        return [(inner.index, [row for piece in inner.tests for row in piece]) for inner in self._inner(fold)]
+            return [(WHOLE, rows_of(self.trainings[key][1].ranges))]
+        return [(inner.index, rows_of(inner.tests)) for inner in self._inner(key)]
 
     def expectations(
         self, fitted: Mapping[RuleName, Task], choices: Mapping[tuple[str, int], Selection]
@@ -350,10 +389,10 @@ class _Job:
             **more,
         )
 
-    def _rules(self) -> list[tuple[Fold, IntradayPodPlan, int, Any, Any]]:
+    def _rules(self) -> list[tuple[int, IntradayPodPlan, int, Any, Any]]:
         return [
-            (fold, pod, place, member, item)
-            for fold in self.folds
+            (key, pod, place, member, item)
+            for key in self.trainings
             for pod in self.plan.pods
             for place, member in enumerate(pod.grid)
             for item in self.plan.instruments
@@ -362,15 +401,15 @@ class _Job:
     def scores(self, fitted: Mapping[RuleName, Task], ledger: Ledger) -> dict[RuleName, Task]:
         """One task per rule of a pod with several parameter sets: its profits in the sessions that score it."""
         tasks = {}
-        for fold, pod, place, _, item in self._rules():
-            for part, rows in self._scored(fold) if len(pod.grid) > 1 else []:
-                rule = fitted.get((pod.name, fold.index, item.symbol, place, part))
+        for key, pod, place, _, item in self._rules():
+            for part, rows in self._scored(key) if len(pod.grid) > 1 else []:
+                rule = fitted.get((pod.name, key, item.symbol, place, part))
                 if rule is None:
                     continue
                 names = tuple(self.names[item.symbol, self.sessions[row]] for row in rows)
                 fills = self._guessed(rule_record(ledger.read(rule.key)))[0].settings
-                tasks[pod.name, fold.index, item.symbol, place, part] = self._task(
-                    f"fold {fold.index}: {pod.name} of {item.symbol}, parameter set {place + 1} in training"
+                tasks[pod.name, key, item.symbol, place, part] = self._task(
+                    f"{self.trainings[key][0]}: {pod.name} of {item.symbol}, parameter set {place + 1} in training"
                     + ("" if part == WHOLE else f", inner fold {part}"),
                     score_rule,
                     ScoreTask(self.market, rule.key, names, fills, self.plan.seed),
@@ -386,20 +425,20 @@ class _Job:
     def choices(
         self, fitted: Mapping[RuleName, Task], scored: Mapping[RuleName, Task], ledger: Ledger
     ) -> dict[tuple[str, int], Selection]:
-        """The parameter set of every pod and fold whose rules and scores are all there.
+        """The parameter set of every pod and training window whose rules and scores are all there.
 
         The score of a set is the annual Sharpe ratio of its profits in training, all instruments together; the first
         of the highest wins. A pod with one set has no score.
         """
         found = {}
         symbols = [item.symbol for item in self.plan.instruments]
-        for fold in self.folds:
-            parts = [part for part, _ in self._scored(fold)]
+        for key, (_, window) in self.trainings.items():
+            parts = [part for part, _ in self._scored(key)]
             for pod in self.plan.pods:
                 places, several = range(len(pod.grid)), len(pod.grid) > 1
-                rules = {(pod.name, fold.index, symbol, place, WHOLE) for symbol in symbols for place in places}
+                rules = {(pod.name, key, symbol, place, WHOLE) for symbol in symbols for place in places}
                 wanted = {
-                    (pod.name, fold.index, symbol, place, part)
+                    (pod.name, key, symbol, place, part)
                     for symbol in symbols
                     for place in places
                     for part in parts
@@ -407,26 +446,28 @@ class _Job:
                 }
                 if not (rules <= fitted.keys() and wanted <= scored.keys()):
                     continue
-                scores = [float("nan")]
+                scores, inner = [float("nan")], []
                 if several:
                     profits = {name: read_scores(ledger.read(scored[name].key)) for name in wanted}
-                    scores = [
-                        self._score(
-                            sum(
-                                np.concatenate([profits[pod.name, fold.index, symbol, place, part] for part in parts])
-                                for symbol in symbols
-                            )
+                    # of each part: sets x sessions, all instruments together
+                    pieces = [
+                        np.array(
+                            [sum(profits[pod.name, key, symbol, place, part] for symbol in symbols) for place in places]
                         )
-                        for place in places
+                        for part in parts
                     ]
+                    scores = [self._score(row) for row in np.concatenate(pieces, axis=1)]
+                    if self.plan.selection == "nested":
+                        inner = [tuple(self._score(row) for row in piece) for piece in pieces]
                 chosen = best_index(scores)
                 parameters = parameters_json(pod.grid[chosen].parameters)
-                found[pod.name, fold.index] = Selection(chosen, parameters, tuple(scores), len(fold.train))
+                count = len(rows_of(window.ranges))
+                found[pod.name, key] = Selection(chosen, parameters, tuple(scores), count, tuple(inner))
         return found
 
     def _score(self, profits: Any) -> float:
-        """Annual Sharpe ratio of profits per session; NaN where they do not differ."""
-        spread = float(np.std(profits, ddof=1))
+        """Annual Sharpe ratio of profits per session; NaN of one session, and where they do not differ."""
+        spread = float(np.std(profits, ddof=1)) if profits.size > 1 else 0.0
         if not spread > 0.0:
             return float("nan")
         return float(np.mean(profits)) / spread * float(np.sqrt(self.plan.sessions_per_year))
@@ -477,6 +518,47 @@ class _Job:
                     for pod in ready:
                         place = pod.name, item.symbol
                         yield fold, pod.name, name, rules[place], records[place]
+
+    def profits(
+        self, fitted: Mapping[RuleName, Task], choices: Mapping[tuple[str, int], Selection], ledger: Ledger
+    ) -> tuple[dict[tuple[str, int, int], tuple[str, ...]], dict[str, Task]]:
+        """Sessions that the splits test: the keys of their tasks, one an instrument, by pod, split and row; the tasks.
+
+        A task is known by the rule's numbers and code, not by where they come from: splits that fit the same rule share
+        it. The rules of a session come one after the other.
+        """
+        rules: dict[tuple[str, int, str], tuple[str, Mapping[str, Any]]] = {}
+        for (pod, key), choice in choices.items():
+            for item in self.plan.instruments if key >= len(self.folds) else ():
+                rule = fitted[pod, key, item.symbol, choice.chosen, WHOLE].key
+                rules[pod, key, item.symbol] = rule, rule_record(ledger.read(rule))
+        wanted: dict[tuple[str, int, int], tuple[str, ...]] = {}
+        tasks: dict[str, Task] = {}
+        pods = [pod.name for pod in self.plan.pods]
+        for row, index in sorted((row, split.index) for split in self.splits for row in rows_of(split.tests)):
+            key = len(self.folds) + index
+            for pod in (name for name in pods if (name, key) in choices):
+                found = [
+                    self._profit(pod, self.names[item.symbol, self.sessions[row]], *rules[pod, key, item.symbol])
+                    for item in self.plan.instruments
+                ]
+                wanted[pod, index, row] = tuple(task.key for task in found)
+                tasks |= {task.key: task for task in found if task.key not in tasks}
+        return wanted, tasks
+
+    def _profit(self, pod: str, name: SessionName, rule: str, record: Mapping[str, Any]) -> Task:
+        fills = self._guessed(record)[0].settings
+        return self._task(
+            f"paths: {pod} on {name.instrument.symbol} {name.session}, rule {record['digest'][:8]}",
+            profit_of_session,
+            ProfitTask(self.market, rule, name, fills, self.plan.seed),
+            task="intraday profit",
+            rule=record["digest"],
+            session=name,
+            day=self.plan.day,
+            fills=describe_fills(fills),
+            seed=self.plan.seed,
+        )
 
     def _trade(self, fold: Fold, pod: str, name: SessionName, rule: str, record: Mapping[str, Any]) -> Task:
         plan = self.plan

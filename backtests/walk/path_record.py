@@ -8,6 +8,7 @@ how much a result hangs on which sessions it was trained on, not its standard er
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 from backtests.evidence.sharpe import sharpe_sample
 from backtests.walk.blocks import Block
 from backtests.walk.combinatorial import CombinatorialSettings, Split, make_groups, path_splits
-from backtests.walk.plan import WalkForwardPlan
-from data_pipeline.daily.panel import DailyPanel
+from backtests.walk.result_files import parquet_bytes
+from data_pipeline.disk import pretty_json
 
 Floats = NDArray[np.float64]
 
@@ -31,36 +32,75 @@ QUANTILES = {"lowest": 0.0, "lower_quartile": 0.25, "median": 0.5, "upper_quarti
 """Quantiles over the paths that are written for every measure."""
 
 MEASURES = ("sharpe", "annual_return", "max_drawdown", "final_value")
-"""Measures of a path: the ratio is of the excess over cash, annual; drawdown is positive; the value is in R$."""
+"""Measures of a path: the ratio is of the excess over cash, annual; drawdown is positive; the value is in money."""
 
 
-def path_table(
-    plan: WalkForwardPlan,
-    settings: CombinatorialSettings,
-    panel: DailyPanel,
-    blocks: Mapping[tuple[str, int, int], Block],
-) -> dict[str, NDArray[Any]]:
+@dataclass(frozen=True, slots=True, eq=False)
+class PathScheme:
+    """What the paths of a run are joined over.
+
+    Attributes
+    ----------
+    settings : CombinatorialSettings
+    days : (T,) datetime64[D]
+        All sessions of the data.
+    rows : range
+        Those that the groups share out.
+    pods : tuple of str
+    capital : float
+        Money that each path starts with.
+    sessions_per_year : int
+    """
+
+    settings: CombinatorialSettings
+    days: NDArray[np.datetime64]
+    rows: range
+    pods: tuple[str, ...]
+    capital: float
+    sessions_per_year: int
+
+    @property
+    def groups(self) -> tuple[range, ...]:
+        """The groups as rows of the data."""
+        return make_groups(self.rows, self.settings.groups)
+
+
+def joined_blocks(
+    scheme: PathScheme, blocks: Mapping[tuple[str, int, int], Block]
+) -> dict[tuple[str, int], tuple[Block, ...]]:
+    """Blocks of each pod and path, in the order of the groups, from those by pod, group and split."""
+    return {
+        (pod, path): tuple(blocks[pod, group, int(split)] for group, split in enumerate(chosen))
+        for pod in scheme.pods
+        for path, chosen in enumerate(path_splits(scheme.settings))
+    }
+
+
+def path_table(scheme: PathScheme, blocks: Mapping[tuple[str, int], Sequence[Block]]) -> dict[str, NDArray[Any]]:
     """Every path of every pod session by session, as columns of `PATH_COLUMNS`.
 
-    A group's first session is left out: its account opens at that close, from cash, with the whole capital. What is
-    held at a group's last close is marked there. The value of a path is that of the capital under its returns.
+    Parameters
+    ----------
+    scheme : PathScheme
+    blocks : mapping of (pod, path)
+        Its block of each group. One that is shorter than its group ends with it: an account that opens at a close has
+        no return of that session. The value of a path is that of the capital under its returns.
     """
-    table, groups = path_splits(settings), grouped_rows(plan, settings, panel)
+    table, groups = path_splits(scheme.settings), scheme.groups
     parts: dict[str, list[NDArray[Any]]] = {name: [] for name in PATH_COLUMNS}
-    for pod in plan.pods:
+    for pod in scheme.pods:
         for path, chosen in enumerate(table):
-            value = plan.capital
-            for group, (rows, split) in enumerate(zip(groups, chosen, strict=True)):
-                block = blocks[pod.name, group, int(split)]
+            value = scheme.capital
+            for rows, split, block in zip(groups, chosen, blocks[pod, path], strict=True):
                 growth = value * np.cumprod(1.0 + block.returns)
                 value = float(growth[-1])
                 size = block.returns.size
-                names = np.full(size, pod.name, dtype=object)
-                places = (np.full(size, number + 1) for number in (path, group, int(split)))
+                names = np.full(size, pod, dtype=object)
+                places = (np.full(size, number + 1) for number in (path, block.group, int(split)))
                 columns = (
                     names,
                     *places,
-                    panel.sessions[rows.start + 1 : rows.stop],
+                    scheme.days[rows.stop - size : rows.stop],
                     block.returns,
                     block.risk_free,
                     growth,
@@ -70,18 +110,11 @@ def path_table(
     return {name: np.concatenate(values) for name, values in parts.items()}
 
 
-def path_record(
-    plan: WalkForwardPlan,
-    settings: CombinatorialSettings,
-    panel: DailyPanel,
-    splits: Sequence[Split],
-    table: Mapping[str, NDArray[Any]],
-) -> dict[str, Any]:
+def path_record(scheme: PathScheme, splits: Sequence[Split], table: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     """The scheme in dates, and each pod's measures by path with their quantiles: evidence/paths.json."""
-    days, groups = panel.sessions, grouped_rows(plan, settings, panel)
-    sessions = sum(len(rows) for rows in groups)
+    days, settings = scheme.days, scheme.settings
     return {
-        "groups": [[days[rows.start], days[rows.stop - 1]] for rows in groups],
+        "groups": [[days[rows.start], days[rows.stop - 1]] for rows in scheme.groups],
         "splits": [
             {
                 "tests": [group + 1 for group in split.groups],
@@ -91,8 +124,19 @@ def path_record(
         ],
         "paths": (path_splits(settings) + 1).tolist(),
         "purge": settings.purge,
-        "embargo": settings.embargo_sessions(sessions),
-        "pods": {pod.name: path_measures(table, pod.name, plan.capital, plan.sessions_per_year) for pod in plan.pods},
+        "embargo": settings.embargo_sessions(len(scheme.rows)),
+        "pods": {pod: path_measures(table, pod, scheme.capital, scheme.sessions_per_year) for pod in scheme.pods},
+    }
+
+
+def path_files(
+    scheme: PathScheme, splits: Sequence[Split], blocks: Mapping[tuple[str, int], Sequence[Block]]
+) -> dict[str, bytes]:
+    """The files of a run that hold its paths, by their place in the run folder."""
+    table = path_table(scheme, blocks)
+    return {
+        "evidence/paths.parquet": parquet_bytes(table, PATH_COLUMNS),
+        "evidence/paths.json": pretty_json(path_record(scheme, splits, table)),
     }
 
 
@@ -126,8 +170,3 @@ def _measure(returns: Floats, risk_free: Floats, capital: float, periods_per_yea
         "max_drawdown": float(np.max(1.0 - growth / highest)),
         "final_value": float(capital * growth[-1]),
     }
-
-
-def grouped_rows(plan: WalkForwardPlan, settings: CombinatorialSettings, panel: DailyPanel) -> tuple[range, ...]:
-    """The groups as rows of the panel: all sessions but the warm-up of the slowest pod."""
-    return make_groups(plan.tested_rows(panel.sessions.size), settings.groups)

@@ -16,6 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from backtests.walk.combinatorial import Split
+from backtests.walk.folds import Fold
 from backtests.walk.provenance import rows_hash
 from data_pipeline.daily.panel import GRID_FIELDS, PRICE_FIELDS, CorporateEvent, DailyPanel
 from data_pipeline.daily.view import MarketView
@@ -37,9 +39,21 @@ class Training(Protocol):
         ...
 
 
+def number_trainings(folds: Sequence[Fold], splits: Sequence[Split]) -> dict[int, tuple[str, Training]]:
+    """Every training window with its name in messages, by number: the folds first, then the splits."""
+    named: list[tuple[str, Training]] = [(f"fold {fold.index}", fold) for fold in folds]
+    named += [(f"split {split.index + 1}", split) for split in splits]
+    return dict(enumerate(named))
+
+
 def hull(ranges: Sequence[range]) -> range:
     """From the first training row to the last."""
     return range(ranges[0].start, ranges[-1].stop)
+
+
+def rows_of(ranges: Sequence[range]) -> list[int]:
+    """Every row of the ranges, in order."""
+    return [row for piece in ranges for row in piece]
 
 
 def training_view(panel: DailyPanel, window: Training) -> MarketView:

@@ -54,7 +54,7 @@ from backtests.walk.result_files import write_run
 from backtests.walk.sensitivity import Variant
 from backtests.walk.sensitivity_tasks import VariantTask, daily_study, run_variant, variants_of
 from backtests.walk.stages import Stages, require_all
-from backtests.walk.training import Training, training_hash
+from backtests.walk.training import Training, number_trainings, training_hash
 from data_pipeline.daily.panel import DailyPanel
 from data_pipeline.disk import plain_json
 from data_pipeline.errors import DataError
@@ -194,9 +194,7 @@ class _Job:
     @property
     def trainings(self) -> dict[int, tuple[str, Training]]:
         """Every training window with its name, by number."""
-        named: list[tuple[str, Training]] = [(f"fold {fold.index}", fold) for fold in self.folds]
-        named += [(f"split {split.index + 1}", split) for split in self.splits]
-        return dict(enumerate(named))
+        return number_trainings(self.folds, self.splits)
 
     def calibrations(self) -> dict[int, Task]:
         """One task per training window."""

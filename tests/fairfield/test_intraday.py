@@ -88,6 +88,60 @@ def test_raw_files_become_a_run_with_a_report(made):
     assert set(totals) == {"main", "trade_through", "assumed_high", "assumed_low", "probabilistic"}
 
 
+def test_a_combinatorial_window_shows_paths_beside_the_rolling_account(made):
+    folder, _ = made
+    scheme = 'window = "combinatorial"\ngroups = 7\ntest_groups = 2\nembargo = 0.1\n'
+    text = (
+        SMALL.replace('clock = "UTC"\n', "")
+        .replace('name = "small"', 'name = "paths"')
+        .replace("[walkforward]\n", f"[walkforward]\n{scheme}")
+    )
+    (folder / "paths.toml").write_text(text, encoding="utf-8")
+    found = run("backtest", folder / "paths.toml")
+    assert found.exit_code == 0, found.output
+    (place,) = (folder / "runs").glob("paths-*")
+    page = (place / "report.html").read_text(encoding="utf-8")
+    for words in (
+        'href="#paths"',
+        "6 paths from 21 splits of 7 groups (Lopez de Prado 2018), 2021-03-15 to 2021-03-23",
+        "labels purged over 0 sessions, embargo 1 session.",
+        "every session of every group adds its profit under the main assumptions",
+        "nobody could have traded a path",
+        "Growth of 1 along 6 paths of skewed",
+        "ran from 2021-03-16 to 2021-03-23",
+    ):
+        assert words in page, words
+    record = json.loads((place / "evidence" / "paths.json").read_bytes())["pods"]["constant"]
+    assert f"{record['final_value']['median']:,.2f}".replace(",", "\N{NARROW NO-BREAK SPACE}") in page
+    assert f"{record['sharpe']['highest'] / 252**0.5:.3f}".replace("-", "−") in page
+    assert "CDI" not in page[page.index('<section id="paths"') : page.index('<section id="folds"')]
+    (rolling,) = (folder / "runs").glob("small-*")
+    assert 'id="paths"' not in (rolling / "report.html").read_text(encoding="utf-8")
+    tables = [(one / "pods" / "constant" / "account.parquet").read_bytes() for one in (place, rolling)]
+    assert tables[0] == tables[1]
+
+
+def test_the_windows_of_an_event_run_have_the_keys_of_a_daily_one(tmp_path):
+    from backtests.walk.combinatorial import CombinatorialSettings
+
+    def plan_of(lines):
+        path = tmp_path / "run.toml"
+        path.write_text(SMALL.replace("[walkforward]\n", f"[walkforward]\n{lines}\n"), encoding="utf-8")
+        return make_intraday_plan(load_intraday_config(path))
+
+    plan = plan_of('window = "combinatorial"\nembargo = 0.01')
+    assert plan.combinatorial == CombinatorialSettings(6, 2, 0, 0.01)
+    assert (plan.folds.anchored, plan.folds.purge, plan.folds.embargo) == (False, 0, 0)
+    named = plan_of('window = "combinatorial"\ngroups = 8\ntest_groups = 3\nembargo = 4\npurge = 2')
+    assert named.combinatorial == CombinatorialSettings(8, 3, 2, 4)
+    assert named.folds.gap == 6
+    assert plan_of('window = "anchored"').combinatorial is None
+    with pytest.raises(ConfigError, match='groups belongs to window = "combinatorial"; window is "rolling"'):
+        plan_of("groups = 3")
+    with pytest.raises(ConfigError, match='embargo must be whole sessions with window = "rolling"'):
+        plan_of("embargo = 0.5")
+
+
 def test_the_report_is_written_again_with_the_same_bytes_and_has_no_date(made, tmp_path):
     folder, _ = made
     (place,) = (folder / "runs").glob("small-*")
