@@ -11,6 +11,7 @@ The tasks are those of the walk-forward itself, on panels that differ only where
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -410,12 +411,18 @@ class _Work:
         return self.other[1]
 
     def _place(self, panel: DailyPanel) -> Workplace:
-        """The panel on disk as a task finds it; policies of another panel than the true one go elsewhere."""
+        """The panel on disk as a task finds it; policies of another panel than the true one go elsewhere.
+
+        Of the other panels only the last stays: each is as large as the data.
+        """
         if self.saved is None or self.saved[0] is not panel:
             self.panels += 1
+            if self.saved is not None and self.saved[0] is not self.panel:
+                shutil.rmtree(self.saved[1].panel, ignore_errors=True)
+                shutil.rmtree(self.saved[1].policies, ignore_errors=True)
             policies = self.folder / ("policies" if panel is self.panel else f"policies-{self.panels}")
             self.saved = panel, Workplace(self.folder / f"panel-{self.panels}", policies, "0" * 64)
-            save_panel(panel, self.saved[1].panel)
+            save_panel(panel, self.saved[1].panel, durable=False)
         return self.saved[1]
 
 

@@ -37,8 +37,13 @@ def panel_hash(panel: DailyPanel) -> str:
     return digest.hexdigest()
 
 
-def save_panel(panel: DailyPanel, folder: str | Path) -> None:
+def save_panel(panel: DailyPanel, folder: str | Path, *, durable: bool = True) -> None:
     """Write a panel into a folder, atomically; a panel that was there is replaced.
+
+    Parameters
+    ----------
+    durable : bool
+        Wait until the disk has every file; False for a new folder that ends with the process.
 
     Raises
     ------
@@ -47,13 +52,14 @@ def save_panel(panel: DailyPanel, folder: str | Path) -> None:
     """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
+    write = write_atomically if durable else Path.write_bytes
     files: dict[str, dict[str, str]] = {}
     for name in _ARRAYS:
         payload = _npy_bytes(_plain(panel, name))
         digest = hashlib.sha256(payload).hexdigest()
         file_name = f"{name}-{digest[:16]}.npy"
         files[name] = {"file": file_name, "sha256": digest}
-        write_atomically(target / file_name, payload)
+        write(target / file_name, payload)
     index = {
         "schema_version": PANEL_SCHEMA_VERSION,
         "files": files,
@@ -62,7 +68,7 @@ def save_panel(panel: DailyPanel, folder: str | Path) -> None:
         "provenance": dict(panel.provenance),
         "rule_counts": dict(panel.rule_counts),
     }
-    write_atomically(target / _INDEX, json.dumps(index, indent=1, sort_keys=True, ensure_ascii=False).encode())
+    write(target / _INDEX, json.dumps(index, indent=1, sort_keys=True, ensure_ascii=False).encode())
     current = {entry["file"] for entry in files.values()}
     for stale in sorted(target.glob("*-*.npy")):
         if stale.name not in current:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from backtests.audit import daily
 from backtests.audit.daily import audit_daily
 from backtests.audit.lookahead import random_panel
 from backtests.audit.variants import UNPUBLISHED
@@ -225,6 +226,20 @@ def test_the_record_is_the_same_every_time_and_names_what_was_audited(panel, lea
     assert record["schema_version"] == 1
     assert set(record["audited"]) == {"data_hash", "code_hash", "plan_hash", "cuts", "seed"}
     assert len(record["checks"]) == len(leaks.checks)
+
+
+def test_of_the_changed_panels_one_at_a_time_is_on_disk(panel, monkeypatch):
+    """Each is as large as the data: all of them would fill a disk."""
+    real, counts = daily.save_panel, []
+
+    def save(panel, folder, **more):
+        real(panel, folder, **more)
+        counts.append(len(list(Path(folder).parent.glob("panel-*"))))
+
+    monkeypatch.setattr(daily, "save_panel", save)
+    assert audit_daily(make_plan([ShiftMinusOne(honest=True)]), panel, cuts=1).passed
+    assert len(counts) > 3
+    assert max(counts) == 2
 
 
 def test_the_number_of_cuts_is_checked(panel):
