@@ -16,7 +16,8 @@ def scenario_returns(weights: ArrayLike, returns: ArrayLike, *, min_coverage: fl
     weights : (N,) float64
         Signed, finite; the rest of the book is cash, whose return is left out.
     returns : (T, N) float64
-        Past simple returns; NaN where the instrument had none (not listed, not traded).
+        Past simple returns; NaN where the instrument had none (not listed, not traded). Only those of instruments with
+        a weight are read.
     min_coverage : float
         A session in which the instruments with a return make up less than this share of the gross book is NaN.
 
@@ -31,8 +32,6 @@ def scenario_returns(weights: ArrayLike, returns: ArrayLike, *, min_coverage: fl
         raise ValueError(f"returns must have shape (T, {w.size}) for weights of shape {w.shape}; was {r.shape}")
     if not np.isfinite(w).all():
         raise ValueError(f"weights must be finite; was not at instrument {int(np.argmin(np.isfinite(w)))}")
-    if np.isinf(r).any():
-        raise ValueError("returns must be finite or NaN")
     if not 0 < min_coverage <= 1:
         raise ValueError(f"min_coverage must be in (0, 1]; was {min_coverage}")
     held = np.flatnonzero(w)
@@ -40,6 +39,10 @@ def scenario_returns(weights: ArrayLike, returns: ArrayLike, *, min_coverage: fl
         return np.zeros(len(r))
     w, r = w[held], r[:, held]
     present = np.isfinite(r)
+    if present.all():
+        return np.asarray(r @ w)
+    if np.isinf(r).any():
+        raise ValueError("returns must be finite or NaN; were infinite for an instrument that is held")
     # Exactly 1 for a complete row, whatever the rounding of the shares' sum.
     coverage = np.where(present.all(axis=1), 1.0, present @ (np.abs(w) / np.abs(w).sum()))
     total = np.where(present, r, 0.0) @ w

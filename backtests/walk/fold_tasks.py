@@ -387,7 +387,7 @@ def tables_bytes(tables: Mapping[str, Table], trials: Floats) -> bytes:
     for name, table in tables.items():
         for column, values in table.items():
             text = COLUMNS[name][column] == "text"
-            arrays[f"{name}.{column}"] = np.array([str(item) for item in values], dtype=np.str_) if text else values
+            arrays[f"{name}.{column}"] = np.asarray(values).astype(np.str_) if text else values
     return npz_bytes(arrays)
 
 

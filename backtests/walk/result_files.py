@@ -154,6 +154,8 @@ def parquet_bytes(table: Table, columns: Mapping[str, str]) -> bytes:
 
 def _arrow(values: Any, kind: str) -> pa.Array:
     if kind == "text":
+        if isinstance(values, np.ndarray) and values.dtype.kind == "U":
+            return pa.array(values, type=pa.string())
         return pa.array([None if item is None else str(item) for item in values], type=pa.string())
     return pa.array(np.asarray(values).astype(NUMPY_KINDS[kind]), type=_ARROW[kind], from_pandas=False)
 

@@ -62,6 +62,27 @@ class EventGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class ClosesAfterSilence:
+    """The K closes that have one before them but no return of one session, by row.
+
+    Sessions in which no instrument has a return are left out: the data have a hole before them.
+
+    Attributes
+    ----------
+    row, column, before : (K,) int64
+        Place of the close, and row of the last one before it.
+    close, price_growth : (2, K) float64
+        At `before` and at `row`.
+    """
+
+    row: NDArray[np.int64]
+    column: NDArray[np.int64]
+    before: NDArray[np.int64]
+    close: NDArray[np.float64]
+    price_growth: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
 class AdjustmentFactors:
     """Cumulative factors of what was public on its ex session, and the groups of which a part became public later.
 
@@ -74,13 +95,15 @@ class AdjustmentFactors:
         Product of S over the same.
     total_return : (T, N) float64
         Simple total return from the row before, net of withholding; NaN where either close is absent, and in row 0.
+    after_silence : ClosesAfterSilence
     late : tuple of EventGroup
-        Groups with an event that is not in the three arrays, by ex session.
+        Groups with an event that is not in the first three arrays, by ex session.
     """
 
     price_growth: NDArray[np.float64]
     share_growth: NDArray[np.float64]
     total_return: NDArray[np.float64]
+    after_silence: ClosesAfterSilence
     late: tuple[EventGroup, ...]
 
 
@@ -195,7 +218,29 @@ def compute_factors(close: NDArray[np.float64], events: Iterable[CorporateEvent]
     for array in (price_growth, share_growth, total_return):
         array.setflags(write=False)
     late = tuple(group for group in groups if len(group.prompt) < len(group.events))
-    return AdjustmentFactors(price_growth, share_growth, total_return, late)
+    silence = closes_after_silence(close, total_return, price_growth)
+    return AdjustmentFactors(price_growth, share_growth, total_return, silence, late)
+
+
+def closes_after_silence(
+    close: NDArray[np.float64], total_return: NDArray[np.float64], price_growth: NDArray[np.float64]
+) -> ClosesAfterSilence:
+    """Return the closes (T, N) that have one before but no return of one session."""
+    absent = np.isnan(total_return)
+    wanted = absent & ~np.isnan(close)
+    wanted[absent.all(axis=1)] = False
+    # of a flat array: in two dimensions this search takes longer than all the rest
+    row, column = np.divmod(np.flatnonzero(wanted), close.shape[1])
+    before = row - 1
+    searching = np.flatnonzero(before >= 0)
+    while searching.size:
+        searching = searching[np.isnan(close[before[searching], column[searching]])]
+        before[searching] -= 1
+        searching = searching[before[searching] >= 0]
+    known = before >= 0
+    row, column, before = row[known], column[known], before[known]
+    cells = np.array([before, row]), column
+    return ClosesAfterSilence(row, column, before, close[cells], price_growth[cells])
 
 
 def _total_return(close: NDArray[np.float64], group: EventGroup, events: tuple[CorporateEvent, ...]) -> float:
@@ -254,30 +299,25 @@ def return_since_last_close(close: NDArray[np.float64]) -> NDArray[np.float64]:
     return result
 
 
-def fill_since_last_close(
-    returns: NDArray[np.float64], close: NDArray[np.float64], factor: NDArray[np.float64]
-) -> None:
-    """Give each absent cell of `returns` (T, N) that has a close its whole move since the last close, in place.
+def fill_since_last_close(returns: NDArray[np.float64], factors: AdjustmentFactors, start: int, now: int) -> None:
+    """Give each absent cell of `returns` (rows start..now) that has a close its move since the last one, in place.
 
-    `close` times `factor` is adjusted to one session. A session without any return is left alone: the data have a hole
-    before it. The same numbers as `return_since_last_close`, at the few cells that need them.
+    A session without any return is left alone: the data have a hole before it. The same numbers as
+    `return_since_last_close` of the closes adjusted to row `now`, at the few cells that need them.
     """
-    absent = np.isnan(returns)
-    wanted = absent & ~np.isnan(close)
-    wanted[absent.all(axis=1)] = False
-    # of a flat array: in two dimensions this search takes longer than all the rest
-    row, column = np.divmod(np.flatnonzero(wanted), close.shape[1])
-    before = row - 1
-    searching = np.flatnonzero(before >= 0)
-    while searching.size:
-        silent = np.isnan(close[before[searching], column[searching]])
-        searching = searching[silent]
-        before[searching] -= 1
-        searching = searching[before[searching] >= 0]
-    known = before >= 0
-    row, column, before = row[known], column[known], before[known]
-    now, then = close[row, column] * factor[row, column], close[before, column] * factor[before, column]
-    returns[row, column] = now / then - 1.0
+    found = factors.after_silence
+    rows = slice(*np.searchsorted(found.row, (start, now + 1)))
+    row, column, before = found.row[rows], found.column[rows], found.before[rows]
+    factor = factors.price_growth[now][column] / found.price_growth[:, rows]
+    for group in factors.late:
+        events = _late_in_window(group, start, now)
+        if events:
+            missed = price_multiplier(events, group.reference) / price_multiplier(group.prompt, group.reference)
+            factor[(np.array([before, row]) < group.ex_session) & (column == group.instrument)] *= missed
+    then, closes = found.close[:, rows] * factor
+    moves = closes / then - 1.0
+    moves[before < start] = np.nan
+    returns[row - start, column] = moves
 
 
 def _late_in_window(group: EventGroup, start: int, now: int) -> tuple[CorporateEvent, ...]:

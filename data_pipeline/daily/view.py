@@ -184,8 +184,7 @@ class MarketView:
         start = self._start(window)
         result = window_total_return(self._panel.factors, self._panel.close, start, self._now)
         if since_last_close:
-            close = self._panel.close[start : self._now + 1]
-            fill_since_last_close(result, close, window_price_factor(self._panel.factors, start, self._now))
+            fill_since_last_close(result, self._panel.factors, start, self._now)
         if start == self._first:
             result[0] = np.nan
         return _frozen(result)
@@ -212,8 +211,11 @@ class MarketView:
             raise ValueError(f"min_presence must be in [0, 1]; was {min_presence}")
         rows = slice(self._start(window), self._now + 1)
         presence = np.mean(~np.isnan(self._panel.close[rows]), axis=0)
-        median = np.median(self._panel.traded_value[rows], axis=0)
-        return _frozen(self.members & (presence >= min_presence) & (median >= min_median_value))
+        return _frozen(
+            self.members
+            & (presence >= min_presence)
+            & _median_reaches(self._panel.traded_value[rows], min_median_value)
+        )
 
     def at(self, sessions_back: int) -> MarketView:
         """Return the view of the close `sessions_back` sessions earlier, for replays in training.
@@ -224,6 +226,18 @@ class MarketView:
         if not 0 <= back < self.n_sessions:
             raise ValueError(f"sessions_back must be in [0, {self.n_sessions}), the visible sessions; was {back}")
         return MarketView(self._panel, self._now - back, first=self._first)
+
+
+def _median_reaches(values: NDArray[np.float64], level: float) -> NDArray[np.bool_]:
+    """Whether the median of each column of `values` (W, N), which are finite, is at least `level`.
+
+    By counting: only a column with exactly half of its values at the level needs its median.
+    """
+    count = np.count_nonzero(values >= level, axis=0)
+    reaches = np.asarray(2 * count > len(values))
+    split = np.flatnonzero(2 * count == len(values))
+    reaches[split] = np.median(values[:, split], axis=0) >= level
+    return reaches
 
 
 def _frozen(array: NDArray) -> NDArray:  # type: ignore[type-arg]

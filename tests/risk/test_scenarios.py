@@ -56,3 +56,13 @@ def test_arguments_that_make_no_sense_are_refused():
         scenario_returns([1.0], np.full((3, 1), np.inf))
     with pytest.raises(ValueError, match="min_coverage"):
         scenario_returns([1.0], np.zeros((3, 1)), min_coverage=0.0)
+
+
+def test_a_return_that_no_weight_reads_changes_nothing():
+    returns = np.random.default_rng(2).normal(0.0, 0.02, (20, 3))
+    odd = returns.copy()
+    odd[4, 1] = np.inf
+    weights = [0.5, 0.0, -0.5]
+    assert scenario_returns(weights, odd).tobytes() == scenario_returns(weights, returns).tobytes()
+    with pytest.raises(ValueError, match="infinite for an instrument that is held"):
+        scenario_returns([0.5, 0.1, -0.5], odd)

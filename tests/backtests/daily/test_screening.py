@@ -11,7 +11,7 @@ import pytest
 from backtests.audit.lookahead import random_panel
 from backtests.daily import screening
 from backtests.daily.accounting import TradingRules, march_targets
-from backtests.daily.screening import INITIAL_CASH, _values, screen, weight_path
+from backtests.daily.screening import INITIAL_CASH, _excess_returns, _values, screen, weight_path
 from backtests.daily.vectorbt_bridge import ENGINE
 from mfg_core.daily.costs import TradingCosts
 from strategies.execution import Immediate
@@ -142,3 +142,31 @@ def test_values_from_the_orders_are_those_of_the_portfolio():
     expected = portfolio.value().to_numpy()
     assert np.ptp(expected[:, 0]) > 0.01 * INITIAL_CASH
     np.testing.assert_allclose(_values(portfolio.order_records, prices, 3), expected, rtol=1e-12)
+
+
+def test_leaving_out_the_sessions_without_a_trade_changes_no_bit():
+    """Second way: vectorbt shown every session, through its portfolio; one of the sets never trades."""
+    import vectorbt as vbt
+
+    rng = np.random.default_rng(4)
+    sessions, n, sets = 90, 7, 4
+    prices = np.cumprod(1.0 + rng.normal(0.0, 0.02, (sessions, n)), axis=0)
+    weights = []
+    for every in (3, 7, 1, 1000):
+        path = np.full((sessions, n), np.nan)
+        path[every - 1 :: every] = rng.uniform(-0.3, 0.3, path[every - 1 :: every].shape)
+        weights.append(path)
+    flat = rng.uniform(1e-4, 1e-2, n)
+    wanted = np.full((sessions, sets * n), np.nan)
+    wanted[1:] = np.concatenate(weights, axis=1)[:-1]
+    portfolio = vbt.Portfolio.from_orders(
+        close=np.tile(prices, (1, sets)), size=wanted, size_type="targetpercent", direction="both",
+        fees=np.tile(flat, sets)[None, :], init_cash=INITIAL_CASH, cash_sharing=True,
+        group_by=np.repeat(np.arange(sets), n), call_seq="auto", freq="1D", engine=ENGINE,
+    )  # fmt: skip
+    value = _values(portfolio.order_records, prices, sets)
+    found = _excess_returns(prices, weights, flat)
+    assert found.tobytes() == (value[1:] / value[:-1] - 1.0).tobytes()
+    assert np.ptp(found[:, :3]) > 0.0
+    assert not found[:, 3].any()
+    assert not _excess_returns(prices, weights[3:], flat).any()

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, reject, settings
 from hypothesis import strategies as st
 
+from backtests.audit.lookahead import random_panel
 from data_pipeline.daily.panel import GRID_FIELDS, PRICE_FIELDS, CorporateEvent, DailyPanel
 from data_pipeline.daily.view import MarketView
 from data_pipeline.errors import DataError
@@ -139,11 +140,31 @@ def test_an_event_that_becomes_known_late_moves_no_bit_before_that():
 @settings(max_examples=60, deadline=None)
 @given(EVENTS, st.integers(0, N_SESSIONS - 1), st.integers(0, 10**6))
 def test_scrambling_the_future_leaves_every_view_byte_identical(events, now, seed):
-    panel = make_panel(seed, events)
+    panel = drawn_panel(seed, events)
     other = scrambled_after(panel, now, seed + 1)
     for row in range(now + 1):
         if row in (0, now // 2, now):
             assert everything(MarketView(panel, row)) == everything(MarketView(other, row))
+
+
+def price_before(panel, column, ex):
+    """The last close before the ex session, less what went ex in the silence since, as public at the ex session."""
+    rows = [row for row in range(ex) if not math.isnan(panel.close[row, column])]
+    price = panel.close[rows[-1], column] if rows else math.nan
+    for silent in range(rows[-1] + 1, ex) if rows else ():
+        known = [e for e in panel.events if (e.instrument, e.ex_session) == (column, silent) and e.known_session <= ex]
+        price = (price - sum(e.cash for e in known)) / math.prod(e.share_factor for e in known)
+    return price
+
+
+def drawn_panel(seed: int, events: tuple[CorporateEvent, ...]) -> DailyPanel:
+    """A panel with drawn events; those whose cash is more than is left of the price after a split are drawn anew."""
+    panel = make_panel(seed, events)
+    try:
+        panel.factors  # noqa: B018
+    except DataError:
+        reject()
+    return panel
 
 
 def slow_adjusted(panel: DailyPanel, name: str, now: int) -> np.ndarray:
@@ -164,15 +185,20 @@ def slow_adjusted(panel: DailyPanel, name: str, now: int) -> np.ndarray:
                 if name == "volume":
                     result[row, column] *= shares
                     continue
-                before = [p for p in panel.close[:ex, column] if not math.isnan(p)]
-                result[row, column] *= (1.0 - cash / before[-1] if before else 1.0) / shares
+                before = price_before(panel, column, ex)
+                result[row, column] *= (1.0 if math.isnan(before) else 1.0 - cash / before) / shares
     return result
+
+
+def dividend(ex: int) -> CorporateEvent:
+    return CorporateEvent(0, ex, ex, 1.0, 0.25, 0.0, "dividend", 1.0, "drawn")
 
 
 @settings(max_examples=40, deadline=None)
 @given(EVENTS, st.integers(0, N_SESSIONS - 1), st.integers(0, 10**6))
+@example((dividend(3), dividend(4)), 4, 1)  # the second in the silence after the first
 def test_adjusted_history_equals_a_slow_loop(events, now, seed):
-    panel = make_panel(seed, events)
+    panel = drawn_panel(seed, events)
     view = MarketView(panel, now)
     for name in ("close", "bid", "volume"):
         np.testing.assert_allclose(view.history(name, now + 1), slow_adjusted(panel, name, now), rtol=1e-12)
@@ -181,7 +207,7 @@ def test_adjusted_history_equals_a_slow_loop(events, now, seed):
 @settings(max_examples=40, deadline=None)
 @given(EVENTS, st.integers(1, N_SESSIONS - 1), st.integers(0, 10**6))
 def test_returns_equal_the_gain_of_one_share_by_a_slow_loop(events, now, seed):
-    panel = make_panel(seed, events)
+    panel = drawn_panel(seed, events)
     returns = MarketView(panel, now).returns(now + 1)
     assert np.isnan(returns[0]).all()
     for row in range(1, now + 1):
@@ -223,7 +249,7 @@ def test_returns_of_adjusted_prices_are_the_total_returns_where_nothing_is_withh
 @settings(max_examples=40, deadline=None)
 @given(EVENTS, st.integers(0, N_SESSIONS - 1), st.integers(0, 10**6))
 def test_unadjusting_the_adjusted_history_gives_the_raw_one(events, now, seed):
-    panel = make_panel(seed, events)
+    panel = drawn_panel(seed, events)
     view = MarketView(panel, now)
     raw = view.history("close", now + 1, adjusted=False)
     factor = slow_adjusted(panel, "close", now) / raw
@@ -386,3 +412,46 @@ def test_a_wrong_event_is_refused_by_name(values, message):
     good = CorporateEvent(0, 1, 1, 2.0, 0.0, 0.0, "split", 1.0, "x")
     with pytest.raises(ValueError, match=f"{message} must be"):
         replace(good, **values)
+
+
+@pytest.mark.parametrize("window", [7, 8])
+def test_eligible_judges_the_median_itself(window):
+    """Second way: numpy's median, of odd and even windows, at levels that are values, means of two, and neither."""
+    panel = random_panel(11, 60, 30)
+    traded = np.random.default_rng(0).integers(0, 6, (60, 30)).astype(np.float64)
+    panel = replace(panel, traded_value=traded)
+    for now in range(window - 1, 60):
+        view = MarketView(panel, now)
+        median = np.median(traded[now - window + 1 : now + 1], axis=0)
+        for level in (0.0, 2.0, 2.5, 2.75, 6.0):
+            assert view.eligible(level, window, 0.0).tolist() == (median >= level).tolist()
+
+
+def test_moves_across_silence_are_those_of_the_adjusted_closes():
+    """Second way: every window of a market with silences, splits, dividends and late news, from adjusted closes."""
+    from data_pipeline.daily.adjust import return_since_last_close
+
+    panel = random_panel(12, 80, 6, silent=0.3)
+    late = [replace(event, known_session=event.ex_session + 9) for event in panel.events]
+    assert len(late) > 5
+    filled = changed = 0
+    for market in (panel, replace(panel, events=tuple(late))):
+        for now in range(10, 80):
+            view = MarketView(market, now)
+            plain, whole = view.returns(10), view.returns(10, since_last_close=True)
+            expected = return_since_last_close(view.history("close", 10))
+            added = np.isnan(plain) & ~np.isnan(whole)
+            possible = (
+                np.isnan(plain)
+                & ~np.isnan(expected)
+                & ~np.isnan(market.factors.total_return[now - 9 : now + 1]).all(axis=1)[:, None]
+            )
+            np.testing.assert_array_equal(added, possible)
+            np.testing.assert_allclose(whole[added], expected[added], rtol=1e-12, atol=1e-14)
+            np.testing.assert_array_equal(whole[~added], plain[~added])
+            filled += int(added.sum())
+            changed += market is not panel and not np.array_equal(
+                whole, MarketView(panel, now).returns(10, since_last_close=True), equal_nan=True
+            )
+    assert filled > 500
+    assert changed > 5
