@@ -26,6 +26,9 @@ from data_pipeline.tasks.report import Progress, RunTally, TaskReport, begin, ig
 from data_pipeline.tasks.worker import THREAD_VARIABLES, Problem, Task, perform
 
 _CONNECT_SECONDS: Final = 20
+_SUBMITTED: Final = 500
+_SUBMITTED_A_THREAD: Final = 4
+"""Tasks that a scheduler holds at once, at least, and for each thread of a larger cluster; the next in order follow."""
 _VISIBLE_SECONDS: Final = 30.0
 """How long a shared file system may take to show the driver what a worker wrote (NFS caches names)."""
 
@@ -123,12 +126,20 @@ class DaskPool:
         client = self._connected()
         # a key of its own for each try: a scheduler that others use must not take an earlier outcome for this one
         stamp = f"{os.getpid()}-{time.time_ns()}"
-        futures = {
-            client.submit(perform_once, task, self._ledger, key=f"{task.key}-{stamp}", pure=False): task
-            for task in tasks
-        }
+        waiting, futures = deque(tasks), dict[Any, Task]()
+
+        def submit() -> Any:
+            task = waiting.popleft()
+            future = client.submit(perform_once, task, self._ledger, key=f"{task.key}-{stamp}", pure=False)
+            futures[future] = task
+            return future
+
+        most = min(len(tasks), max(_SUBMITTED, _SUBMITTED_A_THREAD * sum(client.nthreads().values())))
+        answers = _distributed().as_completed([submit() for _ in range(most)], loop=client.loop)
         killed: list[Task] = []
-        for future in _distributed().as_completed(list(futures), loop=client.loop):
+        for future in answers:
+            if waiting:
+                answers.add(submit())
             task = futures.pop(future)
             problem = self._outcome(future, task)
             if problem is _KILLED and not last_try:

@@ -107,6 +107,29 @@ def test_a_killed_worker_loses_nothing_and_every_other_result_is_made_once(tmp_p
     assert max(event.done for event in events) == 11
 
 
+def test_the_scheduler_holds_a_bounded_number_of_tasks_and_gets_them_in_order(tmp_path, jobs, cluster, monkeypatch):
+    monkeypatch.setattr("data_pipeline.tasks.dask_pool._SUBMITTED", 3)
+    monkeypatch.setattr("data_pipeline.tasks.dask_pool._SUBMITTED_A_THREAD", 1)
+    real, submitted, settled, most = distributed.Client.submit, [], [], []
+
+    def submit(self, function, task, *rest, **more):
+        submitted.append(task.name)
+        most.append(len(submitted) - len(settled))
+        return real(self, function, task, *rest, **more)
+
+    def note(event):
+        if event.kind == "finished":
+            settled.append(event.name)
+
+    monkeypatch.setattr(distributed.Client, "submit", submit)
+    names = [f"n{number:02d}" for number in range(20)]
+    with DaskPool(Ledger(tmp_path / "ledger"), cluster.scheduler_address, progress=note) as pool:
+        report = pool.run(tasks_of(jobs.work, tmp_path, names))
+    assert sorted(report.ran) == names
+    assert submitted == names
+    assert max(most) <= 4  # three, and the next while an answer is taken up
+
+
 def test_a_poison_task_is_given_up_and_its_neighbours_stand(tmp_path, jobs, cluster):
     ledger = Ledger(tmp_path / "ledger")
     tasks = tasks_of(jobs.die_always, tmp_path, ["poison"]) + tasks_of(jobs.work, tmp_path, "abcd")
