@@ -82,21 +82,29 @@ def _intraday(config_path: Path, cuts: int, seed: int) -> tuple[Path, Audit]:
 
 
 def audit_lines(audit: Audit) -> list[str]:
-    """A line for each pod and test, its variants together, and a sentence for each finding."""
-    head = ("pod", "test", "how", "cuts", "verdict", "first change", "field")
-    groups: dict[tuple[str, str, str], list[Check]] = {}
+    """A row for each pod, with its number of checks in each test, and a sentence for each with a finding.
+
+    The table fits 80 columns for pods of up to 18 letters.
+    """
+    groups: dict[tuple[str, str], list[Check]] = {}
     for check in audit.checks:
-        groups.setdefault((check.pod, check.test, check.variant), []).append(check)
-    rows = [_row(*name, checks) for name, checks in groups.items()]
-    return [*aligned(head, rows), *(check.words for check in audit.found)]
+        groups.setdefault((check.pod, check.test), []).append(check)
+    tests = list(dict.fromkeys(test for pod, test in groups if pod))
+    lines = [f"{test}: {_cell(checks)}" for (pod, test), checks in groups.items() if not pod]
+    pods = dict.fromkeys(pod for pod, _ in groups if pod)
+    rows = [(pod, *(_cell(groups.get((pod, test), [])) for test in tests)) for pod in pods]
+    lines += ["checks that changed nothing:", *aligned(("pod", *tests), rows)] if rows else []
+    for checks in groups.values():
+        found = sorted((check for check in checks if check.verdict != "same"), key=lambda check: check.verdict)
+        if found:
+            more = f" (and {len(found) - 1} more of its {len(checks)} checks)" if len(found) > 1 else ""
+            lines.append(found[0].words + more)
+    return lines
 
 
-def _row(pod: str, test: str, variant: str, checks: list[Check]) -> tuple[str, ...]:
-    worst = next((check for check in checks if check.verdict != "same"), checks[0])
-    found = worst.difference
-    where = " ".join(part for part in (found.session, found.instrument) if part) if found else ""
-    verdict = {"same": "same", "changed": "CHANGED", "untested": "UNTESTED"}[worst.verdict]
-    return pod or "(all)", test, variant, str(len(checks)), verdict, where, ", ".join(worst.fields)
+def _cell(checks: list[Check]) -> str:
+    verdicts = {check.verdict for check in checks}
+    return "CHANGED" if "changed" in verdicts else "UNTESTED" if "untested" in verdicts else str(len(checks) or "")
 
 
 @contextmanager

@@ -28,7 +28,7 @@ UNTESTED = Check("idle", "decisions", "scramble", "2023-01-05", "untested", why=
 @pytest.mark.parametrize(
     ("checks", "status", "words"),
     [
-        ((SAME,), 0, ["calm", "nothing changed"]),
+        ((SAME,), 0, ["calm          1", "nothing changed"]),
         (
             (SAME, CHANGED),
             1,
@@ -48,6 +48,21 @@ def test_the_status_follows_what_was_found(tmp_path, monkeypatch, checks, status
     assert record["schema_version"] == 1
     assert record["passed"] == (status == 0)
     assert [check["verdict"] for check in record["checks"]] == [check.verdict for check in checks]
+
+
+def test_the_table_is_a_row_for_each_pod_and_a_sentence_for_each_pod_and_test():
+    """Eighty columns hold every test of a daily run; a leak that many checks find is told once, with their number."""
+    tests = "parameters", "fit", "decisions", "account", "warm-up", "history"
+    pod = "p" * 18
+    calm = [Check(pod, test, "scramble", f"2023-01-0{cut}", "same") for test in tests for cut in (1, 2, 3)]
+    costs = Check("", "costs", "scramble", "2023-01-05", "same")
+    lines = audit_stage.audit_lines(Audit("daily", "x", (costs, *calm, CHANGED, CHANGED, SAME), {}))
+    assert lines[0] == "costs: 1"
+    assert lines[2].split() == ["pod", *tests]
+    assert [line.split()[0] for line in lines[3:6]] == [pod, "cheat", "calm"]
+    assert lines[3].split()[1:] == ["3"] * 6
+    assert max(map(len, lines[:6])) <= 80
+    assert lines[6:] == [CHANGED.words + " (and 1 more of its 2 checks)"]
 
 
 def test_a_configuration_that_is_not_there_is_one_sentence(tmp_path):
