@@ -47,7 +47,8 @@ class SessionFeed:
     span : TradingSpan
         The continuous trading, with the venue's auctions and the halts of the table `halts`.
     counts : mapping of str to int
-        Events, trades, trades of unknown side, and of these those that the tick rule gave one.
+        Events, trades, trades of unknown side, and of these those that the tick rule gave one. A trade that is known to
+        have had no aggressor (side 0 in the table: calls, crosses) is none of them.
     notes : tuple of str
         What was assumed.
     """
@@ -86,7 +87,8 @@ def session_feed(
     liquidate_before : float
         Seconds before the end of the continuous trading at which positions are closed.
     sign_trades : bool
-        Whether trades without an aggressor get one by the tick rule (counted); else they fill nothing.
+        Whether trades of unknown side get one by the tick rule (counted); else they fill nothing, as trades do that
+        are known to have had no aggressor.
     feed_latency_ns : int
         Added to the exchange's time where trades and quotes have no time of the receiver's.
 
@@ -125,8 +127,9 @@ def session_events(
     """
     notes: list[str] = []
     events = store.event_array(venue, symbol, session)
+    unknown = _without_side(events)
     if not events.size:
-        events, held = _events_of_tables(store, venue, symbol, session, feed_latency_ns)
+        events, held, unknown = _events_of_tables(store, venue, symbol, session, feed_latency_ns)
         notes.append("the store has no market events of it: trades and best quotes are taken.")
         if held:
             notes.append(f"{held:,} receiver's times were before an earlier event's and are held at that one's.")
@@ -140,7 +143,7 @@ def session_events(
             f"{early:,} events were seen before they happened (the receiver's clock is behind): decisions use what was "
             "not known yet; move the receiver's times (data_pipeline.book.normalise.shift_local_clock)."
         )
-    return *_signed(events, sign_trades, notes), notes
+    return *_signed(events, unknown, sign_trades, notes), notes
 
 
 def span_of(
@@ -223,10 +226,20 @@ def _source(events: Events) -> Source:
         return "l2"
 
 
-def _signed(events: Events, wanted: bool, notes: list[str]) -> tuple[Events, dict[str, int]]:
-    """The events with an aggressor for each trade that the tick rule has one for, and the counts."""
+def _without_side(events: Events) -> NDArray[np.int64]:
+    """Places of the trades that no side flag names an aggressor of."""
+    ev = events["ev"]
+    return np.flatnonzero(((ev & np.uint64(KIND_MASK)) == TRADE) & ((ev & np.uint64(_SIDES)) == 0))
+
+
+def _signed(
+    events: Events, unknown: NDArray[np.int64], wanted: bool, notes: list[str]
+) -> tuple[Events, dict[str, int]]:
+    """The events with an aggressor for each trade of unknown side that the tick rule has one for, and the counts."""
     trades = np.flatnonzero((events["ev"] & np.uint64(KIND_MASK)) == TRADE)
-    unknown = trades[(events["ev"][trades] & np.uint64(_SIDES)) == 0]
+    nobody = _without_side(events).size - unknown.size
+    if nobody:
+        notes.append(f"{nobody:,} of {trades.size:,} trades had no aggressor (calls, crosses) and fill nothing.")
     counts = {"events": events.size, "trades": trades.size, "trades_of_unknown_side": unknown.size, "signed": 0}
     if wanted and unknown.size:
         signs = np.zeros(events.size, dtype=np.int8)
@@ -262,13 +275,18 @@ def _halts(store: Store, venue: str, symbol: str, session: str) -> tuple[tuple[i
     return tuple((a, b if b is not None else 1 << 62) for a, b in zip(first, last, strict=True))
 
 
-def _events_of_tables(store: Store, venue: str, symbol: str, session: str, delay: int) -> tuple[Events, int]:
-    """Trades and best quotes of two tables as events, the trades of a time first, and the receiver's times held."""
+def _events_of_tables(
+    store: Store, venue: str, symbol: str, session: str, delay: int
+) -> tuple[Events, int, NDArray[np.int64]]:
+    """Trades and best quotes of two tables as events, the trades of a time first; the receiver's times held; trades of
+    unknown side by their places: a side of 0 is known, nobody was the aggressor.
+    """
     place = {"venue": venue, "symbols": symbol, "start": session, "end": session}
     rows: Any = store.table("trades", columns=("time", "local_time", "price", "quantity", "side", "condition"), **place)
     rows = rows.filter(pc.is_in(rows["condition"], pa.array(_TRADED)))
     times, local = _times(rows, delay)
     side = pc.fill_null(rows["side"], 0).to_numpy()
+    null = rows["side"].is_null().to_numpy()
     flags = np.where(side > 0, BUY, np.where(side < 0, SELL, 0))
     parts = [_made(TRADE | flags, times, local, _floats(rows, "price"), _floats(rows, "quantity"))]
     rows = store.table("quotes", columns=("time", "local_time", *_QUOTED), **place)
@@ -287,12 +305,14 @@ def _events_of_tables(store: Store, venue: str, symbol: str, session: str, delay
         )
     made = np.concatenate(parts)
     order = np.repeat(np.arange(len(parts)), [part.size for part in parts])
-    made = made[np.lexsort((np.arange(made.size), np.minimum(order, 1), made["exch_ts"]))]
+    places = np.lexsort((np.arange(made.size), np.minimum(order, 1), made["exch_ts"]))
+    made = made[places]
+    unknown = np.flatnonzero(np.concatenate([null, np.zeros(made.size - null.size, dtype=np.bool_)])[places])
     # one array in both orders: a receiver's clock that ran backwards is held
     held = np.maximum.accumulate(made["local_ts"])
     late = int((held != made["local_ts"]).sum())
     made["local_ts"] = held
-    return made, late
+    return made, late, unknown
 
 
 _QUOTED: Final = ("bid", "bid_quantity", "ask", "ask_quantity")

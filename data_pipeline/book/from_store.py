@@ -80,8 +80,9 @@ def intraday_record(
     clock : str, optional
         IANA name of the clock; by default the venue's own (`VENUE_CLOCKS`), else UTC.
     infer : bool
-        Trades without an aggressor get one by the tick rule, and where there are no quotes the last prices bought and
-        sold at stand for them (`quotes_of_trades`); both are counted, and noted.
+        Trades of unknown side get one by the tick rule (not those that are known to have had no aggressor, side 0 in
+        the table), and where there are no quotes the last prices bought and sold at stand for them
+        (`quotes_of_trades`); both are counted, and noted.
 
     Raises
     ------
@@ -93,9 +94,9 @@ def intraday_record(
     counts: dict[str, int] = {}
     notes: list[str] = []
     quotes = _quotes(store, venue, symbol, session, midnight, counts, notes)
-    trades = _trades(store, venue, symbol, session, midnight, counts, notes)
+    trades, unknown = _trades(store, venue, symbol, session, midnight, counts, notes)
     if infer:
-        trades = _signed(trades, counts, notes)
+        trades = _signed(trades, unknown & ~trades.hidden, counts, notes)
         quotes = quotes if quotes.times.size else _inferred(trades, counts, notes)
     place = f"{store.name}: {venue} {symbol} {session}"
     if not quotes.times.size or not trades.times.size:
@@ -165,7 +166,8 @@ def _quotes(
 
 def _trades(
     store: Store, venue: str, symbol: str, session: str, midnight: int, counts: dict[str, int], notes: list[str]
-) -> TradeTape:
+) -> tuple[TradeTape, NDArray[np.bool_]]:
+    """The trades, and which of them are of unknown side."""
     columns = ("time", "price", "quantity", "side", "condition")
     rows = store.table("trades", venue=venue, symbols=symbol, start=session, end=session, columns=columns)
     if not rows.num_rows:
@@ -175,26 +177,28 @@ def _trades(
     counts["trades"] = rows.num_rows
     counts["trades_after_hours_or_off_the_book_left_out"] = rows.num_rows - kept.num_rows
     counts["trades_of_unknown_side"] = kept["side"].null_count
-    return TradeTape(
+    tape = TradeTape(
         _seconds(kept["time"].cast(pa.int64()).to_numpy(), midnight),
         np.asarray(kept["price"].to_numpy()),
         np.asarray(kept["quantity"].to_numpy()),
         pc.fill_null(kept["side"], 0).to_numpy(),
         np.asarray(pc.equal(kept["condition"], "hidden").to_numpy(zero_copy_only=False), dtype=np.bool_),
     )
+    return tape, kept["side"].is_null().to_numpy()
 
 
-def _trades_of_events(events: NDArray[Any], midnight: int, counts: dict[str, int]) -> TradeTape:
+def _trades_of_events(
+    events: NDArray[Any], midnight: int, counts: dict[str, int]
+) -> tuple[TradeTape, NDArray[np.bool_]]:
     trades = trades_of_events(events)
     unknown = trades.side == UNKNOWN_SIDE
     counts["trades"], counts["trades_of_unknown_side"] = trades.times.size, int(unknown.sum())
     side = np.where(unknown, 0, trades.side).astype(np.int8)
     hidden = np.zeros(side.size, dtype=np.bool_)
-    return TradeTape(_seconds(trades.times, midnight), trades.price, trades.quantity, side, hidden)
+    return TradeTape(_seconds(trades.times, midnight), trades.price, trades.quantity, side, hidden), unknown
 
 
-def _signed(trades: TradeTape, counts: dict[str, int], notes: list[str]) -> TradeTape:
-    unknown = (trades.side == 0) & ~trades.hidden
+def _signed(trades: TradeTape, unknown: NDArray[np.bool_], counts: dict[str, int], notes: list[str]) -> TradeTape:
     if not unknown.any():
         return trades
     side = np.where(unknown, tick_rule(trades.price), trades.side).astype(np.int8)

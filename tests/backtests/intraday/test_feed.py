@@ -8,16 +8,16 @@ import pytest
 from numba import njit
 
 from backtests.intraday.feed import SECOND, session_feed, span_of
-from backtests.intraday.settings import FillSettings, OwnLimits
+from backtests.intraday.settings import FillSettings, OwnLimits, QueueModel, TradingSpan
 from backtests.intraday.simulator import simulate_session
-from data_pipeline.book.events import BEST_QUOTE, EVENT_DTYPE, TRADE
+from data_pipeline.book.events import BEST_QUOTE, BUY, EVENT_DTYPE, SELL, TRADE
 from data_pipeline.errors import DataError
 from data_pipeline.ingest import ingest
 from data_pipeline.sessions.hours import b3_hours
 from data_pipeline.store import Store
 from data_pipeline.synthetic.order_book import BookConfig, simulate_book
 from data_pipeline.synthetic.order_book_files import write_capture
-from strategies.intraday.rule import AUCTION, HALTED, SIGNATURE, Instrument, Rule
+from strategies.intraday.rule import AUCTION, HALTED, LIMIT, NEXT_ID, SIGNATURE, SUBMIT, Instrument, Rule
 
 CENT = Instrument("X", "NASDAQ", 0.01, 1.0)
 
@@ -117,6 +117,37 @@ def test_trades_alone_are_a_session_and_unsigned_ones_can_be_left():
     rule = Rule("nothing", nothing, interval_ns=3600 * SECOND)
     done = simulate_session(feed.events, rule, feed.instrument, feed.span, source=feed.source)
     assert (done.counts["events"], done.counts["trades_without_side"]) == (3, 1)
+
+
+CALLED = (
+    (5, None, 10.01, 300.0, 1, "regular"),
+    (6, None, 10.00, 700.0, 0, "cross"),
+    (7, None, 9.99, 200.0, 0, "regular"),  # a call's print: nobody was the aggressor
+    (8, None, 9.98, 100.0, None, "regular"),
+)
+
+
+@njit([SIGNATURE], cache=True)
+def bid_once(market, flow, book, own, table, numbers, memory, requests):
+    if memory[0] > 0.0:
+        return 0
+    memory[0] = 1.0
+    wish = requests[0]
+    wish.action, wish.order_id, wish.side, wish.tick, wish.lots, wish.kind = SUBMIT, market[NEXT_ID], 1, 1000, 1, LIMIT
+    return 1
+
+
+def test_trades_known_to_have_no_aggressor_get_none_and_fill_nothing():
+    """The bid of 10.00 is traded through by two prints of calls, and by one sale, which the tick rule tells."""
+    feed = session_feed(Tables(CALLED), "NASDAQ", "X", "2024-03-04", instrument=CENT)
+    sides = [(int(ev & BUY > 0) - int(ev & SELL > 0)) for ev in feed.events["ev"].astype(int).tolist()]
+    assert sides == [1, 0, 0, -1]
+    assert feed.counts == {"events": 4, "trades": 4, "trades_of_unknown_side": 1, "signed": 1}
+    assert any(note.startswith("2 of 4 trades had no aggressor (calls, crosses)") for note in feed.notes)
+    fills = FillSettings(queue=QueueModel("trade_through"), limits=OwnLimits(5))
+    span = TradingSpan(OPENING, OPENING + 20, OPENING + 10, liquidation="mark")
+    done = simulate_session(feed.events, Rule("bid", bid_once, interval_ns=1), CENT, span, fills, source=feed.source)
+    assert (done.fills["exch_ts"] - OPENING).tolist() == [8]
 
 
 def test_a_receivers_clock_that_runs_backwards_or_ahead_of_the_exchange_is_told():

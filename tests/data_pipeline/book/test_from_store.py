@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from data_pipeline.book.bar_tasks import compute_bars
+from data_pipeline.book.events import EVENT_DTYPE
 from data_pipeline.book.from_store import intraday_record
 from data_pipeline.book.record import IntradayRecord, QuotePath, within
 from data_pipeline.book.replay import replay
@@ -126,6 +129,39 @@ def test_a_halt_that_does_not_end_lasts_to_the_end_of_the_record(files, tmp_path
     assert made.table("halts")["end"].to_pylist() == [None]
     wanted = read_lobster(tmp_path / message.name, tmp_path / book.name)
     assert_equal_records(intraday_record(made, "NASDAQ", wanted.instrument, wanted.day), wanted)
+
+
+class Printed:
+    """A store that has six trades and nothing else, the times in seconds after midnight."""
+
+    name = "printed"
+    manifest = SimpleNamespace(tables=(), sources=())
+    trades = pa.table(
+        {
+            "time": pa.array([36_000 + second for second in range(6)], pa.int64()),
+            "price": [10.0, 10.02, 10.03, 10.01, 10.01, 10.0],
+            "quantity": [100.0] * 6,
+            "side": pa.array([1, 0, None, 0, None, None], pa.int8()),
+            "condition": ["regular", "cross", "regular", "regular", "hidden", "regular"],
+        }
+    )
+
+    def event_array(self, *place):
+        return np.zeros(0, dtype=EVENT_DTYPE)
+
+    def table(self, name, *, columns, **place):
+        if name != "trades":
+            return pa.table({column: pa.array([], pa.float64()) for column in columns})
+        day = int(np.datetime64("2021-03-15", "ns").astype(np.int64))
+        nanoseconds = [day + second * 10**9 for second in self.trades["time"].to_pylist()]
+        times = pa.array(nanoseconds, pa.int64()).cast(pa.timestamp("ns", "UTC"))
+        return self.trades.set_column(0, "time", times).select(list(columns))
+
+
+def test_the_tick_rule_signs_trades_of_unknown_side_and_none_that_had_no_aggressor():
+    record = intraday_record(Printed(), "X", "Y", "2021-03-15", infer=True)  # type: ignore[arg-type]
+    assert record.trades.side.tolist() == [1, 0, 1, 0, 0, -1]
+    assert (record.counts["trades_of_unknown_side"], record.counts["trades_signed_by_the_tick_rule"]) == (3, 2)
 
 
 def test_what_the_store_does_not_have_is_named(store: Store) -> None:
