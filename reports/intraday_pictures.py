@@ -71,22 +71,25 @@ def case_chart(run: Run) -> Markup:
 
 
 def mark_out_chart(run: Run) -> Markup:
-    """What is left of the maker's edge after each horizon, by pod, with one standard error each way."""
+    """What is left of the maker's edge after each horizon, by pod, with one standard error each way.
+
+    Pods without a resting fill have no line, and no name beside it.
+    """
     seconds = horizons(run)
-    lines: list[tuple[Floats, Floats]] = []
-    for result in run.results:
+    lines: dict[int, tuple[Floats, Floats]] = {}
+    for place, result in enumerate(run.results):
         found = resting(result)
-        if not found:
-            lines.append((np.full(len(seconds) + 1, np.nan), np.full(len(seconds) + 1, np.nan)))
-            continue
-        edge = next(iter(found.values()))["edge"]
-        means = [edge, *(_value(found.get(horizon), "kept") for horizon in seconds)]
+        means = [_value(next(iter(found.values()), None), "edge")]
+        means += [_value(found.get(horizon), "kept") for horizon in seconds]
         errors = [0.0, *(_value(found.get(horizon), "kept_error") for horizon in seconds)]
-        lines.append((np.array(means), np.array(errors)))
-    names = [clip_text(result.pod, charts.LABEL) for result in run.results]
-    reach = [value for kept, error in lines for value in (*(kept - error), *(kept + error)) if math.isfinite(value)]
+        known = np.isfinite(means)
+        if (known[1:] & known[:-1]).any():
+            lines[place] = np.array(means), np.array(errors)
+    names = [clip_text(run.results[place].pod, charts.LABEL) for place in lines]
+    both = [value for kept, error in lines.values() for value in (*(kept - error), *(kept + error))]
+    reach = [value for value in both if math.isfinite(value)]
     low, high = min([0.0, *reach]), max([0.0, *reach])
-    room = 14.0 + 7.8 * max(len(name) for name in names)
+    room = 14.0 + 7.8 * max((len(name) for name in names), default=0)
     frame = Frame(charts.WIDTH, 280, 46, room, 14, 40, (0.0, float(max(len(seconds), 1))), (low, high or 1.0))
     body = svg.axes(frame, svg.nice_ticks(low, high, 5), lambda v: significant(v, 3))
     for column, words in enumerate(["fill", *(f"{horizon:g} s" for horizon in seconds)]):
@@ -94,7 +97,7 @@ def mark_out_chart(run: Run) -> Markup:
     body.append(svg.text(frame.left + frame.plot_width / 2, 274, "after the fill", "k", "middle"))
     wide = len(run.results)
     ends = []
-    for place, (kept, error) in enumerate(lines):
+    for place, (kept, error) in lines.items():
         style, shift = style_of(run, place), 3.0 * (place - 0.5 * (wide - 1))
         x = np.array([frame.x(column) + shift for column in range(kept.size)])
         y = np.array([frame.y(value) if math.isfinite(value) else math.nan for value in kept])
@@ -104,9 +107,9 @@ def mark_out_chart(run: Run) -> Markup:
                 top, bottom = frame.y(kept[column] + error[column]), frame.y(kept[column] - error[column])
                 body.append(svg.segment(x[column], top, x[column], bottom, style))
         finite = y[np.isfinite(y)]
-        ends.append(float(finite[-1]) + 4 if finite.size else frame.height / 2)
+        ends.append(float(finite[-1]) + 4)
     places = svg.spread_labels(ends, 16.0, frame.top + 4, frame.height - frame.bottom + 4)
-    for place, (name, at) in enumerate(zip(names, places, strict=True)):
+    for place, name, at in zip(lines, names, places, strict=True):
         body.append(svg.text(frame.width - frame.right + 8, at, name, f"t{style_of(run, place)}"))
     return svg.document(charts.WIDTH, 280, "Ticks kept of the edge after each horizon, by pod", body)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from backtests.walk.result_files import read_run
 from fairfield.cli import app
 from fairfield.errors import ConfigError
 from fairfield.intraday_catalog import intraday_pod_kinds, make_intraday_plan
 from fairfield.intraday_config import load_intraday_config
 from fairfield.intraday_stage import is_intraday, write_synthetic_sessions
 from fairfield.stages import CONFIGURATIONS
+from reports.intraday_pictures import mark_out_chart
 from strategies.intraday.makers import ConstantSpread, SkewedSpread
 from strategies.intraday.regime_switch import RegimeSwitch
 
@@ -119,6 +122,28 @@ def test_a_combinatorial_window_shows_paths_beside_the_rolling_account(made):
     assert 'id="paths"' not in (rolling / "report.html").read_text(encoding="utf-8")
     tables = [(one / "pods" / "constant" / "account.parquet").read_bytes() for one in (place, rolling)]
     assert tables[0] == tables[1]
+
+
+def test_the_mark_outs_of_pods_without_resting_fills_have_no_line_and_no_name(made):
+    folder, _ = made
+    (place,) = (folder / "runs").glob("small-*")
+    run_of = read_run(place)
+
+    def without(*pods):
+        results = []
+        for result in run_of.results:
+            statistics = json.loads(json.dumps(result.statistics))
+            if result.pod in pods:
+                main = statistics["fill_cases"]["main"]
+                main["mark_outs"] = [row for row in main["mark_outs"] if row["role"] != "maker"]
+            results.append(dataclasses.replace(result, statistics=statistics))
+        return str(mark_out_chart(dataclasses.replace(run_of, results=tuple(results))))
+
+    assert [">constant<" in without(), ">skewed<" in without()] == [True, True]
+    assert [">constant<" in without("skewed"), ">skewed<" in without("skewed")] == [True, False]
+    assert ">constant<" not in without("skewed", "constant")
+    lines = [without(*pods).count("<path") for pods in ((), ("skewed",), ("skewed", "constant"))]
+    assert [lines[0] - one for one in lines] == [0, 1, 2]
 
 
 def test_the_windows_of_an_event_run_have_the_keys_of_a_daily_one(tmp_path):
