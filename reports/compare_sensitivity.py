@@ -61,7 +61,8 @@ def capacity_table(found: Sequence[PodCapacity]) -> Grid:
             item.pod,
             "capital" if item.size == "capital" else "lots an order",
             f"{_of(item, item.smallest)} to {_of(item, item.largest)}",
-            *(_interval(item, each) for each in (item.peak, item.half_sharpe)),
+            _interval(item, item.peak, least=item.smallest),
+            _interval(item, item.half_sharpe),
         )
         for item in found
     ]
@@ -69,13 +70,17 @@ def capacity_table(found: Sequence[PodCapacity]) -> Grid:
     note = (
         "Half of the Sharpe ratio at the smallest size. Sessions drawn together for all sizes. "
         f"{NOT_REACHED.capitalize()}: beyond the largest size studied. {NO_SIZE.capitalize()}: no size has a profit, "
-        "or the smallest no positive ratio."
+        "or the smallest no positive ratio. At most: profit falls from the smallest size on."
     )
     return Grid(key="capacity", head=head, rows=rows, words=2, style="wide", note=note)
 
 
-def _interval(item: PodCapacity, found: SizeInterval) -> str:
-    value, low, high = (_of(item, size) for size in (found.value, found.low, found.high))
+def _interval(item: PodCapacity, found: SizeInterval, least: float | None = None) -> str:
+    """A size with its interval; of `least`, the smallest size studied, only that it is no larger is known."""
+    value, low, high = (
+        f"at most {_of(item, size)}" if size == least else _of(item, size)
+        for size in (found.value, found.low, found.high)
+    )
     return f"{value} ({low} to {high})"
 
 

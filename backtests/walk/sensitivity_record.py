@@ -21,6 +21,9 @@ Floats = NDArray[np.float64]
 SIZES = {"capital": "money", "order_lots": "lots"}
 """What is a size, with its unit: these have a capacity."""
 
+FEWEST_SIZES = 3
+"""Of a capacity: through two sizes goes no curve, and nothing would be known of where between them profit peaks."""
+
 WORDS = (
     "Each value is one more account per pod through the same folds; fits, choices and calibrations are those of the "
     "run and only this assumption about execution changes. Nothing was chosen by these accounts, so they add no trials."
@@ -87,7 +90,7 @@ def sensitivity_file(
         for dimension, pods in studies.items()
         if dimension in SIZES
         for pod, accounts in pods.items()
-        if len(accounts) > 1
+        if len(accounts) >= FEWEST_SIZES
     ]
     return pretty_json(plain_json(record | {"notes": [WORDS, *notes]}))
 

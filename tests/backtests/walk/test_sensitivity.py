@@ -15,16 +15,18 @@ import pytest
 from backtests.daily.accounting import TradingRules
 from backtests.daily.simulator import Segment, simulate
 from backtests.errors import WalkForwardError
-from backtests.evidence.sensitivity import read_sensitivity, read_study
+from backtests.evidence.sensitivity import PodCapacity, SizeInterval, read_sensitivity, read_study
 from backtests.walk.plan import describe
 from backtests.walk.result_files import read_run
 from backtests.walk.sensitivity import IntradaySensitivity, Sensitivity
 from backtests.walk.sensitivity_capacity import NONE, NOT_REACHED, capacity, half_size, peak_size
+from backtests.walk.sensitivity_record import VariedAccount, sensitivity_file
 from backtests.walk.sensitivity_tasks import Delayed, DelayLine
 from backtests.walk.walkforward import run_walkforward
 from data_pipeline.daily.panel import CorporateEvent
 from mfg_core.daily.costs import TradingCosts
 from reports.compare_page import write_comparison_page
+from reports.compare_sensitivity import capacity_table
 from reports.report import write_report
 from strategies.execution import Immediate
 from strategies.pod import Targets
@@ -257,6 +259,31 @@ def test_the_capacity_of_the_run_is_in_its_file(runs):
         assert found["hold"].peak.value == "not reached"
     else:
         assert 1e6 <= found["hold"].peak.value < 3e9
+
+
+def test_a_profit_that_falls_from_the_smallest_size_on_is_told_as_at_most():
+    """The true peak is two thirds of the smallest size studied: no page may call that size the peak."""
+    smallest = 1.5 * (2.0 * A / (3.0 * C)) ** 2
+    sizes = smallest * np.array([1.0, 1.15, 1.3])
+    assert peak_size(sizes, (A - C * np.sqrt(sizes))[None]).tolist() == [smallest]
+    at = SizeInterval(smallest, smallest, 1.1 * smallest)
+    row = capacity_table([PodCapacity("p", "order_lots", smallest, sizes[-1], at, at)]).rows[0]
+    assert row[3].startswith("at most ")
+    assert row[3].count("at most") == 2
+    assert "at most" not in row[4]
+
+
+def test_two_sizes_have_no_capacity():
+    one = np.full(50, 0.01)
+    accounts = [VariedAccount(value, one, 0.0 * one, one, 1.0 + one, value * one) for value in (1.0, 2.0, 3.0)]
+
+    def told(count):
+        file = sensitivity_file(
+            {"capital": {"p": accounts[:count]}}, {"p": accounts[0]}, periods_per_year=252, draws=10, seed=1
+        )
+        return len(json.loads(file)["capacity"])
+
+    assert [told(2), told(3)] == [0, 1]
 
 
 def test_the_study_is_on_the_report_and_on_the_comparison_page(runs, tmp_path):
