@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from backtests.errors import WindowError
+from backtests.intraday.settings import QueueModel
 from backtests.walk.combinatorial import CombinatorialSettings, Split, path_splits
 from backtests.walk.folds import FoldSettings
 from backtests.walk.intraday_assembly import fixed_lots_account
@@ -32,13 +33,15 @@ from backtests.walk.intraday_walkforward import run_intraday_walkforward
 from backtests.walk.path_record import PathScheme
 from backtests.walk.result_files import read_run
 from data_pipeline.store import Store
+from data_pipeline.synthetic.order_book_sessions import SYMBOLS, write_sessions
 from data_pipeline.tasks.executor import LocalProcesses
 from data_pipeline.tasks.ledger import Ledger
 from strategies.intraday.makers import ConstantSpread, SkewedSpread
+from strategies.intraday.rule import Instrument
 from strategies.intraday.worked_order import WorkedOrder
 
 sys.path.insert(0, str(Path(__file__).parent))
-from intraday_market import BOOK, COUNT, SYMBOL, VENUE, make_plan, make_raw, make_store
+from intraday_market import BOOK, COUNT, FIRST, SYMBOL, VENUE, make_plan, make_raw, make_store
 
 HERE = LocalProcesses(0)
 SETTINGS = CombinatorialSettings(4, 2, purge=0, embargo=0)
@@ -267,3 +270,27 @@ def test_the_scheme_is_in_the_description():
     rule = plan_of(Path("x"), combinatorial=CombinatorialSettings(4, 2, 3, 0.1)).choice_rule(25, of_split=True)
     assert (rule.purge, rule.embargo) == (3, 3)
     assert isinstance(plan_of(Path("x")).splits(8)[0], Split)
+
+
+def test_of_trades_alone_the_paths_have_the_accounts_money(tmp_path):
+    """Positions that a feed of trades cannot close are marked by its last print, in paths as in accounts."""
+    files = write_sessions(tmp_path / "raw", BOOK, first=FIRST, count=COUNT, feed="b3_trades")
+    store = make_store(tmp_path / "store", files)
+    venue, symbol = SYMBOLS["b3_trades"]
+    base = plan_of(store)
+    plan = plan_of(
+        store,
+        venue=venue,
+        instruments=(Instrument(symbol, venue, 0.01, 100.0),),
+        fills=dataclasses.replace(base.fills, queue=QueueModel("trade_through")),
+        pods=base.pods[:1],
+        benchmark="worked",
+        capital=1e5,
+    )
+    folder = run_intraday_walkforward(plan, tmp_path / "runs", executor=HERE)
+    account = read_run(folder).result("worked").tables["account"]
+    _, frame = paths_of(folder)
+    for _, rows in frame.groupby("path"):
+        steps = np.diff(np.r_[plan.capital, rows["net_asset_value"]])
+        assert np.count_nonzero(steps) == COUNT
+        np.testing.assert_allclose(steps[2:], account["profit"][1:], rtol=0, atol=1e-9)
