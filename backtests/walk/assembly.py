@@ -16,6 +16,7 @@ from backtests.walk.blocks import Block
 from backtests.walk.combinatorial import Split
 from backtests.walk.fold_tasks import FoldPolicy, Selection
 from backtests.walk.folds import Fold
+from backtests.walk.kept_tables import KeptTables
 from backtests.walk.overfit_record import all_returns, grid_record, haircut_record
 from backtests.walk.path_record import PathScheme, joined_blocks, path_files
 from backtests.walk.plan import WalkForwardPlan, describe
@@ -34,7 +35,7 @@ class RunParts:
     ----------
     policies : mapping from fold
     choices, split_choices : mapping from (pod, fold) or (pod, split)
-    accounts : mapping from pod to its tables
+    accounts : mapping from pod to its tables, most of which stay in the ledger
     trials : mapping from pod to (T, P) float64
         Daily excess returns of every parameter set over the test windows.
     blocks : mapping from (pod, group, split)
@@ -42,7 +43,7 @@ class RunParts:
 
     policies: Mapping[int, FoldPolicy]
     choices: Mapping[tuple[str, int], Selection]
-    accounts: Mapping[str, Mapping[str, Table]]
+    accounts: Mapping[str, KeptTables]
     trials: Mapping[str, NDArray[np.float64]]
     split_choices: Mapping[tuple[str, int], Selection] = field(default_factory=dict)
     blocks: Mapping[tuple[str, int, int], Block] = field(default_factory=dict)
@@ -64,11 +65,10 @@ def assemble_run(
     results = []
     for pod in plan.pods:
         table = folds_table(pod.name, panel, folds, parts.policies, parts.choices)
-        tables = dict(parts.accounts[pod.name]) | {"folds": table}
-        ordered = {name: tables[name] for name in COLUMNS}
-        statistics = account_statistics(ordered, counted["of_data"], variance, periods_per_year=plan.sessions_per_year)
+        tables = parts.accounts[pod.name].having("folds", table)
+        statistics = account_statistics(tables, counted["of_data"], variance, periods_per_year=plan.sessions_per_year)
         statistics |= _search_record(plan, counted, statistics, parts.trials[pod.name])
-        results.append(Result(pod.name, ordered, statistics, provenance))
+        results.append(Result(pod.name, tables, statistics, provenance))
     comparison = compare_pods(
         {result.pod: result.returns[1:] for result in results},
         results[0].risk_free[1:],

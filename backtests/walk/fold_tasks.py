@@ -11,9 +11,10 @@ Each returns the bytes that the ledger keeps. Only the last two ever look at a t
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -31,7 +32,7 @@ from backtests.walk.result import COLUMNS, Table
 from backtests.walk.training import Training, separated, training_hash, training_view
 from data_pipeline.daily.panel import DailyPanel
 from data_pipeline.daily.view import MarketView
-from data_pipeline.disk import canonical_json, npz_bytes, plain_json, read_npz
+from data_pipeline.disk import canonical_json, npz_bytes, plain_json
 from mfg_core.daily.calibration import ExecutionCalibration
 from mfg_core.daily.costs import TradingCosts
 from strategies.execution import Executor, Immediate, MeanFieldSchedule, Twap
@@ -391,19 +392,16 @@ def tables_bytes(tables: Mapping[str, Table], trials: Floats) -> bytes:
     return npz_bytes(arrays)
 
 
-def read_tables(payload: bytes) -> dict[str, dict[str, NDArray[Any]]]:
-    """The tables of `tables_bytes`, columns in file order."""
-    arrays = read_npz(payload)
-    return {
-        name: {column: arrays[f"{name}.{column}"] for column in columns}
-        for name, columns in COLUMNS.items()
-        if name != "folds"
-    }
+def read_tables(payload: bytes, names: Iterable[str]) -> dict[str, dict[str, NDArray[Any]]]:
+    """Those tables of `tables_bytes`, columns in file order."""
+    with np.load(io.BytesIO(payload), allow_pickle=False) as archive:
+        return {name: {column: archive[f"{name}.{column}"] for column in COLUMNS[name]} for name in names}
 
 
 def read_trials(payload: bytes) -> Floats:
     """Daily excess returns (T, P) of every parameter set of a pod over the test windows, from `tables_bytes`."""
-    return read_npz(payload)["trials"]
+    with np.load(io.BytesIO(payload), allow_pickle=False) as archive:
+        return np.asarray(archive["trials"])
 
 
 @lru_cache(maxsize=256)

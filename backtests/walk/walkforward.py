@@ -39,13 +39,12 @@ from backtests.walk.fold_tasks import (
     calibrate_fold,
     read_fold_policy,
     read_selection,
-    read_tables,
-    read_trials,
     run_account,
     run_blocks,
     select_pod,
 )
 from backtests.walk.folds import Fold, check_stitchable, make_folds
+from backtests.walk.kept_tables import KeptAccounts
 from backtests.walk.plan import ChoiceRule, PodPlan, WalkForwardPlan, describe_execution, describe_pod
 from backtests.walk.policy_files import read_policy
 from backtests.walk.provenance import ROOMS, code_hash, library_versions, rows_hash
@@ -157,15 +156,16 @@ def _work(job: _Job, stages: Stages, progress: Progress) -> tuple[RunParts, Mapp
     _forget_without_policy(calibrations.values(), job.place, stages.ledger, stages.total, progress)
     policies = {key: read_fold_policy(found) for key, found in results(calibrations).items()}
     choices = {key: read_selection(found) for key, found in results(job.selections(policies)).items()}
-    accounts = results(job.accounts(policies, choices))
+    kept = KeptAccounts(stages.ledger)
+    accounts = {pod: kept.open(task.key) for pod, task in stages.run(job.accounts(policies, choices)).items()}
     varied = results(job.variants(policies, choices))
     blocks = results(job.blocks(policies, choices))
     count = len(job.folds)
     parts = RunParts(
         policies={key: policy for key, policy in policies.items() if key < count},
         choices={(pod, key): choice for (pod, key), choice in choices.items() if key < count},
-        accounts={pod: read_tables(found) for pod, found in accounts.items()},
-        trials={pod: read_trials(found) for pod, found in accounts.items()},
+        accounts={pod: tables for pod, (tables, _) in accounts.items()},
+        trials={pod: trials for pod, (_, trials) in accounts.items()},
         split_choices={(pod, key - count): choice for (pod, key), choice in choices.items() if key >= count},
         blocks={
             (pod, block.group, key - count): block
