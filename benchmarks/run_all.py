@@ -31,6 +31,11 @@ JOBS = (
     ("bench_accounting.py", "daily"),
     ("bench_accounting.py", "minutes"),
     ("bench_walkforward.py",),
+    ("bench_daily.py",),
+    ("bench_events.py", "--events", "500000"),
+    ("compare_fills.py", "--events", "100000", "--explained", "20000"),
+    ("check_theory_book.py",),
+    ("bench_sweep.py",),
     ("bench_start.py",),
 )
 
