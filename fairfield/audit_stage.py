@@ -39,7 +39,10 @@ def run_audit(config_path: Path, output: Path | None = None, *, cuts: int = 3, s
 
     started = time.perf_counter()
     sys.path.append(str(config_path.resolve().parent))  # pods of the user's own lie beside the configuration
-    folder, audit = (_intraday if is_intraday(config_path) else _daily)(config_path, cuts, seed)
+    try:
+        folder, audit = (_intraday if is_intraday(config_path) else _daily)(config_path, cuts, seed)
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt("interrupted: nothing was written; the next audit starts anew") from interrupt
     for line in audit_lines(audit):
         tell(line)
     place = output or folder / AUDIT_FILE

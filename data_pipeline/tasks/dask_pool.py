@@ -23,7 +23,7 @@ from typing import Any, Final
 from data_pipeline.tasks.errors import ClusterLostError, TaskError
 from data_pipeline.tasks.ledger import Ledger, LedgerDamageError
 from data_pipeline.tasks.report import Progress, RunTally, TaskReport, begin, ignore_progress
-from data_pipeline.tasks.worker import THREAD_VARIABLES, Problem, Task, perform
+from data_pipeline.tasks.worker import THREAD_VARIABLES, Problem, Task, ctrl_c_waits, perform
 
 _CONNECT_SECONDS: Final = 20
 _SUBMITTED: Final = 500
@@ -194,19 +194,20 @@ class DaskPool:
         address: Any = self._address
         if self._local > 0:
             scratch = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="fairfield-dask-"))
-            address = self._stack.enter_context(
-                distributed.LocalCluster(
-                    n_workers=self._local,
-                    threads_per_worker=1,
-                    processes=True,
-                    host="127.0.0.1",
-                    dashboard_address=":0",
-                    memory_limit=0,
-                    local_directory=scratch,
-                    silence_logs=logging.CRITICAL,
-                    env=dict.fromkeys(THREAD_VARIABLES, "1"),
+            with ctrl_c_waits():
+                address = self._stack.enter_context(
+                    distributed.LocalCluster(
+                        n_workers=self._local,
+                        threads_per_worker=1,
+                        processes=True,
+                        host="127.0.0.1",
+                        dashboard_address=":0",
+                        memory_limit=0,
+                        local_directory=scratch,
+                        silence_logs=logging.CRITICAL,
+                        env=dict.fromkeys(THREAD_VARIABLES, "1"),
+                    )
                 )
-            )
         try:
             return self._stack.enter_context(
                 distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)

@@ -30,7 +30,7 @@ from data_pipeline.tasks.report import (
     begin,
     ignore_progress,
 )
-from data_pipeline.tasks.worker import Amount, Problem, Task, perform, serve, single_threaded
+from data_pipeline.tasks.worker import Amount, Problem, Task, ctrl_c_waits, perform, serve, single_threaded
 
 __all__ = [
     "MAX_DEATHS",
@@ -186,8 +186,9 @@ class TaskPool:
     def _start(self, count: int) -> None:
         """Start so many workers side by side; most of a start is the imports of each."""
         before = len(self._workers)
-        for _ in range(count):
-            self._workers.append(self._begin())  # at once: Ctrl-C in between ends it too
+        with ctrl_c_waits():  # until each is in the list, whose workers Ctrl-C ends
+            for _ in range(count):
+                self._workers.append(self._begin())
         for worker in self._workers[before:]:
             try:
                 worker.connection.recv()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
@@ -117,6 +118,20 @@ def _leave_with_the_driver() -> None:
     if driver is not None:
         multiprocessing.connection.wait([driver.sentinel])
         os._exit(1)
+
+
+@contextmanager
+def ctrl_c_waits() -> Iterator[None]:
+    """Ctrl-C is heard when the block ends, and never by the processes and threads that are started in it.
+
+    A terminal sends it to all of them; the driver ends its workers itself, without their tracebacks.
+    """
+    resource_tracker.ensure_running()  # or starting one in the block would unblock Ctrl-C again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -65,6 +65,19 @@ def test_the_table_is_a_row_for_each_pod_and_a_sentence_for_each_pod_and_test():
     assert lines[6:] == [CHANGED.words + " (and 1 more of its 2 checks)"]
 
 
+def test_ctrl_c_says_that_nothing_was_kept(tmp_path, monkeypatch):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(audit_stage, "_daily", interrupted)
+    said = CliRunner().invoke(app, ["audit", str(tmp_path / "c.toml")])
+    assert (said.exit_code, said.stderr) == (
+        130,
+        "fairfield: interrupted: nothing was written; the next audit starts anew\n",
+    )
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_configuration_that_is_not_there_is_one_sentence(tmp_path):
     said = CliRunner().invoke(app, ["audit", str(tmp_path / "none.toml")])
     assert said.exit_code == 1

@@ -239,9 +239,10 @@ def test_ctrl_c_with_two_workers_keeps_what_is_finished_and_the_next_run_goes_on
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not list(ledger.glob("??/*.entry")) and time.monotonic() < deadline and running.poll() is None:
         time.sleep(0.01)
+    assert list(ledger.glob("??/*.entry")), running.poll()
     (os.killpg if whole_group else os.kill)(running.pid, signal.SIGINT)
     _, said = running.communicate(timeout=180)
     assert running.returncode == 130, said

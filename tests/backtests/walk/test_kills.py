@@ -116,10 +116,16 @@ def engines(code):
 
 
 @pytest.fixture(scope="module")
-def calm(code, tmp_path_factory):
-    """The run that nothing happens to."""
+def resumers(engines):
+    """Who goes on with a run of each engine: one process is enough where nothing dies."""
+    return engines | {"processes": LocalProcesses(1)}
+
+
+@pytest.fixture(scope="module")
+def calm(code, engines, tmp_path_factory):
+    """The run that nothing happens to, by the cluster, whose workers are there already."""
     wanted(code, 0)
-    return tree(walk(code, tmp_path_factory.mktemp("calm"), LocalProcesses(1)))
+    return tree(walk(code, tmp_path_factory.mktemp("calm"), engines["dask"]))
 
 
 def wanted(folder: Path, deaths: int) -> None:
@@ -164,7 +170,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing(engine, engines, code, calm
 
 
 @pytest.mark.parametrize("engine", ["processes", "dask"])
-def test_a_poisonous_task_is_given_up_and_the_rest_is_kept(engine, engines, code, calm, tmp_path):
+def test_a_poisonous_task_is_given_up_and_the_rest_is_kept(engine, engines, resumers, code, calm, tmp_path):
     wanted(code, 1000)
     events = []
     with pytest.raises(WalkForwardError, match="parameters of deadly") as error:
@@ -178,14 +184,14 @@ def test_a_poisonous_task_is_given_up_and_the_rest_is_kept(engine, engines, code
     assert "account of hold" in kept
     wanted(code, 0)
     again = []
-    run = walk(code, tmp_path, engines[engine], again.append)
+    run = walk(code, tmp_path, resumers[engine], again.append)
     assert sorted(names(again, "skipped")) == sorted(kept)
     assert len(names(again, "finished")) == TASKS - len(kept)
     assert tree(run) == calm
 
 
 @pytest.mark.parametrize("engine", ["processes", "dask"])
-def test_a_killed_driver_goes_on_where_it_was(engine, engines, code, calm, tmp_path):
+def test_a_killed_driver_goes_on_where_it_was(engine, engines, resumers, code, calm, tmp_path):
     wanted(code, 0)
     executor = engines[engine]
     (tmp_path / "driver.py").write_text(DRIVER)
@@ -197,11 +203,11 @@ def test_a_killed_driver_goes_on_where_it_was(engine, engines, code, calm, tmp_p
     )
     out = tmp_path / "out"
     paths = [str(tmp_path / "driver.py"), str(out), str(code), str(Path(__file__).parent), engine]
-    ended = subprocess.run([sys.executable, *paths], capture_output=True, text=True, timeout=120)
+    ended = subprocess.run([sys.executable, *paths], capture_output=True, text=True, timeout=900)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert not list(out.glob("killed-*"))
     events = []
-    run = walk(code, out, executor, events.append)
+    run = walk(code, out, resumers[engine], events.append)
     done = names(events, "skipped") + names(events, "finished")
     assert len(names(events, "skipped")) >= 2
     assert sorted(done) == sorted(set(done))

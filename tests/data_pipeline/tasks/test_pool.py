@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from data_pipeline.tasks.errors import WorkerStartError
+from data_pipeline.tasks.executor import DaskCluster, LocalProcesses
 from data_pipeline.tasks.ledger import Ledger, task_key
 from data_pipeline.tasks.pool import RunInterruptedError, TaskPool
-from data_pipeline.tasks.worker import Task
+from data_pipeline.tasks.worker import Task, ctrl_c_waits
 
 JOBS = textwrap.dedent(
     """
@@ -51,6 +52,9 @@ JOBS = textwrap.dedent(
         _note(folder, name)
         time.sleep(60)
         return b""
+
+    def blocked(argument):
+        return str(signal.pthread_sigmask(signal.SIG_BLOCK, [])).encode()
 
     def threads(argument):
         return os.environ["OPENBLAS_NUM_THREADS"].encode()
@@ -260,3 +264,31 @@ def test_workers_that_cannot_start_are_one_clear_error(tmp_path, jobs, monkeypat
     monkeypatch.setattr("multiprocessing.spawn.get_executable", lambda: b"/bin/false")
     with TaskPool(Ledger(tmp_path / "ledger"), 1) as pool, pytest.raises(WorkerStartError, match="ended with code"):
         pool.run(_tasks(jobs.work, tmp_path, ["a"]))
+
+
+@pytest.mark.parametrize("engine", ["processes", "dask"])
+def test_workers_do_not_hear_ctrl_c(tmp_path, jobs, engine):
+    """A terminal sends it to every process of the command: theirs would be tracebacks between the driver's sentence."""
+    if engine == "dask":
+        pytest.importorskip("distributed")
+    crew = DaskCluster("local:1") if engine == "dask" else LocalProcesses(1)
+    ledger, [task] = Ledger(tmp_path / "ledger"), _tasks(jobs.blocked, tmp_path, ["b"])
+    with crew.over(ledger) as pool:
+        pool.run([task])
+    assert b"SIGINT" in ledger.read(task.key)
+
+
+def test_ctrl_c_waits_until_every_worker_is_known():
+    heard = []
+    before = signal.signal(signal.SIGINT, lambda *_: heard.append("now"))
+    try:
+        with ctrl_c_waits():
+            os.kill(os.getpid(), signal.SIGINT)
+            child = [sys.executable, "-c", "import signal; print(signal.pthread_sigmask(signal.SIG_BLOCK, []))"]
+            blocked = subprocess.run(child, capture_output=True, text=True, check=True).stdout
+            assert heard == []
+        assert heard == ["now"]
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert "SIGINT" in blocked
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
