@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,26 +40,26 @@ class Gate:
         return "ACTIVE" if self._state is None else str(self._state.status)
 
     def close(
-        self, session: Any, value: float, measures: Measures, passive: Measures, positions: Floats
+        self, session: Any, value: float, measures: Measures, passive: Callable[[], Measures], positions: Floats
     ) -> tuple[Breach, ...]:
         """Evaluate the limits at a close; afterwards `acts` and `restores` say what is new.
 
+        `passive` gives the measures without the session's own fills; it is called only when a breach has to be told as
+        active or passive, which is rare.
         `acts`: the pod's pending orders must pass `allow` again. `restores`: what the pod last wanted must, because
         another part of it is allowed now than before.
         """
         if self._limits is None or self._state is None:
             return ()
         before = self._state
-        self._state, breaches = evaluate(
-            self._limits,
-            measures.for_limits(),
-            before,
-            net_asset_value=value,
-            session=session,
-            passive_measures=passive.for_limits(),
+        judge = partial(
+            evaluate, self._limits, measures.for_limits(), before, net_asset_value=value, session=session,
             positions=positions,
-        )
-        after = self._state
+        )  # fmt: skip
+        after, breaches = judge()
+        if breaches:
+            after, breaches = judge(passive_measures=passive().for_limits())
+        self._state = after
         self.restores = after.capital_fraction != before.capital_fraction or (before.reducing and not after.reducing)
         self.acts = self.restores or after.reducing
         return breaches

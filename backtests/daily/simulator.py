@@ -219,9 +219,12 @@ class _Run:
         returns = past_returns(view, self.var_window)
         measures = measure(weights, returns, self.issuers)
         self.forecasts.append(measures)
-        passive = measures
-        if at > 0 and self.out.quantity.any():
-            passive = measure(self._weights(self.book.shares - self.out.quantity, value), returns, self.issuers)
+
+        def passive() -> Measures:
+            if at == 0 or not self.out.quantity.any():
+                return measures
+            return measure(self._weights(self.book.shares - self.out.quantity, value), returns, self.issuers)
+
         breaches = self.gate.close(view.session, value, measures, passive, self.book.shares)
         self.log.breaches.update((breach.id, breach) for breach in breaches)
         self.status.append(self.gate.status)
