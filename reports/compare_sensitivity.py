@@ -81,7 +81,7 @@ def _interval(item: PodCapacity, found: SizeInterval, least: float | None = None
         f"at most {_of(item, size)}" if size == least else _of(item, size)
         for size in (found.value, found.low, found.high)
     )
-    return f"{value} ({low} to {high})"
+    return value if isinstance(found.value, str) and value == low == high else f"{value} ({low} to {high})"
 
 
 def _of(item: PodCapacity, size: float | str) -> str:

@@ -271,6 +271,8 @@ def test_a_profit_that_falls_from_the_smallest_size_on_is_told_as_at_most():
     assert row[3].startswith("at most ")
     assert row[3].count("at most") == 2
     assert "at most" not in row[4]
+    nowhere = SizeInterval("none", "none", "none")
+    assert capacity_table([PodCapacity("p", "capital", 1e5, 1e9, nowhere, nowhere)]).rows[0][3:] == ("none", "none")
 
 
 def test_two_sizes_have_no_capacity():
