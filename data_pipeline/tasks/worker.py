@@ -122,9 +122,9 @@ def _leave_with_the_driver() -> None:
 
 @contextmanager
 def ctrl_c_waits() -> Iterator[None]:
-    """Ctrl-C is heard when the block ends, and never by the processes and threads that are started in it.
+    """Processes and threads that are started in the block never hear Ctrl-C; this thread does when the block ends.
 
-    A terminal sends it to all of them; the driver ends its workers itself, without their tracebacks.
+    (The process does at once where it has other threads that hear it.) A terminal sends it to all of them; the driver ends its workers itself, without their tracebacks.
     """
     resource_tracker.ensure_running()  # or starting one in the block would unblock Ctrl-C again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
