@@ -124,7 +124,8 @@ def _leave_with_the_driver() -> None:
 def ctrl_c_waits() -> Iterator[None]:
     """Processes and threads that are started in the block never hear Ctrl-C; this thread does when the block ends.
 
-    (The process does at once where it has other threads that hear it.) A terminal sends it to all of them; the driver ends its workers itself, without their tracebacks.
+    (The process does at once where it has other threads that hear it.) A terminal sends it to all of them; the driver
+    ends its workers itself, without their tracebacks.
     """
     resource_tracker.ensure_running()  # or starting one in the block would unblock Ctrl-C again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
