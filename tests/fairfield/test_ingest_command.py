@@ -58,11 +58,11 @@ def test_files_go_in_by_processes_with_facts_and_an_own_staging_folder(raw, tmp_
 
 
 def test_few_bytes_are_read_here_and_many_by_a_process_per_core(raw, monkeypatch):
-    assert _workforce([raw], None, None) == LocalProcesses(0)
+    assert _workforce([raw], None, None, None, None) == LocalProcesses(0)
     monkeypatch.setattr("fairfield.ingest_stage._SMALL", 10)
     monkeypatch.setattr("data_pipeline.tasks.executor.usable_cores", lambda: 7)
-    assert _workforce([raw.parent], None, None) == LocalProcesses(7)
-    assert _workforce([raw.parent], 3, None) == LocalProcesses(3)
+    assert _workforce([raw.parent], None, None, None, None) == LocalProcesses(7)
+    assert _workforce([raw.parent], 3, None, None, None) == LocalProcesses(3)
 
 
 def test_the_bar_shows_all_rows_once_and_those_of_the_file_at_hand():

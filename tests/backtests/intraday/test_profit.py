@@ -87,7 +87,7 @@ SIZES = st.sampled_from((0.01, 0.1, 0.05, 5.0, 1e-7, 0.3))
 @given(FILLS, MIDS, st.integers(19_800, 20_200), SIZES, SIZES, st.integers(-10_000_000, 10_000_000))
 def test_any_outcome_splits_into_parts_that_sum_to_a_decimal_ledgers_profit(drawn, steps, last, tick, lot, micros):
     fills, time = [], 0
-    for row, (gap, side, away, lots, maker, mid2, cause) in enumerate(sorted(drawn)):
+    for row, (gap, side, away, lots, maker, mid2, cause) in enumerate(drawn):
         time += gap * SECOND // 10
         fills.append((time, row // 2, side, 10_000 + away, lots, int(maker), mid2, cause))
     rows, at = [(0, 9_990, 10_010)], 0
