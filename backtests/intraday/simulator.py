@@ -20,6 +20,9 @@ from data_pipeline.book.replay import Source, book_source
 from data_pipeline.errors import DataError
 from strategies.intraday.rule import SIGNATURE, Instrument, Rule
 
+MOST_FEE = 2.0**53 / 1e6
+"""Money of one fill's fee up to which a double holds every millionth."""
+
 _march: Any = kernels.march
 _close: Any = kernels.close
 Events = NDArray[Any]
@@ -306,6 +309,11 @@ def _fees(fills: NDArray[Any], instrument: Instrument, fees: Fees) -> float:
     per_lot = np.where(maker, fees.maker_per_lot, fees.taker_per_lot)
     lots = fills["lots"].astype(np.float64)
     money = rate * (np.abs(fills["tick"]) * lots * instrument.tick_value) + per_lot * lots
+    if money.size and not np.abs(money).max() < MOST_FEE:
+        raise ValueError(
+            f"the fee of a fill must be below {MOST_FEE:g}, or it cannot be counted to 1e-6; was "
+            f"{money[np.abs(money).argmax()]:g}: lower fees, lot_size or multiplier"
+        )
     return float(sum(np.rint(money * 1e6).astype(np.int64).tolist()) / 1e6)
 
 

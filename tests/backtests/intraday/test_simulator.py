@@ -114,6 +114,14 @@ def test_the_worked_queue(kind):
     assert one.orders["ahead_end"].tolist() == [20.0]
 
 
+@pytest.mark.parametrize("fee", [1e10, -1e300])
+def test_fees_beyond_what_is_counted_are_refused_not_wrapped(fee):
+    sale = (TRADE | SELL, 10, 100, 150)
+    with pytest.raises(ValueError, match=r"the fee of a fill must be below 9.0072e\+09, .* lower fees"):
+        run(feed(*BOOK, sale), BID_50, fees=Fees(maker_per_lot=fee))
+    assert run(feed(*BOOK, sale), BID_50, fees=Fees(maker_per_lot=1e8)).fees == 50e8
+
+
 def test_a_level_that_is_deleted_clears_the_queue_and_fills_nothing():
     gone = feed(*BOOK, (DEPTH | BUY, 10, 100, 0), (TRADE | SELL, 20, 100, 7))
     done = run(gone, BID_50)
