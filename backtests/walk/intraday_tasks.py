@@ -175,6 +175,8 @@ def fit_rule(task: FitTask) -> bytes:
     """A parameter set fitted on the pooled measures of the training sessions."""
     training, record = training_of(task)
     rule = task.pod.fit(training)
+    if not isinstance(rule, Rule):
+        raise TypeError(f"fit of pod {task.pod.name} must return a Rule; returned {type(rule).__name__}")
     about = {
         "parameters": parameters_json(task.pod.parameters),
         "instrument": task.instrument.symbol,

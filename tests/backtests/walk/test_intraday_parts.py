@@ -6,6 +6,7 @@ import dataclasses
 import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from backtests.intraday.quote_path import quote_path
 from backtests.intraday.session_account import account_record, session_account
 from backtests.intraday.settings import FillSettings, Latency, OwnLimits
 from backtests.intraday.simulator import simulate_session
+from backtests.walk import intraday_tasks
 from backtests.walk.folds import Fold
 from backtests.walk.intraday_assembly import account_table, trial_variance
 from backtests.walk.intraday_outcomes import (
@@ -151,6 +153,18 @@ def test_a_rule_comes_back_from_its_bytes():
     assert again.function is rule.function
     np.testing.assert_array_equal(again.table, rule.table)
     assert rule_bytes(again, "flat", {"parameters": {"a": 1}}) == payload
+
+
+def test_a_pod_whose_fit_returns_no_rule_is_named(monkeypatch):
+    class Forgetful:
+        name = "forgetful"
+
+        def fit(self, training):
+            return None
+
+    monkeypatch.setattr(intraday_tasks, "training_of", lambda task: (None, {}))
+    with pytest.raises(TypeError, match="fit of pod forgetful must return a Rule; returned NoneType"):
+        intraday_tasks.fit_rule(SimpleNamespace(pod=Forgetful()))
 
 
 def test_a_rule_that_no_module_names_is_refused():
