@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import date, time
 from pathlib import Path
 from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, model_validator
 
@@ -18,7 +19,7 @@ class InstrumentSection(Section):
     """An instrument of the store: its price step, the quantity of one lot, money per unit of price and quantity."""
 
     symbol: str = Field(min_length=1, max_length=40)
-    tick_size: float = Field(gt=0.0)
+    tick_size: float = Field(ge=1e-12, lt=1e9)
     lot_size: float = Field(default=1.0, gt=0.0)
     multiplier: float = Field(default=1.0, gt=0.0)
 
@@ -89,7 +90,7 @@ class IntradayCalibrationSection(Section):
     join_within: float = Field(default=0.0, ge=0.0)
     blocks: int = Field(default=50, ge=2, le=10_000)
     adverse_seconds: float = Field(default=10.0, gt=0.0)
-    feature_seconds: float = Field(default=60.0, gt=0.0)
+    feature_seconds: float = Field(default=60.0, ge=0.01)
 
 
 class IntradaySection(Section):
@@ -112,7 +113,7 @@ class IntradaySection(Section):
     clock: str | None = Field(default=None, min_length=1, max_length=60)
     liquidation: Literal["cross", "mark"] = "cross"
     order_lots: int = Field(default=1, ge=1)
-    max_position: int = Field(default=10, ge=1)
+    max_position: int = Field(default=10, ge=1, le=1_000_000)
     sample_every: int = Field(default=10, ge=1)
     queue: QueueSection = QueueSection()
     bounds: list[BoundSection] | None = None
@@ -122,6 +123,8 @@ class IntradaySection(Section):
 
     @model_validator(mode="after")
     def _order(self) -> IntradaySection:
+        if self.clock is not None and not _is_time_zone(self.clock):
+            raise ValueError(f"clock must be a time zone as America/Sao_Paulo or UTC; was {self.clock!r}")
         if self.start and self.end and self.start > self.end:
             raise ValueError(f"start must not be after end; was {self.start} and {self.end}")
         last = self.liquidate_at or self.session_stop
@@ -144,7 +147,7 @@ class SessionWindowsSection(WalkForwardSection):
 class IntradayAccountSection(Section):
     """What each pod starts with, and what its capital earns a year beside its profit."""
 
-    capital: float = Field(default=1e6, gt=0.0)
+    capital: float = Field(default=1e6, ge=0.01, le=1e15)
     risk_free_annual: float = Field(default=0.0, ge=0.0, lt=2.0)
 
 
@@ -201,6 +204,14 @@ class IntradayRunConfig(Section):
         _require_distinct("symbols of intraday.instruments", [item.symbol for item in self.intraday.instruments])
         _require_distinct("names of intraday.bounds", ["main", *(b.name for b in self.intraday.bounds or ())])
         return self
+
+
+def _is_time_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        return False
+    return True
 
 
 def _require_distinct(what: str, names: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from reports.tables import Cell, Grid, Group, light
 MAIN = "main"
 POISSON = "poisson"
 VERDICTS = {1: ("ok", "profit"), -1: ("bad", "loss"), 0: ("none", "not sure")}
+_MALFORMED = ("rejected_form", "rejected_limit")
 SPLIT = ("captured", "auctioned", "crossed", "liquidated", "inventory", "fees", "profit")
 
 
@@ -170,6 +171,7 @@ def activity_table(run: Run) -> Grid:
         ("Fill ratio, lots", lambda r: percent(r["orders"]["fill_ratio_lots"])),
         ("Messages for each fill", lambda r: number(r["orders"]["order_to_trade"], 1)),
         ("Refused: would have crossed", lambda r: integer(r["orders"]["ends"]["rejected_post_only"])),
+        ("Refused: form or limit", lambda r: integer(sum(r["orders"]["ends"][end] for end in _MALFORMED))),
         ("Lots ahead on arrival, orders filled", lambda r: significant(r["queue"]["ahead_filled"])),
         ("Lots ahead on arrival, not filled", lambda r: significant(r["queue"]["ahead_unfilled"])),
         ("Seconds to the fill, median", lambda r: significant(r["queue"]["seconds_to_fill_50"])),
@@ -209,7 +211,11 @@ def statistic_table(run: Run) -> Grid:
         ("Deflated Sharpe, form of 2014", "deflated_sharpe", probability),
         ("Sharpe per session that luck alone shows", "deflated_sharpe_threshold", per_session),
         ("Trials deflated for", "trials", integer),
-        ("Sessions needed for 95 % (2012 form)", "min_track_record_sessions", integer),
+        (
+            "Sessions needed for 95 % (2012 form)",
+            "min_track_record_sessions",
+            lambda v: integer(np.ceil(v)) if is_number(v) else MISSING,
+        ),
         ("Turnover, times capital a session", "annual_turnover", lambda v: number(v / year, 1)),
     ]
     rows: list[Any] = [
@@ -269,10 +275,10 @@ def fold_table(run: Run) -> Grid:
 
 def choice_tables(run: Run) -> list[tuple[str, Grid]]:
     """Parameters chosen in each fold by pod, with the score of the choice in training."""
-    return [(result.pod, _choices(result)) for result in run.results]
+    return [(result.pod, _choices(result, per_session_form(run))) for result in run.results]
 
 
-def _choices(result: Result) -> Grid:
+def _choices(result: Result, per_session: Callable[[Any], str]) -> Grid:
     folds, sessions = result.tables["folds"], result.tables["sessions"]
     main = sessions["fill_case"] == MAIN
     rows = []
@@ -284,14 +290,18 @@ def _choices(result: Result) -> Grid:
                 f"{integer(folds['fold'][row])} · {folds['instrument'][row]}",
                 Cell(", ".join(f"{name} = {value}" for name, value in parameters.items()), "long"),
                 Cell(integer(folds["trials"][row]), "n"),
-                Cell(number(folds["training_score"][row], 2), "n"),
+                Cell(per_session(folds["training_score"][row]), "n"),
                 Cell(signed(float(sessions["profit"][tested].mean())), "n"),
                 Cell(str(folds["rule_hash"][row])[:10], "mono"),
             )
         )
-    head = ("Fold", "Parameters", Cell("Sets tried", "n"), Cell("Training Sharpe, annual", "n"),
+    head = ("Fold", "Parameters", Cell("Sets tried", "n"), Cell("Training Sharpe, a session", "n"),
             Cell("Profit a test session", "n"), "Rule")  # fmt: skip
     return Grid(key="choices", head=head, rows=rows, words=6, style="wide")
+
+
+def _lots(count: int) -> str:
+    return f"{integer(count)} {'lot' if count == 1 else 'lots'}"
 
 
 def assumption_table(run: Run) -> Grid:
@@ -312,8 +322,7 @@ def assumption_table(run: Run) -> Grid:
         (
             "Orders and limits, every pod",
             Cell(
-                f"{integer(run.configuration['order_lots'])} lots an order, {integer(limits['max_position'])} lots at "
-                "most",
+                f"orders of {_lots(run.configuration['order_lots'])}, at most {_lots(limits['max_position'])} held",
                 "l",
             ),
         ),

@@ -112,6 +112,14 @@ def _against_benchmark(run: Run) -> Fact | None:
             f"No pod differs from {run.benchmark} beyond chance.",
             f"Lowest p value: {lowest}, {probability(known[lowest]['p_value'])} of {len(known)} comparisons.",
         )
+    sessions = run.results[0].sessions.size - 1
+    if sessions < FEW_SESSIONS:
+        return Fact(
+            "none",
+            f"{sessions} sessions are too few to call any difference from {run.benchmark} more than chance.",
+            f"So short, a bootstrap test at 5 % rejects 10 to 20 % of the pairs that do not differ; below "
+            f"{number(SIGNIFICANT / len(known), 3)} it finds {', '.join(different)}.",
+        )
     listed = ", ".join(
         f"{name} {number(1e4 * known[name]['annual_difference'] / year, 2, signed=True)} bps of capital a session"
         for name in different

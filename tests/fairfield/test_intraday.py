@@ -17,7 +17,9 @@ from fairfield.intraday_catalog import intraday_pod_kinds, make_intraday_plan
 from fairfield.intraday_config import load_intraday_config
 from fairfield.intraday_stage import is_intraday, write_synthetic_sessions
 from fairfield.stages import CONFIGURATIONS
+from reports.intraday_figures import activity_table, choice_tables, statistic_table
 from reports.intraday_pictures import mark_out_chart
+from reports.intraday_words import facts
 from strategies.intraday.makers import ConstantSpread, SkewedSpread
 from strategies.intraday.regime_switch import RegimeSwitch
 
@@ -144,6 +146,54 @@ def test_the_mark_outs_of_pods_without_resting_fills_have_no_line_and_no_name(ma
     assert ">constant<" not in without("skewed", "constant")
     lines = [without(*pods).count("scale(.1)") for pods in ((), ("skewed",), ("skewed", "constant"))]
     assert lines == [2, 1, 0]
+
+
+def test_few_sessions_call_no_difference_more_than_chance(made):
+    folder, _ = made
+    (place,) = (folder / "runs").glob("small-*")
+    run_of = read_run(place)
+
+    def words(sessions):
+        results = [
+            dataclasses.replace(
+                result,
+                tables=result.tables
+                | {"account": {k: np.resize(v, sessions + 1) for k, v in result.tables["account"].items()}},
+            )
+            for result in run_of.results
+        ]
+        record = {"annual_difference": 0.5, "p_value": 0.0005}
+        comparison = run_of.comparison | {"differences": {"skewed": record}}
+        return " ".join(
+            fact.words for fact in facts(dataclasses.replace(run_of, results=tuple(results), comparison=comparison))
+        )
+
+    assert "5 sessions are too few to call any difference from constant more than chance." in words(5)
+    assert "beyond chance" not in words(19)
+    assert "Differs from constant beyond chance: skewed" in words(20)
+
+
+def test_the_page_counts_refused_requests_and_never_rounds_a_length_down(made):
+    folder, _ = made
+    (place,) = (folder / "runs").glob("small-*")
+    run_of = read_run(place)
+    statistics = json.loads(json.dumps(run_of.results[0].statistics))
+    statistics["min_track_record_sessions"] = 1.2
+    statistics["fill_cases"]["main"]["orders"]["ends"] |= {"rejected_form": 3, "rejected_limit": 4}
+    run_of = dataclasses.replace(run_of, results=(dataclasses.replace(run_of.results[0], statistics=statistics),))
+    assert ("Sessions needed for 95 % (2012 form)", "2") in statistic_table(run_of).rows
+    assert ("Refused: form or limit", "7") in activity_table(run_of).rows
+
+
+def test_scores_of_training_are_per_session_as_every_ratio_of_the_page(made):
+    folder, _ = made
+    (place,) = (folder / "runs").glob("small-*")
+    run_of = read_run(place)
+    tables = {name: dict(table) for name, table in run_of.results[0].tables.items()}
+    tables["folds"]["training_score"] = np.full_like(tables["folds"]["training_score"], 2.0 * 252**0.5)
+    run_of = dataclasses.replace(run_of, results=(dataclasses.replace(run_of.results[0], tables=tables),))
+    ((_, grid),) = choice_tables(run_of)
+    assert {row[3].text for row in grid.rows} == {"2.000"}
 
 
 def test_the_windows_of_an_event_run_have_the_keys_of_a_daily_one(tmp_path):
@@ -282,6 +332,16 @@ def test_the_shipped_configuration_has_every_kind_of_case():
         ("train = 2", 'train = 2\nselection = "nest"', "walkforward.selection"),
         ("feature_seconds = 10.0", "feature_seconds = 600.0", "feature_seconds .* must be at most the 165 s"),
         ("tick_size = 0.01", "tick_size = 0.0", "intraday.instruments.0.tick_size"),
+        ("feature_seconds = 10.0", "feature_seconds = 1e-9", "feature_seconds: .*greater than or equal to 0.01"),
+        ("tick_size = 0.01", "tick_size = 1e300", "intraday.instruments.0.tick_size: .*less than"),
+        ("capital = ", "capital = 1e-300 #", "account.capital: .*greater than or equal to 0.01"),
+        ("max_position = 4", "max_position = 999999999999", "intraday.max_position: .*less than or equal to 1000000"),
+        (
+            'clock = "UTC"',
+            'clock = "Nowhere/City"',
+            "clock must be a time zone .* was 'Nowhere/City'",
+        ),
+        ('clock = "UTC"', 'clock = "../etc"', "clock must be a time zone"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(tmp_path, old, new, message):
