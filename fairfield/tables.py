@@ -36,7 +36,7 @@ def _cells(record: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         f"{_number(record.get('sharpe'), '+.2f')} ± {_number(record.get('sharpe_standard_error'), '.2f')}",
         _number(record.get("excess_return"), "+.2%"),
-        _number(record.get("max_drawdown"), ".2%"),
+        _number(record.get("max_drawdown"), "z.2%"),
         _number(None if cost is None else cost * 1e4, ",.0f", " bps"),
     )
 

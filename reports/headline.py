@@ -19,6 +19,9 @@ probabilistic Sharpe ratio (one less the p value of no skill) falls below one mi
 SIGNIFICANT = 0.05
 """A p value counts below this, divided by the number of pods that are compared (Bonferroni)."""
 
+FEW_SESSIONS = 20
+"""Sessions below which there are few: no difference of two pods is called more than chance."""
+
 RULES = (
     f"A pod beats CDI with confidence when its deflated Sharpe ratio is above {EVIDENCE}, and loses to CDI with "
     f"confidence when its probabilistic Sharpe ratio (one less the p value of no skill) is below {1 - EVIDENCE:.2f} "

@@ -6,12 +6,9 @@ from collections.abc import Sequence
 
 from backtests.walk.result import Result, Run
 from reports.formats import integer, is_number, number, percent, probability
-from reports.headline import EVIDENCE, SIGNIFICANT, Fact
+from reports.headline import EVIDENCE, FEW_SESSIONS, SIGNIFICANT, Fact
 from reports.intraday_figures import MAIN, cases_of, per_session_form, profits_of, resting, signed
 from reports.paths_view import PathWords
-
-FEW_SESSIONS = 20
-"""Test sessions below which the page says that there are few."""
 
 
 def facts(run: Run) -> list[Fact]:

@@ -174,6 +174,15 @@ def test_the_better_one_is_named_first_whatever_the_sign():
     assert facts[1].words.startswith("Different in Sharpe ratio beyond chance: b over a by 0.20")
 
 
+def test_few_sessions_call_no_difference_more_than_chance():
+    pairs = [pair("a", "b", 0.001)]
+    short, long = ({name: {"observations": n} for name in "ab"} for n in (19, 20))
+    words = [fact.words for fact in findings(record(pairs), short)]
+    assert words[0] == "19 sessions are too few to call any difference more than chance."
+    assert not any("Different in" in text for text in words)
+    assert findings(record(pairs), long)[0].words.startswith("Different in mean return beyond chance: a over b")
+
+
 def test_too_few_draws_for_so_many_pairs_are_an_alarm():
     pairs = [pair(str(i), str(i + 1), 1.0) for i in range(12)]
     assert "99 bootstrap draws are too few for 12 pairs" in findings(record(pairs, draws=99), {})[-1].words
