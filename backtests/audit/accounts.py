@@ -34,9 +34,14 @@ def account_difference(before: Account, after: Account, until: np.datetime64) ->
             longer = (table, kept) if row < old.size else (twins[name], twin_kept)
             session = str(longer[0][key][longer[1]][row])
             instrument = str(longer[0]["instrument"][longer[1]][row]) if "instrument" in table else ""
-            told = [f"{name}.{column} {part[row]!r}" if row < part.size else "no row" for part in (old, new)]
+            told = [f"{name}.{column} {_words(part, row)}" if row < part.size else "no row" for part in (old, new)]
             firsts.append((session, Difference(session, instrument, told[0], told[1])))
     return min(firsts, key=lambda item: item[0])[1] if firsts else None
+
+
+def _words(values: np.ndarray[Any, Any], row: int) -> str:
+    """A value as plain text: numpy's own would name its type."""
+    return str(values[row]) if values.dtype.kind == "M" else repr(values[row : row + 1].tolist()[0])
 
 
 def _bytes(values: np.ndarray[Any, Any]) -> bytes:

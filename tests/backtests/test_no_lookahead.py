@@ -123,7 +123,7 @@ class Silent(Understated):
 
 def test_a_pod_that_keeps_the_panel_is_caught():
     panel = random_panel(23, sessions=60, instruments=N)
-    with pytest.raises(LookaheadError, match="pod .cheat.: after its fit the decision at 2020-01-0.*it reads close"):
+    with pytest.raises(LookaheadError, match=r"pod .cheat.: after its fit the decision at 2020-01-0.*it reads close"):
         assert_no_lookahead(Cheat(panel), panel, costs=COSTS)
 
 
