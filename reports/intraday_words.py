@@ -80,6 +80,13 @@ def _skill(results: Sequence[Result]) -> Fact:
     beyond = [result for result in known if result.statistics["deflated_sharpe"] > EVIDENCE]
     if beyond:
         listed = ", ".join(f"{r.pod} ({probability(r.statistics['deflated_sharpe'])})" for r in beyond)
+        sessions = known[0].sessions.size - 1
+        if sessions < FEW_SESSIONS:
+            return Fact(
+                "none",
+                f"{sessions} sessions are too few for evidence beyond the best of {trials} trials without skill.",
+                f"Deflated Sharpe (2014 form) above {EVIDENCE}: {listed}. Its law holds for many sessions.",
+            )
         return Fact(
             "ok",
             f"Beyond the best of {trials} trials without skill, under the main assumptions: {listed}.",
