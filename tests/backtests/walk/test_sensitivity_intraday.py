@@ -25,7 +25,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from intraday_market import FEES, make_plan, make_raw, make_store
 
 HERE = LocalProcesses(0)
-STUDY = IntradaySensitivity(latency_ms=(0.0, 50.0), fee_factor=(0.0, 1.0, 3.0), order_lots=(1, 2, 3), max_position=(2, 5))
+STUDY = IntradaySensitivity(
+    latency_ms=(0.0, 50.0), fee_factor=(0.0, 1.0, 3.0), order_lots=(1, 2, 3), max_position=(2, 5)
+)
 
 
 @pytest.fixture(scope="module")
