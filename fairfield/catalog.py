@@ -7,17 +7,20 @@ import difflib
 import importlib
 import typing
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fairfield.config import PodSection, RunConfig, WalkForwardSection
 from fairfield.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from backtests.walk.combinatorial import CombinatorialSettings
     from backtests.walk.plan import PodPlan, WalkForwardPlan
-    from backtests.walk.sensitivity import Sensitivity
     from risk.limits import LimitSet
     from strategies.pod import Pod
+
+Study = TypeVar("Study")
 
 
 def pod_kinds() -> dict[str, Callable[..., Pod]]:
@@ -46,6 +49,7 @@ def make_plan(config: RunConfig) -> WalkForwardPlan:
     from backtests.daily.accounting import TradingRules
     from backtests.walk.folds import FoldSettings
     from backtests.walk.plan import WalkForwardPlan
+    from backtests.walk.sensitivity import Sensitivity
 
     windows, execution, costs, account = config.walkforward, config.execution, config.costs, config.account
     try:
@@ -85,18 +89,16 @@ def make_plan(config: RunConfig) -> WalkForwardPlan:
             risk_free_source=_risk_free_source(config),
             minimum_quality=config.data.minimum_quality,
             below_minimum=config.data.below_minimum,
-            sensitivity=_sensitivity(config),
+            sensitivity=study_of(Sensitivity, config.sensitivity),
         )
     except (TypeError, ValueError) as error:  # a rule of a room that a value of the file breaks
         raise ConfigError(str(error)) from error
 
 
-def _sensitivity(config: RunConfig) -> Sensitivity:
-    from backtests.walk.sensitivity import Sensitivity
-
-    values = config.sensitivity.model_dump()
+def study_of(kind: Callable[..., Study], section: BaseModel) -> Study:
+    """The study that a [sensitivity] section asks for, of either kind of run."""
     try:
-        return Sensitivity(**{name: tuple(items) for name, items in values.items()})
+        return kind(**{name: tuple(items) for name, items in section.model_dump().items()})
     except ValueError as error:
         raise ConfigError(f"sensitivity.{error}") from error
 

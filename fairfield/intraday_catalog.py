@@ -8,7 +8,7 @@ from datetime import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fairfield.catalog import combinatorial_settings, find_kind, known_parameters
+from fairfield.catalog import combinatorial_settings, find_kind, known_parameters, study_of
 from fairfield.config import PodSection
 from fairfield.errors import ConfigError
 from fairfield.intraday_config import BoundSection, IntradayPodSection, IntradayRunConfig, LatencySection, QueueSection
@@ -16,7 +16,6 @@ from fairfield.intraday_config import BoundSection, IntradayPodSection, Intraday
 if TYPE_CHECKING:
     from backtests.intraday.settings import FillSettings, Latency
     from backtests.walk.intraday_plan import FillCase, IntradayPlan, IntradayPodPlan
-    from backtests.walk.sensitivity import IntradaySensitivity
     from strategies.intraday.pod import IntradayPod
 
 DEFAULT_BOUNDS = (
@@ -64,6 +63,7 @@ def make_intraday_plan(config: IntradayRunConfig, folder: Path = Path()) -> Intr
     """
     from backtests.walk.folds import FoldSettings
     from backtests.walk.intraday_plan import IntradayPlan, MarketCalibrationSettings, TradingDay
+    from backtests.walk.sensitivity import IntradaySensitivity
     from strategies.intraday.rule import Instrument
 
     market, windows = config.intraday, config.walkforward
@@ -104,20 +104,10 @@ def make_intraday_plan(config: IntradayRunConfig, folder: Path = Path()) -> Intr
             sample_every=market.sample_every,
             risk_free_annual=config.account.risk_free_annual,
             seed=config.run.seed,
-            sensitivity=_sensitivity(config),
+            sensitivity=study_of(IntradaySensitivity, config.sensitivity),
         )
     except (TypeError, ValueError) as error:  # a rule of a room that a value of the file breaks
         raise ConfigError(str(error)) from error
-
-
-def _sensitivity(config: IntradayRunConfig) -> IntradaySensitivity:
-    from backtests.walk.sensitivity import IntradaySensitivity
-
-    values = config.sensitivity.model_dump()
-    try:
-        return IntradaySensitivity(**{name: tuple(items) for name, items in values.items()})
-    except ValueError as error:
-        raise ConfigError(f"sensitivity.{error}") from error
 
 
 def _seconds(at: time) -> float:
